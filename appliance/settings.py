@@ -1,0 +1,131 @@
+"""The only reader of environment variables, and every path in the workspace.
+
+Environment variables (all optional):
+
+    APPLIANCE_HOME       the workspace: models, datasets, jobs, settings (default ~/.appliance; /data in the image)
+    APPLIANCE_ENVS       where the locked environments stand (default .envs beside the code; /opt/envs in the image)
+    APPLIANCE_LANG       zh or en; wins over the locale, loses against --lang and the saved setting
+    APPLIANCE_DEBUG      1 shows tracebacks
+    APPLIANCE_CONTAINER  1 inside the image: the container ends with the front, so leaving it must end the jobs cleanly
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+CODE_ROOT = Path(__file__).resolve().parent.parent
+
+# What a worker's environment keeps of ours. A variable that is not here (a hub token, a cloud credential) reaches only
+# the kind of job that names it in `jobs.submit`.
+_PASSED_ON = {
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "TZ", "TERM", "TMPDIR", "SHELL",
+    "PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "LD_LIBRARY_PATH", "XDG_CACHE_HOME",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PYTORCH_CUDA_ALLOC_CONF",
+    "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "CUDA_HOME",
+    "COVERAGE_PROCESS_START",
+}  # fmt: skip
+_PASSED_ON_PREFIXES = ("APPLIANCE_",)
+HUB_VARIABLES = (
+    "HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "MODELSCOPE_ENDPOINT", "MODELSCOPE_API_TOKEN", "MODELSCOPE_DOMAIN",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+
+
+def variable(name: str, default: str = "") -> str:
+    """One environment variable, or the default."""
+    return os.environ.get(name, default)
+
+
+def home() -> Path:
+    """The workspace: the one folder for everything that a user owns."""
+    return Path(variable("APPLIANCE_HOME") or Path.home() / ".appliance").expanduser().absolute()
+
+
+def jobs_folder() -> Path:
+    """One folder a job stands in here."""
+    return home() / "jobs"
+
+
+def models_folder() -> Path:
+    """Downloaded, imported and merged models, a folder each."""
+    return home() / "models"
+
+
+def datasets_folder() -> Path:
+    """Data files that came with the demo or from a hub."""
+    return home() / "datasets"
+
+
+def locks_folder() -> Path:
+    """One lock file per accelerator, held with flock by the worker that uses it."""
+    return home() / "locks"
+
+
+def user_profiles_folder() -> Path:
+    """Profiles that a user dropped into the workspace; they win over the project's own."""
+    return home() / "profiles"
+
+
+def profiles_folder() -> Path:
+    """The project's own profiles."""
+    return CODE_ROOT / "profiles"
+
+
+def environments_folder() -> Path:
+    """The root under which each locked environment stands."""
+    return Path(variable("APPLIANCE_ENVS") or CODE_ROOT / ".envs")
+
+
+def python_of(environment: str) -> Path:
+    """The interpreter of a locked environment (`core`, `train`, `vllm`); it may not be there."""
+    if environment == "core":
+        return Path(sys.executable)
+    return environments_folder() / environment / "bin" / "python"
+
+
+def child_environment(*extra: str) -> dict[str, str]:
+    """The environment for a child process: a short list of harmless variables, plus those named in `extra`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES) or name in extra
+    }
+    kept["APPLIANCE_HOME"] = str(home())
+    kept["PYTHONPATH"] = str(CODE_ROOT)
+    kept["PYTHONUNBUFFERED"] = "1"
+    return kept
+
+
+def debug() -> bool:
+    """Whether tracebacks are wanted."""
+    return variable("APPLIANCE_DEBUG") not in ("", "0")
+
+
+def in_container() -> bool:
+    """Whether the front's end is the container's end."""
+    return variable("APPLIANCE_CONTAINER") not in ("", "0")
+
+
+def _settings_file() -> Path:
+    return home() / "settings.json"
+
+
+def saved() -> dict[str, Any]:
+    """The settings that the menu keeps (`language`, `source` …); empty when there are none or they can't be read."""
+    from appliance.files import read_json
+
+    try:
+        value = read_json(_settings_file())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def save(**changes: Any) -> None:
+    """Change some settings and keep the others."""
+    from appliance.files import write_json
+
+    write_json(_settings_file(), {**saved(), **changes})
