@@ -63,9 +63,6 @@ install() { # install NAME FILE... : make the environment NAME from these files,
   if [ "$name" = core ] || [ "$name" = dev ]; then
     printf '#!%s -I\nfrom appliance.__main__ import main\n\nmain()\n' "$root/$name/bin/python" >"$root/$name/bin/appliance"
     chmod +x "$root/$name/bin/appliance"
-    # The catalogues are text in the repository; gettext reads the compiled form.
-    "$root/$name/bin/pybabel" -q compile -D appliance -d "$(dirname -- "$here")/appliance/locale" 2>/dev/null || true
-    "$root/$name/bin/python" -m compileall -q "$(dirname -- "$here")/appliance" || true
   fi
   echo "$want" >"$root/$name/.stamp"
 }

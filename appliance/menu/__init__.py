@@ -1,0 +1,47 @@
+"""Every screen, a file each. Answers in, the same calls as the commands; no logic of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Small enough for a split terminal, large enough for the first screen.
+MIN_COLUMNS, MIN_LINES = 60, 20
+
+
+def open_menu() -> int:
+    """The menu; returns the exit code. Without a terminal: how to run a job, exit 2."""
+    from appliance import output, settings
+    from appliance.errors import ApplianceError, explain
+    from appliance.locale import _
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        output.error(
+            ApplianceError(
+                _("The menu needs a terminal."),
+                _("The input or the output is not one."),
+                _("In Docker, add -it. Without a terminal: appliance run RECIPE.yaml, or appliance --help"),
+            )
+        )
+        return 2
+    columns, lines = os.get_terminal_size()
+    if columns < MIN_COLUMNS or lines < MIN_LINES:
+        output.error(
+            ApplianceError(
+                _("This terminal is too small for the menu."),
+                _("It has {columns}×{lines} characters; the menu needs {min_columns}×{min_lines}.").format(
+                    columns=columns, lines=lines, min_columns=MIN_COLUMNS, min_lines=MIN_LINES
+                ),
+                _("Make the window larger, or use the commands: appliance --help"),
+            )
+        )
+        return 1
+    try:
+        from appliance.menu.main import loop
+
+        return loop()
+    except Exception as error:
+        if settings.debug():
+            raise
+        output.error(explain(error))
+        return 1

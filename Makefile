@@ -1,0 +1,70 @@
+# make demo     the whole path on a tiny model made on the spot (no GPU, no hub); the first time it sets up what it needs
+# make test     the tests; likewise
+# make menu     the menu, on this machine (the way for a Mac: Docker sees no GPU there)
+# make setup    the front and the training environment; afterwards the command is .venv/bin/appliance
+# make check    ruff, types, import contracts, shellcheck, hadolint
+# make bench    ratios against peers, measured in one run
+# make image    the container image for this machine's kind (TARGET=cpu or TARGET=cuda)
+# make lock     resolve requirements/*.in again
+
+SHELL := /bin/sh
+ENVS ?= $(or $(APPLIANCE_ENVS),$(CURDIR)/.envs)
+DEV := $(ENVS)/dev/bin
+PO := appliance/locale/zh_CN/LC_MESSAGES/messages.po
+MO := $(PO:.po=.mo)
+TARGET ?= cpu
+DOCKER ?= docker
+
+.PHONY: setup setup-vllm dev demo menu test test-slow check bench image messages lock clean
+
+setup:
+	@requirements/install.sh core train
+	@[ "$$(readlink .venv)" = "$(ENVS)/core" ] || { rm -rf .venv && ln -s "$(ENVS)/core" .venv; }
+	@$(MAKE) --no-print-directory $(MO)
+	@$(ENVS)/core/bin/python -m compileall -q appliance
+
+setup-vllm:
+	@requirements/install.sh vllm
+
+dev: setup
+	@requirements/install.sh dev
+
+$(MO): $(PO)
+	@$(ENVS)/core/bin/pybabel -q compile -i $(PO) -o $(MO) -l zh_CN
+
+demo: setup
+	@.venv/bin/appliance demo
+
+menu: setup
+	@.venv/bin/appliance
+
+test: dev
+	$(DEV)/python -m pytest -m "not slow"
+
+test-slow: dev
+	$(DEV)/python -m pytest -m slow
+
+check: dev
+	$(DEV)/ruff check .
+	$(DEV)/ruff format --check .
+	$(DEV)/mypy
+	$(DEV)/lint-imports
+	$(DEV)/shellcheck entrypoint.sh requirements/install.sh .ci/run
+	$(DEV)/hadolint Dockerfile
+
+bench: dev
+	$(DEV)/python bench/menu.py
+
+image:
+	$(DOCKER) build -t appliance:$(TARGET) --target $(TARGET) .
+
+# New sentences into the catalogue; a test fails while one has no Chinese.
+messages: dev
+	$(DEV)/pybabel -q extract -F appliance/locale/babel.cfg -k marked --no-location --sort-output --omit-header -o /tmp/appliance.pot appliance
+	$(DEV)/pybabel -q update -i /tmp/appliance.pot -o $(PO) -l zh_CN --no-fuzzy-matching --omit-header --ignore-obsolete
+
+lock:
+	cd requirements && ./lock.sh
+
+clean:
+	rm -rf .envs .venv

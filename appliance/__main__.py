@@ -1,0 +1,35 @@
+"""`appliance`: without words the menu, with words a command."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run, and end with the exit code: 0 done, 1 failed, 2 wrong words, 130 stopped."""
+    words = sys.argv[1:]
+    # The language decides how help and errors read, so it is looked for before anything else.
+    for index, word in enumerate(words):
+        name, _equals, value = word.partition("=")
+        if name == "--lang" and (value or index + 1 < len(words)):
+            from appliance.locale import LANGUAGES, set_language
+
+            chosen = value or words[index + 1]
+            if chosen in LANGUAGES:
+                set_language(chosen)
+                if not value and len(words) == 2:
+                    words = []
+                elif value and len(words) == 1:
+                    words = []
+            break
+    if words:
+        from appliance.cli import run
+
+        sys.exit(run())
+    from appliance.menu import open_menu
+
+    sys.exit(open_menu())
+
+
+if __name__ == "__main__":
+    main()

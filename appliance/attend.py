@@ -1,0 +1,53 @@
+"""Watch a job with a person in front: Ctrl-C asks whether to leave it running. Used by the commands and the menu."""
+
+from __future__ import annotations
+
+import sys
+
+from appliance import output, questions
+from appliance.jobs import control
+from appliance.jobs.folder import Job, State, serving
+from appliance.jobs.watch import how_to_ask, watch
+from appliance.locale import _
+
+
+def attend(job: Job, until_ready: bool = False) -> State | None:
+    """Watch until the job ended (a serve: until it answers). None: the person went away and left it running."""
+    while True:
+        try:
+            return watch(job, until_ready)
+        except KeyboardInterrupt:
+            wish = _wish(job)
+        if wish == "leave":
+            output.note(_("The job goes on: appliance jobs show {id}").format(id=job.id))
+            return None
+        if wish == "stop":
+            with output.waiting(_("stopping")):
+                return control.stop(job)
+
+
+def _wish(job: Job) -> str:
+    if not (sys.stdin.isatty() and output.console().is_terminal):
+        return "leave"
+    try:
+        return str(
+            questions.choose(
+                _("The job is still running."),
+                [(_("leave it running"), "leave"), (_("go on watching"), "watch"), (_("stop it"), "stop")],
+            )
+        )
+    except KeyboardInterrupt:  # a second Ctrl-C: away, without hurting the work
+        return "leave"
+
+
+def show_address(job: Job) -> None:
+    """Where a serve job answers, and a line to try it."""
+    at = serving(job)
+    output.good(_("It answers."))
+    output.pairs(
+        [(_("Address"), at["address"]), (_("Model name"), at["model"]), (_("Key file"), at["key_file"] or _("none"))]
+    )
+    curl, _python = how_to_ask(at["address"], at["model"], at["key_file"], _("Hello"))
+    output.say(_("Try it:"), "bold")
+    # Not through rich: a line to paste must not be wrapped.
+    print(curl, file=output.console().file)

@@ -1,0 +1,462 @@
+"""Every command: words in, one call into a room, an answer out. It wires and decides nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from appliance import __version__, output, settings
+from appliance.attend import attend, show_address
+from appliance.errors import ApplianceError, UsageError, explain
+from appliance.jobs import control, folder, prepare
+from appliance.jobs.watch import failure, summary, watch
+from appliance.locale import _, set_language
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+data_app = typer.Typer(no_args_is_help=True, help=_("Look at a data file before training on it."))
+jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
+app.add_typer(data_app, name="data")
+app.add_typer(jobs_app, name="jobs")
+
+
+def _use_json(value: bool) -> bool:
+    if value:
+        output.use_json()
+    return value
+
+
+def _use_language(value: str | None) -> str | None:
+    if value is not None:
+        if value not in ("zh", "en"):
+            raise typer.BadParameter(_("zh or en"))
+        set_language(value)
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", callback=_use_json, is_eager=True, help=_("Answer with one JSON object."))]
+Lang = Annotated[str | None, typer.Option("--lang", callback=_use_language, is_eager=True, help=_("Language: zh or en."))]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Don't ask; go on."))]
+Detach = Annotated[bool, typer.Option("--detach", help=_("Return as soon as the job runs (serve: answers)."))]
+ModelName = Annotated[str, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))]
+JobName = Annotated[str, typer.Argument(metavar="ID", help=_("A job's id, its beginning or end, or `last`."))]
+
+
+def run() -> int:
+    """Parse the words and run; returns the exit code. No exception leaves here as a traceback, unless asked for."""
+    import click
+
+    control.install_end_of_container()
+    try:
+        app(standalone_mode=False)
+    except (click.exceptions.Exit, typer.Exit) as error:
+        return error.exit_code
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        output.say()
+        output.note(_("Stopped."))
+        return 130
+    except Exception as error:
+        show = getattr(error, "show", None)  # click's own usage errors, whichever click raised them
+        if show is not None and hasattr(error, "exit_code"):
+            show()
+            return 2
+        if settings.debug():
+            raise
+        output.error(explain(error))
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help=_("Show the version."))] = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    """From a spreadsheet to a private model behind an OpenAI-compatible address."""
+    if version:
+        output.answer({"version": __version__}, lambda: output.say(__version__))
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise UsageError(_("A command is missing."), "", _("See them all: appliance --help"))
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+@app.command(help=_("What this machine is."))
+def probe(json: Json = False, lang: Lang = None) -> None:
+    from appliance.hardware import probe as look
+    from appliance.planning.headline import headline
+    from appliance.show import hardware
+
+    found = look(settings.home())
+    output.answer(found.as_dict(), lambda: hardware(found, headline(found)))
+
+
+@app.command(help=_("What would stop a job here, each with its fix."))
+def doctor(json: Json = False, lang: Lang = None) -> None:
+    from appliance.hardware.doctor import doctor as examine
+    from appliance.show import checks
+
+    found = examine(settings.home())
+    value = {"ok": all(check.ok for check in found), "checks": [check.as_dict() for check in found]}
+    output.answer(value, lambda: checks(found))
+    raise typer.Exit(0 if value["ok"] else 1)
+
+
+@app.command(help=_("What fits here for this model, and why."))
+def plan(
+    model: ModelName,
+    data: Annotated[Path | None, typer.Option("--data", "-d", help=_("The data file."))] = None,
+    method: Annotated[str, typer.Option(help="auto | lora | qlora")] = "auto",
+    hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
+    rank: int | None = None,
+    batch: int | None = None,
+    length: int | None = None,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance.hardware import Hardware
+    from appliance.show import plan as show_plan
+
+    machine = Hardware.from_dict(_read_json(hardware)) if hardware else None
+    made = prepare.make_plan(
+        model, data_file=data, wish=_wish(method=method, rank=rank, batch=batch, length=length), hardware=machine
+    )
+    output.answer(made.as_dict(), lambda: show_plan(made))
+
+
+def _read_json(path: Path) -> Any:
+    from appliance import files
+
+    try:
+        return files.read_json(path)
+    except ValueError as error:
+        raise ApplianceError(_("{file} is not JSON.").format(file=path), str(error), _("Make it with: appliance probe --json")) from error
+
+
+def _wish(**values: Any) -> dict[str, Any]:
+    if values.get("method") not in (None, "auto", "lora", "qlora"):
+        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", "auto | lora | qlora")
+    return {name: value for name, value in values.items() if value is not None and value != "auto"}
+
+
+# --- jobs that make something ----------------------------------------------------------------------------------------
+
+
+@app.command(help=_("Bring a model here from a hub, a folder or an archive."))
+def download(
+    model: Annotated[str, typer.Argument(metavar="M", help=_("owner/name, a folder or an archive."))],
+    source: Annotated[str, typer.Option(help="auto | modelscope | huggingface")] = "auto",
+    revision: str | None = None,
+    to: Annotated[str | None, typer.Option(help=_("The folder to make."))] = None,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    if source not in ("auto", "modelscope", "huggingface"):
+        raise UsageError(_("Unknown source {name}.").format(name=source), "", "auto | modelscope | huggingface")
+    _do(prepare.download(model, source=source, revision=revision, to=to), detach)
+
+
+@app.command(help=_("Teach a model with your rows."))
+def finetune(
+    model: ModelName,
+    data: Annotated[str, typer.Option("--data", "-d", help=_("The data file."))],
+    task: Annotated[str, typer.Option(help="auto | sft")] = "auto",
+    method: Annotated[str, typer.Option(help="auto | lora | qlora")] = "auto",
+    rank: int | None = None,
+    batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
+    length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
+    steps: int | None = None,
+    epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
+    learning_rate: float | None = None,
+    map: Annotated[list[str] | None, typer.Option("--map", help=_("Which column is what: question=COLUMN"))] = None,
+    sheet: Annotated[str | None, typer.Option(help=_("The sheet of a workbook."))] = None,
+    name: str | None = None,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    wish = _wish(method=method, rank=rank, batch=batch, length=length, steps=steps, epochs=epochs, learning_rate=learning_rate)
+    _model_here(model)
+    with output.waiting(_("looking at the rows")):
+        draft = prepare.finetune(
+            model, data, task=task, wish=wish, mapping=_mapping(map), sheet=sheet, name=name, accept_drops=yes
+        )
+    _do(draft, detach)
+
+
+def _mapping(words: list[str] | None) -> dict[str, str] | None:
+    pairs = [word.partition("=") for word in words or []]
+    if any(not equals for _name, equals, _column in pairs):
+        raise UsageError(_("--map wants NAME=COLUMN."), "", "--map question=问题 --map answer=答案")
+    return {name: column for name, _equals, column in pairs} or None
+
+
+@app.command(help=_("Make one model of an adapter and its base."))
+def merge(
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help=_("Its folder, its fine-tune's id, or `last`."))],
+    base: Annotated[str | None, typer.Option(help=_("The base model, where it is not the one it was trained on."))] = None,
+    to: Annotated[str | None, typer.Option(help=_("The folder, or a name in the workspace."))] = None,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    _do(prepare.merge(adapter, base=base, to=to), detach)
+
+
+@app.command(help=_("Serve a model behind an OpenAI-compatible address."))
+def serve(
+    model: Annotated[str, typer.Argument(metavar="M", help=_("A folder, a model in the workspace, or owner/name."))],
+    engine: Annotated[str, typer.Option(help="auto | vllm | transformers")] = "auto",
+    host: Annotated[str, typer.Option(help=_("127.0.0.1: this machine only. 0.0.0.0: everyone with the key."))] = "127.0.0.1",
+    port: int = 8000,
+    name: Annotated[str | None, typer.Option(help=_("The name that clients use."))] = None,
+    length: Annotated[int | None, typer.Option(help=_("Longest conversation, in tokens."))] = None,
+    key_file: Annotated[str | None, typer.Option(help=_("Where the key stands; made if it is not there."))] = None,
+    no_key: Annotated[bool, typer.Option("--no-key", help=_("No key; on 127.0.0.1 only."))] = False,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    _model_here(model)
+    draft = prepare.serve(
+        model, engine=engine, host=host, port=port, name=name, length=length, key_file=key_file, no_key=no_key
+    )
+    _do(draft, detach)
+
+
+def _model_here(model: str) -> None:
+    """A model that only a hub has is downloaded first, as a job of its own."""
+    try:
+        prepare.model_folder(model)
+    except prepare.NotHere as missing:
+        output.note(missing.what)
+        job = control.submit(prepare.download(missing.reference))
+        state = watch(job)
+        if state.state != "done":
+            raise failure(job, state) from None
+
+
+def _do(draft: control.Draft, detach: bool) -> None:
+    """Submit, show until it ended, answer. A serve with --detach returns once it answers."""
+    from appliance.show import facts
+
+    facts(draft)
+    job = control.submit(draft)
+    if detach and job.kind != "serve":
+        output.answer(job.as_dict(), lambda: output.good(_("Started: {id}").format(id=job.id)))
+        return
+    state = _watch(job, until_ready=job.kind == "serve")
+    _answer(job, state)
+    if job.kind == "serve" and state.active and not detach:
+        _finish(job, _watch(job))
+
+
+def _watch(job: folder.Job, until_ready: bool = False) -> folder.State:
+    """Watch; a person who leaves the job running ends the command."""
+    state = attend(job, until_ready)
+    if state is None:
+        raise typer.Exit(130)
+    return state
+
+
+def _answer(job: folder.Job, state: folder.State) -> None:
+    """The job's answer once it ended or is ready; failed is exit code 1, stopped 130."""
+    if output.is_json():
+        output.answer(job.as_dict())
+        if not (job.kind == "serve" and state.active):
+            raise typer.Exit({"done": 0, "stopped": 130}.get(state.state, 1))
+        return
+    if job.kind == "serve" and state.active:
+        show_address(job)
+        return
+    _finish(job, state)
+
+
+def _finish(job: folder.Job, state: folder.State) -> None:
+    if state.state == "failed":
+        if output.is_json():
+            raise typer.Exit(1)
+        raise failure(job, state)
+    if not output.is_json():
+        output.pairs(summary(job))
+    if state.state == "stopped":
+        output.note(_("Stopped. Go on later: appliance jobs resume {id}").format(id=job.id))
+        raise typer.Exit(130)
+    if not output.is_json():
+        _what_next(job)
+
+
+def _what_next(job: folder.Job) -> None:
+    result = job.result or {}
+    hints = {
+        "download": f"appliance finetune --model {Path(result.get('model', 'M')).name} --data FILE",
+        "finetune": f"appliance merge {job.id}",
+        "merge": f"appliance serve {result.get('name', 'M')}",
+    }
+    if job.kind in hints:
+        output.note(_("Next: {command}").format(command=hints[job.kind]))
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+@data_app.command("check", help=_("Is this good to train on?"))
+def data_check(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    map: Annotated[list[str] | None, typer.Option("--map", help=_("Which column is what: question=COLUMN"))] = None,
+    task: Annotated[str, typer.Option(help="auto | sft | dpo | kto | pretrain")] = "auto",
+    sheet: Annotated[str | None, typer.Option(help=_("The sheet of a workbook."))] = None,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance import data
+    from appliance.show import report as show_report
+
+    with output.waiting(_("looking at the rows")):
+        report = data.check(file, mapping=_mapping(map), task=None if task == "auto" else task, sheet=sheet)
+    output.answer(report.as_dict(), lambda: show_report(report))
+    if report.kept == 0:
+        raise typer.Exit(1)
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+@jobs_app.command("list", help=_("Every job, newest first."))
+def jobs_list(json: Json = False, lang: Lang = None) -> None:
+    from appliance.show import jobs as show_jobs
+
+    found = folder.all_jobs()
+    output.answer({"jobs": [job.as_dict() for job in found]}, lambda: show_jobs(found))
+
+
+@jobs_app.command("show", help=_("One job; a running one is watched with --follow."))
+def jobs_show(
+    name: JobName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help=_("Watch until it ends."))] = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    job = folder.find(name)
+    if follow:
+        _watch(job)
+    if output.is_json():
+        output.answer(job.as_dict())
+        return
+    output.pairs(summary(job))
+    state = job.state()
+    if state.state == "failed":
+        output.error(failure(job, state))
+
+
+@jobs_app.command("logs", help=_("What the libraries printed."))
+def jobs_logs(
+    name: JobName,
+    lines: Annotated[int, typer.Option("--lines", "-n", help=_("How many lines from the end."))] = 50,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    job = folder.find(name)
+    text = job.log.read_text(encoding="utf-8", errors="replace") if job.log.exists() else ""
+    tail = "\n".join(text.splitlines()[-lines:])
+    output.answer({"id": job.id, "log": str(job.log), "lines": tail.splitlines()}, lambda: output.say(tail))
+
+
+@jobs_app.command("stop", help=_("Save and end."))
+def jobs_stop(name: JobName, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
+    job = folder.find(name)
+    with output.waiting(_("stopping")):
+        state = control.stop(job)
+    output.answer(job.as_dict(), lambda: output.good(_("{id} is {state}.").format(id=job.id, state=state.word)))
+
+
+@jobs_app.command("resume", help=_("Go on with a stopped or failed job."))
+def jobs_resume(name: JobName, detach: Detach = False, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
+    job = control.resume(folder.find(name))
+    if detach and job.kind != "serve":
+        output.answer(job.as_dict(), lambda: output.good(_("Started: {id}").format(id=job.id)))
+        return
+    state = _watch(job, until_ready=job.kind == "serve")
+    _answer(job, state)
+    if job.kind == "serve" and state.active and not detach:
+        _finish(job, _watch(job))
+
+
+@jobs_app.command("remove", help=_("Delete an ended job and what is in its folder."))
+def jobs_remove(name: JobName, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
+    from appliance import files, questions
+
+    job = folder.find(name)
+    freed = files.folder_size(job.folder)
+    if not yes and not output.is_json() and sys.stdin.isatty() and not job.state().active:
+        question = _("Delete {id} with all it made ({size})?").format(id=job.id, size=output.size(freed))
+        if not questions.yes(question, default=False):
+            raise typer.Exit(130)
+    freed = control.remove(job)
+    output.answer(
+        {"id": job.id, "freed_bytes": freed},
+        lambda: output.good(_("Removed {id}; {size} are free again.").format(id=job.id, size=output.size(freed))),
+    )
+
+
+# --- the whole path --------------------------------------------------------------------------------------------------
+
+
+@app.command("run", help=_("Do a recipe without a question: what a cloud instance runs."))
+def run_recipe(
+    file: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
+    fresh: Annotated[bool, typer.Option("--fresh", help=_("Start anew instead of going on where an earlier run was."))] = False,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance.jobs import recipe
+
+    steps = recipe.read(file)
+
+    def show(job: folder.Job, number: int, _last: bool) -> folder.State:
+        output.say(_("Step {n} of {all}: {id}").format(n=number, all=len(steps), id=job.id), "bold")
+        state = _watch(job, until_ready=job.kind == "serve")
+        if state.state == "done" and not output.is_json():
+            output.pairs(summary(job))
+        return state
+
+    jobs = recipe.run(steps, show, fresh=fresh)
+    last = jobs[-1]
+    state = last.state()
+    value = {"jobs": [job.as_dict() for job in jobs], **{key: last.as_dict().get(key) for key in ("state", "address", "key_file", "model")}}
+    output.answer(value)
+    if last.kind == "serve" and state.active:
+        if not output.is_json():
+            show_address(last)
+        if not detach:
+            _finish(last, _watch(last))
+    if state.state == "stopped":
+        raise typer.Exit(130)
+
+
+@app.command(help=_("The whole path on a tiny model made on the spot: no hub, no GPU."))
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help=_("Leave the server running."))] = False,
+    port: int = 8000,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance.demo import demo as walk
+
+    output.answer(walk(keep=keep, port=port))

@@ -1,0 +1,122 @@
+"""What a data file holds and what is wrong with it: the reasons, and the report that `check` fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from appliance.data.notes import Note
+from appliance.data.rows import Row
+from appliance.locale import _, marked
+
+REASONS = {
+    "not_json": marked("the line is not valid JSON"),
+    "not_a_row": marked("the line is not a row of the table"),
+    "quote_not_closed": marked("a quotation mark opens here and is never closed"),
+    "too_many_columns": marked("more cells than columns: probably a delimiter inside a text that is not in quotes"),
+    "not_an_object": marked("not an object with named fields"),
+    "other_format": marked("another format than most rows of the file"),
+    "too_deep": marked("nested too deeply"),
+    "not_text": marked("a field that should be text is something else (a list, an object, an image)"),
+    "not_a_turn": marked("a turn of the conversation is not an object"),
+    "history_unreadable": marked("the history is not a list of pairs"),
+    "empty_question": marked("the question is empty"),
+    "empty_answer": marked("the answer is empty"),
+    "empty_text": marked("the text is empty"),
+    "unknown_role": marked("a turn has no role or an unknown one"),
+    "roles_out_of_order": marked("the roles are out of order"),
+    "last_not_assistant": marked("the last turn is not the assistant's"),
+    "tool_call_unreadable": marked("a tool call can't be parsed"),
+    "tools_unreadable": marked("the list of tools can't be parsed"),
+    "label_unreadable": marked("the label is neither yes nor no"),
+    "answer_equals_question": marked("the answer equals the question"),
+    "chosen_equals_rejected": marked("the chosen answer equals the rejected one"),
+    "mojibake": marked("the text is garbled (wrong encoding somewhere on its way)"),
+    "duplicate": marked("exactly the same as an earlier row"),
+}
+_TASK_NAMES = {
+    "sft": marked("fine-tuning on questions and answers"),
+    "dpo": marked("training on preferences"),
+    "kto": marked("training on good and bad examples"),
+    "pretrain": marked("further pretraining on plain text"),
+}
+CONSENT_SHARE = 0.1  # above this share of rows left out, a person should say yes
+
+
+@dataclass
+class Question:
+    """Two readings were possible: what was taken, what else there is, and the words that choose it."""
+
+    key: str  # columns | sheet | task
+    sentence: str
+    chosen: str
+    choices: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json` and the menu."""
+        return {"key": self.key, "sentence": self.sentence, "chosen": self.chosen, "choices": self.choices}
+
+
+@dataclass
+class Report:
+    """What a file holds. Lengths in characters; lines count from 1 (row numbers in a spreadsheet)."""
+
+    file: str
+    sha256: str
+    format: str
+    task: str
+    encoding: str | None
+    sheet: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)  # our words -> the file's columns, as they were read
+    rows: int = 0
+    kept: int = 0
+    longest_characters: int = 0
+    dropped: list[Note] = field(default_factory=list)
+    warnings: list[Note] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    sample: list[Row] = field(default_factory=list)
+
+    @property
+    def needs_consent(self) -> bool:
+        """More than a tenth of the rows was left out: ask before going on."""
+        return self.rows - self.kept > CONSENT_SHARE * self.rows
+
+    @property
+    def verdict(self) -> str:
+        """The report in one sentence."""
+        values: dict[str, int | str] = {
+            "kept": self.kept,
+            "rows": self.rows,
+            "left": self.rows - self.kept,
+            "task": _(_TASK_NAMES[self.task]),
+        }
+        if self.needs_consent:
+            return _(
+                "{left} of {rows} rows are left out: look at the reasons before you train on the other {kept}."
+            ).format(**values)
+        if any(note.key == "placeholders" for note in self.warnings):
+            return _("Good for {task} once the placeholders are filled: {kept} of {rows} rows.").format(**values)
+        if self.kept < self.rows:
+            return _("Good for {task}: {kept} of {rows} rows; {left} are left out.").format(**values)
+        return _("Good for {task}: all {rows} rows.").format(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`, job.json and events."""
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "format": self.format,
+            "task": self.task,
+            "rows": self.rows,
+            "kept": self.kept,
+            "dropped": [note.as_dict("reason") for note in self.dropped],
+            "warnings": [note.as_dict("kind") for note in self.warnings],
+            "encoding": self.encoding,
+            "sheet": self.sheet,
+            "columns": self.columns,
+            "verdict": self.verdict,
+            "needs_consent": self.needs_consent,
+            "questions": [question.as_dict() for question in self.questions],
+            "longest_characters": self.longest_characters,
+            "sample": self.sample,
+        }

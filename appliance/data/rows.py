@@ -1,0 +1,197 @@
+"""The internal form of a row, and the checks that every row has to pass.
+
+A row is a dictionary that TRL takes as it is:
+
+    sft       {"messages": [message …], "tools": [tool …] (optional)}
+    dpo       {"prompt": [message …], "chosen": [message …], "rejected": [message …], "tools": … (optional)}
+    kto       {"prompt": [message …], "completion": [message …], "label": bool, "tools": … (optional)}
+    pretrain  {"text": str}
+
+    message   {"role": "system" | "user" | "assistant" | "tool", "content": str, "tool_calls": [call …]}
+    call      {"type": "function", "function": {"name": str, "arguments": object}}
+    tool      {"type": "function", "function": {"name": str, "description": str, "parameters": JSON schema}}
+
+Only an assistant's message has `tool_calls`.
+A conversation may begin with one system message; then user and assistant take turns, with tool messages only after an
+assistant's tool calls; it ends with the assistant. `prompt` is a conversation without its last answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from appliance.data import words
+
+Row = dict[str, Any]
+Message = dict[str, Any]
+TASKS = ("sft", "dpo", "kto", "pretrain")
+
+
+class Unusable(Exception):
+    """A raw row can't become a row; `reason` is one of `check.REASONS`."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+def text_of(value: Any) -> str:
+    """A field as text; nothing is "". Raises Unusable for lists and objects other than text parts."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
+    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+        return "".join(text_of(part.get("text")) for part in value)
+    raise Unusable("not_text")
+
+
+def message(role: str, content: str, calls: list[dict[str, Any]] | None = None) -> Message:
+    """One message; tool calls only where there are some."""
+    return {"role": role, "content": content, **({"tool_calls": calls} if calls else {})}
+
+
+def turn(raw: Any) -> Message:
+    """One turn of ShareGPT (from, value) or OpenAI (role, content) as a message."""
+    if not isinstance(raw, dict):
+        raise Unusable("not_a_turn")
+    named = raw.get("role") or raw.get("from")
+    role = words.ROLES.get(named.strip().lower()) if isinstance(named, str) else None
+    if role is None:
+        raise Unusable("unknown_role")
+    value = raw.get("content") if raw.get("content") is not None else raw.get("value")
+    if role == "call":
+        return message("assistant", "", calls_of(value))
+    listed = raw.get("tool_calls")
+    if role == "assistant" and listed is None and raw.get("function_call"):
+        listed = [raw["function_call"]]
+    if role == "assistant" and listed:
+        return message(role, text_of(value), calls_of(listed))
+    if role == "tool" and isinstance(value, (dict, list)):
+        return message(role, json.dumps(value, ensure_ascii=False))
+    return message(role, text_of(value))
+
+
+def calls_of(value: Any) -> list[dict[str, Any]]:
+    """Tool calls from a list, an object or JSON text. Raises Unusable("tool_call_unreadable")."""
+    value = _parsed(value, "tool_call_unreadable")
+    calls = []
+    for call in value if isinstance(value, list) else [value]:
+        inner = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"].strip():
+            raise Unusable("tool_call_unreadable")
+        arguments = inner.get("arguments", inner.get("parameters"))
+        if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+            arguments = {}
+        arguments = _parsed(arguments, "tool_call_unreadable")
+        if not isinstance(arguments, dict):
+            raise Unusable("tool_call_unreadable")
+        calls.append({"type": "function", "function": {"name": inner["name"], "arguments": arguments}})
+    if not calls:
+        raise Unusable("tool_call_unreadable")
+    return calls
+
+
+def tools_of(value: Any) -> list[dict[str, Any]]:
+    """Tool descriptions from a list or JSON text, each in OpenAI's wrapping. Raises Unusable("tools_unreadable")."""
+    if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+        return []
+    value = _parsed(value, "tools_unreadable")
+    tools = []
+    for tool in value if isinstance(value, list) else [value]:
+        tool = _parsed(tool, "tools_unreadable")
+        inner = tool.get("function", tool) if isinstance(tool, dict) else None
+        if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
+            raise Unusable("tools_unreadable")
+        tools.append({"type": "function", "function": inner})
+    return tools
+
+
+def _parsed(value: Any, reason: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise Unusable(reason) from None
+
+
+def joined(messages: list[Message]) -> list[Message]:
+    """The same conversation: an answer's text and the call after it in one message, no empty system message."""
+    result: list[Message] = []
+    for one in messages:
+        last = result[-1] if result else {}
+        if one["role"] == last.get("role") == "assistant" and one.get("tool_calls") and not one["content"]:
+            result[-1] = message("assistant", last["content"], [*last.get("tool_calls", []), *one["tool_calls"]])
+        else:
+            result.append(one)
+    if result and result[0]["role"] == "system" and not result[0]["content"].strip():
+        result.pop(0)
+    return result
+
+
+def ordered(messages: list[Message]) -> list[Message]:
+    """The conversation, joined, when it is one that can be learned from.
+
+    Raises Unusable: empty_question, empty_answer, roles_out_of_order, last_not_assistant.
+    """
+    messages = joined(messages)
+    if not messages:
+        raise Unusable("empty_question")
+    before: Message = {"role": "start"}
+    for one in messages:
+        role, previous = one["role"], before["role"]
+        fits = {
+            "system": previous == "start",
+            "user": previous in ("start", "system", "assistant") and not before.get("tool_calls"),
+            "assistant": previous in ("user", "tool"),
+            "tool": previous == "tool" or bool(before.get("tool_calls")),
+        }[role]
+        if not fits:
+            raise Unusable("roles_out_of_order")
+        if role == "user" and not one["content"].strip():
+            raise Unusable("empty_question")
+        if role == "assistant" and not one["content"].strip() and not one.get("tool_calls"):
+            raise Unusable("empty_answer")
+        before = one
+    if before["role"] != "assistant":
+        raise Unusable("last_not_assistant")
+    return messages
+
+
+def listed(value: Any) -> list[Any] | None:
+    """A list, also when it stands as JSON text in a table's cell; None for everything else."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, list) else None
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text in a row, keys of objects included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield str(key)
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+
+
+def contents(row: Row) -> Iterator[str]:
+    """The texts that a person wrote: contents of messages, or the plain text."""
+    if "text" in row:
+        yield row["text"]
+    for part in ("messages", "prompt", "chosen", "rejected", "completion"):
+        for one in row.get(part, ()):
+            yield one["content"]

@@ -1,0 +1,134 @@
+"""The words people use: column headers, turn roles and labels, in Chinese and English, and what they mean here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+# Our word -> the headers that mean it, the surest first. A column that could be two things goes to the first of them.
+FIELDS: dict[str, tuple[str, ...]] = {
+    "turns": ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "对话", "多轮对话"),
+    "tools": ("tools", "functions", "工具"),
+    "chosen": (
+        "chosen", "preferred", "better", "good_answer", "response_chosen", "好回答", "好的回答", "优选", "优选回答",
+        "更好的回答", "采纳", "选中",
+    ),
+    "rejected": (
+        "rejected", "dispreferred", "worse", "bad_answer", "response_rejected", "差回答", "差的回答", "坏回答", "拒绝",
+        "更差的回答", "未采纳", "拒绝回答",
+    ),
+    "label": ("kto_tag", "label", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
+    "system": ("system", "system_prompt", "系统", "系统提示", "系统提示词", "人设"),
+    "history": ("history", "历史", "历史对话"),
+    "question": (
+        "question", "instruction", "prompt", "query", "ask", "user", "问题", "提问", "问", "指令", "用户问题", "用户",
+        "题目", "标准问题", "标准问", "提示", "提示词", "q", "input", "输入", "标题", "title", "subject",
+    ),
+    "answer": (
+        "answer", "output", "completion", "response", "reply", "answers", "assistant", "答案", "回答", "答", "回复",
+        "答复", "标准答案", "参考答案", "输出", "响应", "解答", "客服回复", "a", "内容", "正文", "content",
+    ),
+    "input": ("input", "context", "输入", "补充", "背景", "上下文"),
+    "text": ("text", "文本", "正文", "内容", "content", "document"),
+}  # fmt: skip
+
+# What `--map` may name besides our own words.
+ALIASES = {
+    "instruction": "question", "prompt": "question", "query": "question", "output": "answer", "response": "answer",
+    "completion": "answer", "messages": "turns", "conversations": "turns", "问题": "question", "答案": "answer",
+}  # fmt: skip
+
+# Longer headers are recognised by what they contain ("客户问题描述"), unless they only tell about it ("问题编号").
+_CONTAINED = {
+    "question": ("问题", "提问", "question", "query"),
+    "answer": ("答案", "回答", "回复", "答复", "answer", "reply"),
+}
+_ABOUT = re.compile(
+    r"编号|序号|类型|分类|类别|时间|日期|数量|来源|等级|人员|字数|_id\b|\bid\b|type|category|date|time|source|count"
+)
+
+ROLES = {
+    "system": "system", "developer": "system", "系统": "system",
+    "user": "user", "human": "user", "用户": "user", "问": "user", "customer": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
+    "ai": "assistant", "助手": "assistant", "答": "assistant",
+    "function_call": "call", "tool_call": "call", "tool_calls": "call",
+    "tool": "tool", "observation": "tool", "function": "tool", "function_response": "tool", "tool_response": "tool",
+    "ipython": "tool", "工具": "tool",
+}  # fmt: skip
+
+_YES = {"true", "1", "1.0", "yes", "y", "good", "up", "是", "好", "对", "正确", "满意", "赞", "合格"}
+_NO = {
+    "false",
+    "0",
+    "0.0",
+    "no",
+    "n",
+    "bad",
+    "down",
+    "-1",
+    "否",
+    "坏",
+    "差",
+    "错",
+    "错误",
+    "不满意",
+    "踩",
+    "不合格",
+    "不好",
+}
+
+
+def plain(header: object) -> str:
+    """A header for comparing: lower case, without blanks, marks and remarks in brackets (`问题（必填）` -> `问题`)."""
+    text = re.sub(r"[(（\[【].*?[)）\]】]", "", str(header).lower())
+    return re.sub(r"[\s\-]+", "_", text.strip().strip(":：*#?？_\ufeff").strip())
+
+
+def is_known(header: object) -> bool:
+    """Whether a cell is one of the header words."""
+    return bool(plain(header)) and any(plain(header) in words for words in FIELDS.values())
+
+
+def match(headers: Iterable[str]) -> dict[str, str]:
+    """Our words -> the headers that mean them; a header is used once. Exact words first, then contained ones."""
+    names = {plain(header): header for header in reversed(list(headers))}
+    found: dict[str, str] = {}
+    used: set[str] = set()
+    for field, words in FIELDS.items():
+        word = next((word for word in words if word in names and word not in used), None)
+        if word:
+            found[field] = names[word]
+            used.add(word)
+    for field, parts in _CONTAINED.items():
+        if field not in found:
+            fitting = [n for n in names if n not in used and any(p in n for p in parts) and not _ABOUT.search(n)]
+            if fitting:
+                found[field] = names[fitting[-1]]
+                used.add(fitting[-1])
+    # "text" loses to a question with an answer, and a lone "title" or "content" is no pair.
+    if "question" in found and "answer" in found:
+        found.pop("text", None)
+    elif "answer" in found and "text" not in found and plain(found["answer"]) in FIELDS["text"]:
+        found["text"] = found.pop("answer")
+    return found
+
+
+def truth(value: object) -> bool | None:
+    """A label as yes or no; None when it says neither."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    return True if word in _YES else False if word in _NO else None
+
+
+def pair_name(fields: Mapping[str, str]) -> str:
+    """The usual name of a layout with a question and an answer, by its headers."""
+    question, answer = plain(fields.get("question", "")), plain(fields.get("answer", ""))
+    if question == "instruction" and answer == "output":
+        return "alpaca"
+    if question == "prompt" and answer == "completion":
+        return "prompt_completion"
+    if question == "query" and answer == "response":
+        return "query_response"
+    return "question_answer"

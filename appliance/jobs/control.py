@@ -1,0 +1,276 @@
+"""Start, stop, resume, remove: what changes a job from outside its worker."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from appliance import __version__, files, settings
+from appliance.errors import ApplianceError
+from appliance.jobs import process
+from appliance.jobs.folder import Job, State, all_jobs, follow
+from appliance.locale import _, language
+
+# Which kinds of job may see the hubs' tokens and proxies; no other child process does.
+_NEEDS_HUB = {"download"}
+
+
+@dataclass
+class Draft:
+    """A job before it is submitted: what will happen, what it takes, and the command that does the same.
+
+    spec          what the worker reads (job.json's "spec"); every choice resolved
+    environment   the locked environment it runs in: core, train, vllm
+    accelerators  indices of the cards it will lock
+    facts         (label, sentence) pairs for the screen before the start
+    command       the command line that does the same without the menu
+    rows_from     a data file whose kept rows are written into the job folder as rows.jsonl
+    """
+
+    kind: str
+    name: str
+    spec: dict[str, Any]
+    environment: str = "core"
+    accelerators: list[int] = field(default_factory=list)
+    plan: dict[str, Any] | None = None
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    command: str = ""
+    disk_gib: float = 0.0
+    rows_from: dict[str, Any] | None = None
+    recipe: dict[str, Any] | None = None
+
+
+def submit(draft: Draft) -> Job:
+    """Make the job's folder, whole or not at all, and start its worker. Raises ApplianceError."""
+    python = settings.python_of(draft.environment)
+    if not python.exists():
+        raise missing_environment(draft.environment)
+    _check_disk(draft.disk_gib)
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{draft.kind}-{_slug(draft.name)}"
+    root = settings.jobs_folder()
+    staging = root / f".{stem}.{os.getpid()}.tmp"
+    staging.mkdir(parents=True)
+    try:
+        spec = dict(draft.spec)
+        if draft.rows_from is not None:
+            spec["data"] = _snapshot(draft.rows_from, staging)
+        for number in range(1, 1000):
+            identity = stem if number == 1 else f"{stem}-{number}"
+            job = {
+                "id": identity,
+                "kind": draft.kind,
+                "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+                "appliance": __version__,
+                "language": language(),
+                "environment": draft.environment,
+                "accelerators": draft.accelerators,
+                "command": draft.command,
+                "spec": spec,
+                "plan": draft.plan,
+                "recipe": draft.recipe,
+            }
+            files.write_json(staging / "job.json", job)
+            Job(staging).write_state(State("queued"))
+            try:
+                os.rename(staging, root / identity)
+                break
+            except OSError:
+                if not (root / identity).exists():
+                    raise
+        files.sync_folder(root)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    made = Job(root / identity)
+    _spawn(made, draft.environment, draft.kind)
+    return made
+
+
+def _snapshot(wanted: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The data's kept rows, written into the job: a file changed or removed later can't hurt a resume."""
+    from appliance import data
+
+    report = data.write_rows(to=folder / "rows.jsonl", **wanted)
+    return {
+        "file": str(wanted["file"]),
+        "sha256": report.sha256,
+        "rows": report.kept,
+        "task": report.task,
+        "format": report.format,
+    }
+
+
+def _check_disk(needed_gib: float) -> None:
+    home = settings.home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(home).free / 2**30
+    except OSError as error:
+        raise unwritable_workspace(error) from error
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise unwritable_workspace(PermissionError(13, "Permission denied", str(home)))
+    # A reserve for states and logs, so that a job which just fits can still say how it ended.
+    if free < needed_gib + 0.1:
+        raise ApplianceError(
+            _("Not enough disk space."),
+            _("This needs {needed:.1f} GiB in {home}; {free:.1f} GiB are free.").format(
+                needed=needed_gib + 0.1, home=home, free=free
+            ),
+            _("Free some space, remove old jobs (appliance jobs remove ID), or set APPLIANCE_HOME to a larger disk."),
+        )
+
+
+def unwritable_workspace(error: OSError) -> ApplianceError:
+    """The one sentence for a workspace that can't be written."""
+    home = settings.home()
+    return ApplianceError(
+        _("The workspace {home} can't be written.").format(home=home),
+        error.strerror or str(error),
+        _("Give it to yourself: sudo chown -R {uid}:{gid} {home}   or set APPLIANCE_HOME to another folder.").format(
+            uid=os.getuid(), gid=os.getgid(), home=home
+        ),
+    )
+
+
+def missing_environment(name: str) -> ApplianceError:
+    """The one sentence for a locked environment that isn't installed."""
+    return ApplianceError(
+        _("The environment for this job ({name}) is not installed.").format(name=name),
+        _("{path} is not there.").format(path=settings.python_of(name)),
+        _("Install it: make {target}").format(target="setup" if name in ("core", "train") else f"setup-{name}"),
+    )
+
+
+def _slug(name: str) -> str:
+    """A name for a folder: letters, digits, dots and dashes, at most 40 of them."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:40].strip("-.") or "job"
+
+
+def _spawn(job: Job, environment: str, kind: str) -> None:
+    """Start the worker in a session of its own: it lives on when the menu closes."""
+    python = settings.python_of(environment)
+    extra = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
+    variables = settings.child_environment(*extra)
+    variables["APPLIANCE_LANG"] = language()
+    with job.log.open("ab") as log:
+        try:
+            # Detached on purpose: nobody waits for it here, its state is in the folder.
+            subprocess.Popen(
+                [str(python), "-P", "-m", "appliance.work", str(job.folder)],
+                cwd=job.folder,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                close_fds=True,
+            )
+        except OSError as error:
+            failure = missing_environment(environment)
+            job.write_state(State("failed", error=failure.as_dict()))
+            raise failure from error
+
+
+def resume(job: Job) -> Job:
+    """Start a stopped or failed job again in its own folder. Raises ApplianceError."""
+    state = job.state()
+    if state.active:
+        raise ApplianceError(
+            _("The job {id} is {state} already.").format(id=job.id, state=state.word),
+            "",
+            _("Watch it: appliance jobs show {id}").format(id=job.id),
+        )
+    if state.state == "done":
+        raise ApplianceError(
+            _("The job {id} is done; there is nothing to resume.").format(id=job.id),
+            "",
+            _("See what it made: appliance jobs show {id}").format(id=job.id),
+        )
+    spec = job.spec
+    # What a killed worker left behind (an engine, say) would hold the card and the port against its successor.
+    if state.pid is not None:
+        process.end_group(state.pid, state.start_mark)
+    job.write_state(State("queued", attempt=state.attempt + 1))
+    _spawn(job, spec["environment"], spec["kind"])
+    return job
+
+
+def stop(job: Job, patience: float = 30.0) -> State:
+    """Ask the worker to save and end; after `patience` seconds end its whole group. Returns the state then."""
+    state = job.state()
+    if not state.active:
+        if state.pid is not None and job.written_state().active:  # a killed worker: end what it left
+            process.end_group(state.pid, state.start_mark)
+        return state
+    deadline = time.monotonic() + patience
+    told = False
+    for now, _events in follow(job, interval=0.1):
+        state = now
+        if not told and process.alive(now.pid, now.start_mark):
+            assert now.pid is not None
+            try:
+                os.kill(now.pid, signal.SIGTERM)
+                told = True
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > deadline:
+            break
+    if state.pid is not None:
+        process.end_group(state.pid, state.start_mark)
+    if job.written_state().active:
+        state = State("stopped", pid=state.pid, start_mark=state.start_mark, attempt=state.attempt)
+        job.write_state(state)
+    return job.state()
+
+
+def stop_all(patience: float = 8.0) -> None:
+    """Stop every active job at once, for the end of a container: all are told first, then waited for."""
+    active = [job for job in all_jobs() if job.state().active]
+    for job in active:
+        state = job.state()
+        if process.alive(state.pid, state.start_mark):
+            assert state.pid is not None
+            try:
+                os.kill(state.pid, signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+    deadline = time.monotonic() + patience
+    for job in active:
+        stop(job, patience=max(0.1, deadline - time.monotonic()))
+
+
+def remove(job: Job) -> int:
+    """Delete an ended job's folder; returns the bytes freed. Raises ApplianceError while it runs."""
+    if job.state().active:
+        raise ApplianceError(
+            _("The job {id} is still running.").format(id=job.id),
+            "",
+            _("Stop it first: appliance jobs stop {id}").format(id=job.id),
+        )
+    freed = files.folder_size(job.folder)
+    # Renamed first: a removal cut short leaves a hidden folder, not half a job.
+    trash = job.folder.with_name(f".{job.id}.removed")
+    os.rename(job.folder, trash)
+    shutil.rmtree(trash, ignore_errors=True)
+    return freed
+
+
+def install_end_of_container() -> None:
+    """Inside the image, SIGTERM to the front means that the container ends: stop every job first, states saved."""
+    if not settings.in_container():
+        return
+
+    def on_signal(_number: int, _frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stop_all()
+        raise SystemExit(143)
+
+    signal.signal(signal.SIGTERM, on_signal)

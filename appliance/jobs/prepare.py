@@ -1,0 +1,444 @@
+"""From a person's words to a draft of a job: every choice resolved, with its reason. The menu, the command line and
+recipes all come through here, so they do the same.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from appliance import files, settings
+from appliance.errors import ApplianceError
+from appliance.hub import model as models
+from appliance.hub import workspace
+from appliance.jobs.control import Draft
+from appliance.jobs.folder import Job, all_jobs, find
+from appliance.locale import _
+
+ADAPTER_MANIFEST = "appliance-adapter.json"
+_MERGED_SUFFIX = "-tuned"
+
+
+class NotHere(ApplianceError):
+    """The model is not on this machine, but a hub may have it: `reference` can be downloaded."""
+
+    def __init__(self, reference: str):
+        super().__init__(
+            _("The model {name} is not on this machine yet.").format(name=reference),
+            "",
+            _("Download it: appliance download {name}").format(name=reference),
+        )
+        self.reference = reference
+
+
+def command(*words: object) -> str:
+    """The command line that does the same, ready to paste."""
+    return shlex.join(["appliance", *(str(word) for word in words)])
+
+
+def flags(**values: object) -> list[str]:
+    """`--name value` for every value that is set; underscores become dashes, True is a bare flag."""
+    words: list[str] = []
+    for name, value in values.items():
+        if value is None or value is False or value == "":
+            continue
+        words.append("--" + name.replace("_", "-"))
+        if value is not True:
+            words.append(str(value))
+    return words
+
+
+def model_folder(reference: str) -> Path:
+    """The folder of M. Raises NotHere when only a hub can have it, ApplianceError when nobody can."""
+    found = workspace.resolve(reference)
+    if found is not None:
+        return found
+    if workspace.is_hub_name(reference):
+        raise NotHere(reference)
+    here = ", ".join(model.name for model in workspace.list_models())
+    raise ApplianceError(
+        _("There is no model {name}.").format(name=reference),
+        _("It is neither a folder nor a model in the workspace ({models}).").format(models=here or _("none yet")),
+        _("Give a folder, one of those names, or owner/name to download it from a hub."),
+    )
+
+
+# --- download --------------------------------------------------------------------------------------------------------
+
+
+def download(reference: str, *, source: str = "auto", revision: str | None = None, to: str | None = None) -> Draft:
+    """A model from a hub, a folder or an archive into the workspace."""
+    target = Path(to).expanduser().absolute() if to else settings.models_folder() / workspace.folder_name(reference)
+    local = Path(reference).expanduser()
+    if not local.exists() and not workspace.is_hub_name(reference):
+        raise ApplianceError(
+            _("{name} is neither a file or folder here nor a model's name at a hub.").format(name=reference),
+            "",
+            _("Write owner/name (such as Qwen/Qwen3-0.6B), or the path of a folder or archive."),
+        )
+    shown = str(local.absolute()) if local.exists() else reference
+    where = {
+        "modelscope": "ModelScope",
+        "huggingface": "Hugging Face",
+        "auto": _("ModelScope or Hugging Face, whichever answers"),
+    }[source]
+    return Draft(
+        kind="download",
+        name=workspace.folder_name(reference),
+        spec={"reference": shown, "source": source, "revision": revision, "to": str(target)},
+        facts=[
+            (_("What"), _("Bring {name} here and check every file.").format(name=shown)),
+            (_("From"), _("this machine") if local.exists() else where),
+            (_("To"), str(target)),
+            (_("Memory"), _("little; no GPU")),
+            (_("Disk"), _("the size of the model; checked before the first byte")),
+        ],
+        command=command("download", shown, *flags(source=None if source == "auto" else source, revision=revision, to=to)),
+    )
+
+
+# --- fine-tune -------------------------------------------------------------------------------------------------------
+
+
+def make_plan(
+    model: str,
+    *,
+    data_file: Path | None = None,
+    report: Any = None,
+    wish: dict[str, Any] | None = None,
+    hardware: Any = None,
+) -> Any:
+    """The plan for this model (a config.json is enough), this data and this machine."""
+    from appliance.hardware import probe
+    from appliance.planning.plan import plan
+    from appliance.planning.shape import read_shape
+
+    shape = read_shape(model_folder(model))
+    if data_file is not None and report is None:
+        from appliance import data
+
+        report = data.check(data_file)
+    return plan(
+        hardware or probe(settings.home()),
+        shape,
+        rows=report.kept if report else None,
+        # A character is at most about one token; the template adds a few.
+        longest=report.longest_characters + 64 if report else None,
+        wish=wish or {},
+    )
+
+
+def finetune(
+    model: str,
+    data_file: str,
+    *,
+    task: str = "auto",
+    wish: dict[str, Any] | None = None,
+    mapping: dict[str, str] | None = None,
+    sheet: str | None = None,
+    name: str | None = None,
+    accept_drops: bool = False,
+    seed: int = 42,
+    save_steps: int | None = None,
+) -> Draft:
+    """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either."""
+    from appliance import data
+
+    base = model_folder(model)
+    file = Path(data_file).expanduser().absolute()
+    wished_task = None if task == "auto" else task
+    report = data.check(file, mapping=mapping, task=wished_task, sheet=sheet)
+    if report.task not in ("sft", "pretrain"):
+        raise ApplianceError(
+            _("These rows are for {task}; this version trains on examples (sft) and plain text.").format(task=report.task),
+            _("The file looks like {format}.").format(format=report.format),
+            _("Give a file with questions and answers, or conversations."),
+        )
+    if report.needs_consent and not accept_drops:
+        raise TooManyDropped(report)
+    facts = models.inspect(base, need_chat_template=report.task == "sft")
+    if facts.quantised:
+        raise ApplianceError(
+            _("The base model {name} is quantised.").format(name=base.name),
+            _("An adapter trained on it can't be merged without loss."),
+            _("Download the original 16-bit model; the appliance makes it 4-bit by itself where memory is short."),
+        )
+    plan = make_plan(model, report=report, wish=wish)
+    if plan.verdict == "exceeds":
+        raise ApplianceError(
+            _("This model does not fit on this machine."),
+            "; ".join(plan.reasons.values()),
+            _("Choose a smaller model. `appliance plan` shows what would fit."),
+            [str(alternative) for alternative in plan.alternatives],
+        )
+    described = plan.as_dict()
+    manifest = _manifest_of(base)
+    wish = wish or {}
+    words = command(
+        "finetune",
+        *flags(model=model, data=file, task=wished_task, sheet=sheet),
+        *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
+        *flags(**wish),
+        *flags(yes=accept_drops),
+    )
+    return Draft(
+        kind="finetune",
+        name=name or base.name,
+        spec={
+            "model": str(base),
+            "base": {key: manifest.get(key) for key in ("source", "reference", "revision")},
+            "seed": seed,
+            "save_steps": save_steps,
+        },
+        environment="train",
+        accelerators=list(described.get("accelerators") or []),
+        plan=described,
+        rows_from={"file": file, "mapping": mapping, "task": wished_task, "sheet": sheet},
+        facts=[
+            (_("What"), _("Teach {model} with {rows} rows from {file}.").format(model=base.name, rows=report.kept, file=file.name)),
+            *((_REASON_LABELS(key), sentence) for key, sentence in plan.reasons.items()),
+            (_("Memory"), _memory(described)),
+            (_("Disk"), _("about {n:.1f} GiB for the adapter and its checkpoints").format(n=described.get("disk_gib") or 0.1)),
+            *_time(described),
+        ],
+        warnings=[*plan.warnings, *report.warnings],
+        command=words,
+        disk_gib=float(described.get("disk_gib") or 0.1),
+    )
+
+
+class TooManyDropped(ApplianceError):
+    """More than a tenth of the rows can't be used: a person must say that this is all right."""
+
+    def __init__(self, report: Any):
+        super().__init__(
+            _("{dropped} of {rows} rows can't be used.").format(dropped=report.rows - report.kept, rows=report.rows),
+            _("That is more than one in ten; something may be wrong with the file."),
+            _("Look at them (appliance data check {file}); to go on without them, add --yes.").format(file=report.file),
+            [f"{item['sentence']} ({item['count']})" for item in report.as_dict()["dropped"]],
+        )
+        self.report = report
+
+
+def _REASON_LABELS(key: str) -> str:
+    """A plan's choice by its name for a person."""
+    return {
+        "profile": _("Machine"),
+        "method": _("Method"),
+        "dtype": _("Precision"),
+        "micro_batch": _("Batch"),
+        "accumulation": _("Accumulation"),
+        "length": _("Length"),
+        "steps": _("Steps"),
+        "epochs": _("Passes"),
+        "checkpointing": _("Checkpointing"),
+        "optimizer": _("Optimizer"),
+        "learning_rate": _("Learning rate"),
+        "rank": _("Rank"),
+    }.get(key, key)
+
+
+def _memory(plan: dict[str, Any]) -> str:
+    memory = plan["memory"]
+    return _("about {n:.1f} GiB (between {low:.1f} and {high:.1f})").format(
+        n=memory["total_gib"], low=memory["low_gib"], high=memory["high_gib"]
+    )
+
+
+def _time(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    from appliance import output
+
+    seconds = plan.get("seconds")
+    return [(_("Time"), _("about {time}").format(time=output.duration(seconds)))] if seconds else []
+
+
+def _manifest_of(folder: Path) -> dict[str, Any]:
+    from appliance.hub import manifest
+
+    return manifest.read(folder) or {}
+
+
+# --- merge -----------------------------------------------------------------------------------------------------------
+
+
+def adapter_folder(reference: str) -> Path:
+    """An adapter: its folder, the id of the fine-tune that made it, or `last` for the newest. Raises ApplianceError."""
+    path = Path(reference).expanduser()
+    if (path / "adapter_config.json").is_file():
+        return path.absolute()
+    if reference == "last":
+        made = next((folder for _job, folder in adapters()), None)
+        if made is None:
+            raise _no_adapter(reference)
+        return made
+    if path.is_dir():
+        models.inspect_adapter(path)
+    found = workspace.resolve(reference)
+    if found is not None and (found / "adapter_config.json").is_file():
+        return found
+    try:
+        job = find(reference)
+    except ApplianceError as error:
+        raise _no_adapter(reference) from error
+    result = job.result
+    if not result or "adapter" not in result:
+        raise ApplianceError(
+            _("The job {id} has made no adapter.").format(id=job.id),
+            _("It is {state}.").format(state=job.state().word),
+            _("See it: appliance jobs show {id}").format(id=job.id),
+        )
+    return Path(result["adapter"])
+
+
+def _no_adapter(reference: str) -> ApplianceError:
+    return ApplianceError(
+        _("There is no adapter {name}.").format(name=reference),
+        _("An adapter is what a fine-tune makes."),
+        _("Give its folder or the id of its fine-tune (appliance jobs list), or fine-tune first."),
+    )
+
+
+def adapters() -> list[tuple[Job, Path]]:
+    """The adapters that fine-tunes in this workspace have made, newest first."""
+    found = []
+    for job in all_jobs():
+        result = job.result or {}
+        if "adapter" in result and (Path(result["adapter"]) / "adapter_config.json").is_file():
+            found.append((job, Path(result["adapter"])))
+    return found
+
+
+def merge(adapter: str, *, base: str | None = None, to: str | None = None) -> Draft:
+    """A model of its own from an adapter and its base."""
+    folder = adapter_folder(adapter)
+    facts = models.inspect_adapter(folder)
+    base_folder = model_folder(base) if base else _base_of(folder, facts.base)
+    model = models.inspect(base_folder)
+    if model.quantised:
+        raise ApplianceError(
+            _("The base model {name} is quantised.").format(name=base_folder.name),
+            _("Merging onto 4- or 8-bit weights loses what was learned."),
+            _("Download the original 16-bit model and name it with --base."),
+        )
+    target = _target(to, base_folder.name)
+    size = model.size_bytes / 2**30
+    return Draft(
+        kind="merge",
+        name=target.name,
+        spec={"adapter": str(folder), "base": str(base_folder), "to": str(target), "name": target.name},
+        facts=[
+            (_("What"), _("Make one model of {base} and the adapter {adapter}.").format(base=base_folder.name, adapter=_adapter_name(folder))),
+            (_("To"), str(target)),
+            (_("Memory"), _("under 1 GiB; no GPU")),
+            (_("Disk"), _("{n:.1f} GiB").format(n=size)),
+        ],
+        command=command("merge", folder, *flags(base=base, to=to)),
+        disk_gib=size,
+    )
+
+
+def _adapter_name(folder: Path) -> str:
+    return folder.parent.name if folder.name == "adapter" else folder.name
+
+
+def _base_of(adapter: Path, named: str) -> Path:
+    """The base that the adapter was trained on, where it still stands."""
+    try:
+        described = files.read_json(adapter / ADAPTER_MANIFEST).get("base") or {}
+    except (OSError, ValueError):
+        described = {}
+    for candidate in (described.get("folder"), described.get("reference"), named):
+        found = workspace.resolve(candidate) if candidate else None
+        if found is not None and (found / "config.json").is_file():
+            return found
+    raise ApplianceError(
+        _("The base model of this adapter is not on this machine."),
+        _("It was trained on {name}.").format(name=described.get("reference") or named or "?"),
+        _("Download that model and name it with --base."),
+    )
+
+
+def _target(to: str | None, base_name: str) -> Path:
+    """Where the merged model goes: a path, a name in the workspace, or the base's name with a suffix that is free."""
+    if to:
+        path = Path(to).expanduser()
+        target = path.absolute() if "/" in to else settings.models_folder() / workspace.folder_name(to)
+        if target.exists():
+            raise ApplianceError(
+                _("{folder} is there already.").format(folder=target),
+                _("A merge never writes over anything."),
+                _("Choose another name with --to, or remove that folder first."),
+            )
+        return target
+    stem = base_name if base_name.endswith(_MERGED_SUFFIX) else base_name + _MERGED_SUFFIX
+    number = 1
+    while (target := settings.models_folder() / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return target
+
+
+# --- serve -----------------------------------------------------------------------------------------------------------
+
+
+def serve(
+    model: str,
+    *,
+    engine: str = "auto",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    name: str | None = None,
+    length: int | None = None,
+    key_file: str | None = None,
+    no_key: bool = False,
+) -> Draft:
+    """An OpenAI-compatible address for a model. A key always guards it, unless it is refused on loopback."""
+    from appliance import engines
+    from appliance.engines import ports
+    from appliance.hardware import probe
+    from appliance.planning.serving import engine_options, serving_plan
+    from appliance.planning.shape import read_shape
+
+    if (Path(model).expanduser() / "adapter_config.json").is_file() and not (Path(model) / "config.json").is_file():
+        raise ApplianceError(
+            _("{name} is an adapter, not a model of its own.").format(name=model),
+            "",
+            _("Merge it first: appliance merge {name}").format(name=model),
+        )
+    folder = model_folder(model)
+    facts = models.inspect(folder, need_chat_template=True)
+    hardware = probe(settings.home())
+    chosen, reason = engines.choose(hardware, engine)
+    if no_key and not ports.is_loopback(host):
+        raise ApplianceError(
+            _("Serving on {host} without a key is refused.").format(host=host),
+            _("Anyone who reaches this machine could use the model."),
+            _("Leave --no-key away, or serve on 127.0.0.1."),
+        )
+    served = name or folder.name
+    shape = read_shape(folder)
+    room = serving_plan(hardware, shape, length=length)
+    key = None if no_key else str(Path(key_file).expanduser().absolute() if key_file else settings.home() / "keys" / f"{served}.key")
+    return Draft(
+        kind="serve",
+        name=served,
+        spec={
+            "model": str(folder),
+            "name": served,
+            "host": host,
+            "port": port,
+            "engine": chosen.name,
+            "key_file": key,
+            "options": engine_options(room),
+        },
+        accelerators=room.accelerators,
+        facts=[
+            (_("What"), _("Serve {name} behind an OpenAI-compatible address.").format(name=served)),
+            (_("Engine"), f"{chosen.name}: {reason}"),
+            (_("Address"), f"http://{host}:{port}/v1"),
+            (_("Key"), key or _("none: only this machine can reach it")),
+            (_("Memory"), room.sentence),
+            (_("Disk"), _("none; the model has {n:.1f} GiB already").format(n=facts.size_bytes / 2**30)),
+        ],
+        command=command("serve", model, *flags(engine=None if engine == "auto" else engine, host=None if host == "127.0.0.1" else host, port=port, name=name, length=length, key_file=key_file, no_key=no_key)),
+    )

@@ -1,0 +1,193 @@
+"""Recipes: jobs in a row in one YAML file, run without a question.
+
+    jobs:
+      - download: {model: Qwen/Qwen3-0.6B}
+      - finetune: {data: rows.xlsx}
+      - merge: {}
+      - serve: {host: 0.0.0.0, port: 8000, key_file: /data/key}
+
+What a step leaves out comes from the steps before it: `finetune` takes the downloaded model, `merge` the adapter,
+`serve` the merged model. The same recipe run again goes on where it was: finished steps are kept, a step that was cut
+is resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from appliance import files
+from appliance.errors import UsageError
+from appliance.jobs import control, prepare
+from appliance.jobs.folder import Job, State, all_jobs
+from appliance.jobs.watch import failure
+from appliance.locale import _
+
+# Each step's words and their types.
+_WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "download": {"model": str, "source": str, "revision": str, "to": str},
+    "finetune": {
+        "model": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int, "steps": int,
+        "epochs": (int, float), "learning_rate": (int, float), "map": dict, "sheet": str, "accept_drops": bool,
+    },
+    "merge": {"adapter": str, "base": str, "to": str},
+    "serve": {
+        "model": str, "engine": str, "host": str, "port": int, "name": str, "length": int, "key_file": str,
+        "no_key": bool,
+    },
+}  # fmt: skip
+_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate")
+_CHOICES = {
+    ("download", "source"): ("auto", "modelscope", "huggingface"),
+    ("finetune", "method"): ("auto", "lora", "qlora"),
+    ("serve", "engine"): ("auto", "vllm", "transformers"),
+}
+
+Step = tuple[str, dict[str, Any]]
+
+
+def read(path: Path) -> list[Step]:
+    """The steps of a recipe. Raises UsageError with every problem in the file at once."""
+    import yaml
+
+    if not path.is_file():
+        raise UsageError(
+            _("There is no recipe {file}.").format(file=path), "", _("Check the spelling; in Docker, mount the file.")
+        )
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(
+            _("The recipe {file} is not YAML.").format(file=path.name),
+            " ".join(str(error).split()),
+            _("Mind the colons, the dashes and the spaces at the start of lines."),
+        ) from error
+    steps, problems = check(document)
+    if problems:
+        raise UsageError(
+            _("The recipe {file} has {n} problems.").format(file=path.name, n=len(problems)),
+            "",
+            _("Mend them and run it again; docs/recipes.md shows every word."),
+            problems,
+        )
+    # A relative path in a recipe means: beside the recipe.
+    for kind, words in steps:
+        for name in ("data", "model", "key_file") if kind != "serve" else ("model", "key_file"):
+            value = words.get(name)
+            beside = path.absolute().parent / str(value)
+            if isinstance(value, str) and not Path(value).is_absolute() and (name == "data" or beside.exists()):
+                words[name] = str(beside)
+    return steps
+
+
+def check(document: Any) -> tuple[list[Step], list[str]]:
+    """The steps in a parsed recipe, and everything that is wrong with it."""
+    if not isinstance(document, dict) or not isinstance(document.get("jobs"), list) or not document["jobs"]:
+        return [], [_("It must have `jobs:` with a list of steps below.")]
+    problems = [_("Unknown word at the top: {word}.").format(word=word) for word in document if word != "jobs"]
+    steps: list[Step] = []
+    given: set[str] = set()
+    for number, item in enumerate(document["jobs"], 1):
+        where = _("Step {n}").format(n=number)
+        if isinstance(item, str):
+            item = {item: None}
+        if not isinstance(item, dict) or len(item) != 1 or next(iter(item)) not in _WORDS:
+            problems.append(f"{where}: " + _("must be one of {kinds}.").format(kinds=", ".join(_WORDS)))
+            continue
+        kind, words = next(iter(item.items()))
+        words = {} if words is None else words
+        if not isinstance(words, dict):
+            problems.append(f"{where} ({kind}): " + _("must hold words and values."))
+            continue
+        problems += [f"{where} ({kind}): {problem}" for problem in _check_words(kind, words, given)]
+        given |= {"download": {"model"}, "finetune": {"adapter"}, "merge": {"model"}}.get(kind, set())
+        steps.append((kind, dict(words)))
+    if any(kind == "serve" for kind, _words in steps[:-1]):
+        problems.append(_("serve must be the last step: it does not end by itself."))
+    return steps, problems
+
+
+def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]:
+    problems = []
+    for word, value in words.items():
+        wanted = _WORDS[kind].get(word)
+        if wanted is None:
+            problems.append(_("unknown word {word} (known: {known}).").format(word=word, known=", ".join(_WORDS[kind])))
+        elif not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+            name = " / ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
+            problems.append(_("{word} must be {type}, not {value}.").format(word=word, type=name, value=value))
+        elif (kind, word) in _CHOICES and value not in _CHOICES[kind, word]:
+            problems.append(_("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word])))
+    needed = {"download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "serve": ["model"]}[kind]
+    problems += [_("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given]
+    return problems
+
+
+def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool = False) -> list[Job]:
+    """Do the steps one after the other. `watch(job, number, last)` shows a job until it ended (a serve: until ready).
+
+    Raises ApplianceError when a step fails; what it made so far stays.
+    """
+    jobs: list[Job] = []
+    known: dict[str, str] = {}
+    trail = ""
+    for number, (kind, words) in enumerate(steps, 1):
+        trail = hashlib.sha256((trail + json.dumps([kind, words, _contents(words)], sort_keys=True)).encode()).hexdigest()
+        job = None if fresh else _earlier(trail)
+        if job is None:
+            draft = _draft(kind, words, known)
+            draft.recipe = {"step": number, "trail": trail}
+            job = control.submit(draft)
+        elif job.state().state in ("failed", "stopped"):
+            job = control.resume(job)
+        jobs.append(job)
+        state = watch(job, number, number == len(steps))
+        if state.state == "failed":
+            raise failure(job, state)
+        if state.state == "stopped":
+            break
+        result = job.result or {}
+        known.update({name: result[name] for name in ("model", "adapter") if result.get(name) and not (kind == "finetune" and name == "model")})
+    return jobs
+
+
+def _contents(words: dict[str, Any]) -> str:
+    """The data's checksum: with other rows it is another step. A file that isn't there is told by the step itself."""
+    try:
+        return files.sha256(Path(words["data"])) if "data" in words else ""
+    except OSError:
+        return ""
+
+
+def _earlier(trail: str) -> Job | None:
+    """The job that an earlier run of this recipe made for the step, if what it made still stands."""
+    for job in all_jobs():
+        if (job.spec.get("recipe") or {}).get("trail") == trail:
+            state = job.state()
+            if state.state != "done":
+                return job
+            result = job.result or {}
+            made = result.get("adapter") if job.kind == "finetune" else result.get("model")
+            if made and Path(made).exists():
+                return job
+    return None
+
+
+def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.Draft:
+    words = dict(words)
+    if kind == "download":
+        return prepare.download(words.pop("model"), **words)
+    if kind == "finetune":
+        wish = {name: words.pop(name) for name in _WISHES if name in words}
+        if wish.get("method") == "auto":
+            del wish["method"]
+        return prepare.finetune(
+            words.pop("model", None) or known["model"], words.pop("data"), wish=wish, mapping=words.pop("map", None), **words
+        )
+    if kind == "merge":
+        return prepare.merge(words.pop("adapter", None) or known["adapter"], **words)
+    return prepare.serve(words.pop("model", None) or known["model"], **words)
+

@@ -1,0 +1,234 @@
+"""A job's progress in the terminal: bar, speed, loss, time left. It only reads; closing it never ends the job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from appliance import output
+from appliance.errors import ApplianceError
+from appliance.jobs.folder import Job, State, events, follow, serving
+from appliance.locale import _
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_PLAIN_SECONDS = 5.0  # in a pipe: at most a line this often
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def phase_word(phase: str) -> str:
+    """A phase's name for a person."""
+    return {
+        "loading": _("loading"),
+        "training": _("training"),
+        "saving": _("saving"),
+        "merging": _("merging"),
+        "verifying": _("verifying"),
+        "starting": _("starting"),
+        "downloading": _("downloading"),
+        "download": _("downloading"),
+        "copying": _("copying"),
+        "unpacking": _("unpacking"),
+        "teaching": _("teaching"),
+        "tokenizer": _("making the tokenizer"),
+    }.get(phase, phase)
+
+
+class Picture:
+    """What is known of a running job, drawn from its events."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.state: State | None = None
+        self.progress: dict[str, Any] | None = None
+        self.losses: list[float] = []
+        self.ready: dict[str, Any] | None = None
+        self.phase = ""
+        self.said: list[tuple[str, str]] = []  # (kind, sentence) not shown yet
+        self.began = time.monotonic()
+
+    def add(self, state: State, found: Iterable[dict[str, Any]]) -> None:
+        """Take in a state and new events."""
+        self.state = state
+        for event in found:
+            kind = event.get("kind")
+            if kind == "progress":
+                self.progress = event
+            elif kind == "metric" and isinstance(event.get("loss"), float):
+                self.losses.append(event["loss"])
+            elif kind in ("note", "warning"):
+                self.said.append((str(kind), str(event.get("text", ""))))
+            elif kind == "ready":
+                self.ready = event
+            elif kind == "phase":
+                self.phase = str(event.get("text", ""))
+            elif kind == "waiting":
+                self.said.append(("note", _("Waits until {holder} lets go of the card.").format(holder=event.get("holder"))))
+
+    def take_said(self) -> list[tuple[str, str]]:
+        """The sentences that came since the last call."""
+        said, self.said = self.said, []
+        return said
+
+    def figures(self) -> str:
+        """Amount, speed, loss and time left in one line."""
+        event = self.progress
+        if event is None:
+            return ""
+        parts = []
+        if event.get("unit") == "B":
+            parts.append(f"{output.size(event['done'])} / {output.size(event['total'])}")
+            if event.get("speed"):
+                parts.append(f"{output.size(event['speed'])}/s")
+        elif event.get("unit"):
+            parts.append(f"{event['done']:g}/{event['total']:g}")
+            if event.get("speed"):
+                parts.append(_("{n:.1f} steps/s").format(n=event["speed"]))
+        if self.losses and event.get("phase") in ("training", "teaching"):
+            parts.append(_("loss {value:.3f}").format(value=self.losses[-1]))
+        if event.get("left_s") is not None and event["done"] < event["total"]:
+            parts.append(_("{time} left").format(time=output.duration(event["left_s"])))
+        return " · ".join(parts)
+
+    def words(self) -> str:
+        """What it does now."""
+        if self.state is not None and self.state.state == "queued":
+            waiting = self.state.waiting_for
+            return _("waiting for {holder}").format(holder=waiting) if waiting else _("starting")
+        if self.progress is None:
+            return _("starting")
+        return self.phase or phase_word(self.progress["phase"])
+
+    def share(self) -> float:
+        """How much of the phase is done, 0 to 1."""
+        event = self.progress
+        return min(1.0, event["done"] / event["total"]) if event and event.get("total") else 0.0
+
+    def curve(self, width: int = 40) -> str:
+        """The loss so far as a row of small bars."""
+        if len(self.losses) < 2:
+            return ""
+        step = max(1.0, len(self.losses) / width)
+        points = [self.losses[int(i * step)] for i in range(min(width, len(self.losses)))]
+        low, high = min(points), max(points)
+        span = (high - low) or 1.0
+        return "".join(_SPARKS[int((value - low) / span * (len(_SPARKS) - 1))] for value in points)
+
+    def __rich__(self) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 1))
+        elapsed = output.duration(time.monotonic() - self.began)
+        head = Table.grid(padding=(0, 1))
+        head.add_row(Spinner("dots"), Text(self.words()), Text(elapsed, "dim"))
+        grid.add_row(head)
+        if self.progress is not None:
+            bar = Table.grid(padding=(0, 1))
+            bar.add_row(ProgressBar(total=1.0, completed=self.share(), width=30), Text(f"{self.share():4.0%}"))
+            grid.add_row(bar)
+            grid.add_row(Text(self.figures(), "cyan"))
+        if self.curve():
+            grid.add_row(Text(self.curve(), "green"))
+        return grid
+
+
+def watch(job: Job, until_ready: bool = False) -> State:
+    """Show a job until it has ended (or, for serve, answers). KeyboardInterrupt passes through: the job goes on."""
+    return _live(job, until_ready) if output.console().is_terminal else _plain(job, until_ready)
+
+
+def _say(picture: Picture, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+    for kind, sentence in picture.take_said():
+        (warn if kind == "warning" else say)(sentence)
+
+
+def _live(job: Job, until_ready: bool) -> State:
+    from rich.live import Live
+
+    picture = Picture(job)
+    with Live(picture, console=output.console(), refresh_per_second=8, transient=True):
+        for state, found in follow(job):
+            picture.add(state, found)
+            _say(picture, output.note, output.warn)
+            if until_ready and picture.ready:
+                return state
+    assert picture.state is not None
+    return picture.state
+
+
+def _plain(job: Job, until_ready: bool) -> State:
+    picture, shown, last = Picture(job), "", 0.0
+    for state, found in follow(job):
+        picture.add(state, found)
+        _say(picture, output.note, output.warn)
+        if until_ready and picture.ready:
+            return state
+        line = f"{picture.words()} {picture.share():.0%} {picture.figures()}".strip()
+        ended = picture.share() >= 1.0 and picture.words() != shown
+        if picture.progress and (ended or time.monotonic() - last > _PLAIN_SECONDS):
+            output.say(line)
+            shown, last = picture.words(), time.monotonic()
+    assert picture.state is not None
+    return picture.state
+
+
+def failure(job: Job, state: State) -> ApplianceError:
+    """Why a job failed, as its worker said it."""
+    error = ApplianceError.from_dict(state.error or {})
+    error.next_step = error.next_step.replace(" ID", f" {job.id}") or _("See its last words: appliance jobs logs {id}").format(id=job.id)
+    return error
+
+
+def summary(job: Job) -> list[tuple[str, str]]:
+    """A job in a few (label, value) pairs."""
+    state = job.state()
+    rows = [(_("Job"), job.id), (_("State"), state.word)]
+    if state.waiting_for:
+        rows.append((_("Waits for"), state.waiting_for))
+    if state.state == "running" and state.heartbeat and time.time() - state.heartbeat > 60:
+        rows.append((_("Sign of life"), _("none for {time}").format(time=output.duration(time.time() - state.heartbeat))))
+    picture = Picture(job)
+    found, _offset = events(job)
+    picture.add(state, found)
+    if picture.progress is not None and state.state != "done":
+        rows.append((_("Progress"), f"{picture.words()} {picture.share():.0%}  {picture.figures()}"))
+    if picture.curve():
+        rows.append((_("Loss"), f"{picture.curve()}  {picture.losses[0]:.3f} → {picture.losses[-1]:.3f}"))
+    result = job.result or {}
+    for label, key in ((_("Model"), "model"), (_("Adapter"), "adapter")):
+        if result.get(key):
+            rows.append((label, str(result[key])))
+    if result.get("memory"):
+        memory = result["memory"]
+        rows.append((_("Memory"), _("predicted {p} GiB, measured {m} GiB").format(p=memory["predicted_gib"], m=memory["measured_gib"])))
+    if result.get("seconds"):
+        rows.append((_("Time"), output.duration(result["seconds"])))
+    if job.kind == "serve" and state.active:
+        at = serving(job)
+        if at["address"]:
+            rows += [(_("Address"), at["address"]), (_("Model name"), at["model"]), (_("Key file"), at["key_file"] or "-")]
+    rows.append((_("Folder"), str(job.folder)))
+    return rows
+
+
+def how_to_ask(address: str, model: str, key_file: str | None, question: str) -> tuple[str, str]:
+    """A curl line and a Python snippet that work when pasted. The key is read from its file, never printed."""
+    import json
+    import shlex
+
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}]}, ensure_ascii=False)
+    key = f' -H "Authorization: Bearer $(cat {shlex.quote(key_file)})"' if key_file else ""
+    curl = f"curl -s {address}/chat/completions{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    value = f"open({key_file!r}).read().strip()" if key_file else '"none"'
+    python = (
+        "from openai import OpenAI\n"
+        f"client = OpenAI(base_url={address!r}, api_key={value})\n"
+        f"answer = client.chat.completions.create(model={model!r}, messages=[{{'role': 'user', 'content': {question!r}}}])\n"
+        "print(answer.choices[0].message.content)"
+    )
+    return curl, python

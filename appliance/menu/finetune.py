@@ -1,0 +1,88 @@
+"""3 开始微调."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appliance import output, questions
+from appliance import show as shown
+from appliance.jobs import prepare
+from appliance.jobs.folder import Job
+from appliance.locale import _
+from appliance.menu import pick
+
+_ADVANCED = "advanced"
+
+
+def show(_hardware: Any) -> None:
+    """Which rows, which model; then the fine-tune as a job, and the merge when it is done."""
+    file = pick.data_file()
+    look_at(file)
+    model = pick.model(_("Which model should learn from it?"))
+    if not pick.bring_here(model):
+        return
+    job = ask_and_start(model, file)
+    if job is not None and job.state().state == "done" and questions.yes(_("Merge it into a model of its own now?")):
+        pick.start(prepare.merge(job.id))
+
+
+def look_at(file: str) -> None:
+    """Show what is in the file, before anything else is asked."""
+    from pathlib import Path
+
+    from appliance import data
+
+    with output.waiting(_("looking at the rows")):
+        report = data.check(Path(file).expanduser().absolute())
+    shown.report(report)
+
+
+def ask_and_start(model: str, file: str) -> Job | None:
+    """The plan with its reasons; start, change it, or go back."""
+    wish: dict[str, Any] = {}
+    accept = False
+    while True:
+        try:
+            with output.waiting(_("planning")):
+                draft = prepare.finetune(model, file, wish=wish, accept_drops=accept)
+        except prepare.TooManyDropped as problem:
+            output.error(problem)
+            if not questions.yes(_("Go on without those rows?"), default=False):
+                return None
+            accept = True
+            continue
+        chosen = pick.start(draft, extra=[(_("advanced"), _ADVANCED)])
+        if chosen != _ADVANCED:
+            return chosen if isinstance(chosen, Job) else None
+        wish = _advanced(draft.plan or {})
+
+
+def _advanced(plan: dict[str, Any]) -> dict[str, Any]:
+    """What an expert may want to change; what is left as it was stays the plan's own choice."""
+    wish: dict[str, Any] = {}
+    method = questions.choose(
+        _("Method:"), [(_("as planned"), None), ("LoRA", "lora"), ("QLoRA", "qlora")], default=None
+    )
+    if method:
+        wish["method"] = method
+    for name, label, kind in (
+        ("rank", _("Rank:"), int),
+        ("length", _("Longest row, in tokens:"), int),
+        ("batch", _("Rows at once:"), int),
+        ("epochs", _("Passes over the rows:"), float),
+        ("learning_rate", _("Learning rate:"), float),
+    ):
+        planned = plan.get("micro_batch" if name == "batch" else name)
+        text = questions.text(label, "" if planned is None else f"{planned:g}", check=lambda value, kind=kind: _is_number(value, kind))  # type: ignore[misc]
+        if text and kind(text) != planned:
+            wish[name] = kind(text)
+    return wish
+
+
+def _is_number(value: str, kind: type) -> str | None:
+    if not value:
+        return None
+    try:
+        return None if kind(value) > 0 else _("A number above 0.")
+    except ValueError:
+        return _("A number above 0.")

@@ -1,0 +1,85 @@
+"""Questions that several screens ask: which model, which file, start or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from appliance import attend, output, questions, show
+from appliance.hub import workspace
+from appliance.jobs import control, prepare
+from appliance.jobs.folder import Job, State
+from appliance.jobs.watch import failure, summary
+from appliance.locale import _
+
+_OTHER = object()
+# Small to large; each stands at both hubs under the same name.
+SUGGESTED = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "Qwen/Qwen3-32B")
+
+
+def model(question: str, hub_too: bool = True) -> str:
+    """A model of the workspace, a suggested one, or what a person types. Downloads it where a hub has it."""
+    here = [(f"{item.name}  ({output.size(item.size_bytes)})", str(item.folder)) for item in workspace.list_models()]
+    known = {workspace.folder_name(name) for name in SUGGESTED} & {Path(folder).name for _text, folder in here}
+    hub = [(_("{name}  (download)").format(name=name), name) for name in SUGGESTED if workspace.folder_name(name) not in known]
+    choices: list[tuple[str, Any]] = [*here, *(hub if hub_too else []), (_("another: a folder or owner/name"), _OTHER)]
+    chosen = questions.choose(question, choices)
+    if chosen is _OTHER:
+        chosen = questions.path(_("Folder or owner/name:"), check=_is_model)
+    return str(chosen)
+
+
+def _is_model(value: str) -> str | None:
+    if workspace.resolve(value) is not None or workspace.is_hub_name(value):
+        return None
+    return _("Neither a folder nor owner/name. Ctrl-C goes back.")
+
+
+def bring_here(reference: str) -> bool:
+    """Download what only a hub has; True when the model is on this machine then."""
+    try:
+        prepare.model_folder(reference)
+        return True
+    except prepare.NotHere:
+        job = start(prepare.download(reference))
+        return job is not None and job.state().state == "done"
+
+
+def data_file() -> str:
+    """A file that exists."""
+    return questions.path(
+        _("Your data file (Excel, CSV, JSON, text):"),
+        check=lambda value: None if Path(value).expanduser().is_file() else _("There is no such file. Ctrl-C goes back."),
+    )
+
+
+def start(draft: control.Draft, extra: list[tuple[str, Any]] | None = None) -> Job | Any | None:
+    """Show what will happen, then start, watch and sum up. None when the person went back; else the job.
+
+    `extra` are more (text, value) choices beside start and back; a chosen value is returned as it is.
+    """
+    output.say()
+    show.facts(draft)
+    output.say()
+    choice = questions.choose(_("Start?"), [(_("start"), True), *(extra or []), (_("back"), None)], default=True)
+    if choice is not True:
+        return choice
+    job = control.submit(draft)
+    follow(job)
+    return job
+
+
+def follow(job: Job) -> State | None:
+    """Watch a job and say how it ended. None: left running."""
+    state = attend.attend(job, until_ready=job.kind == "serve")
+    if state is None:
+        return None
+    if state.state == "failed":
+        output.error(failure(job, state))
+    elif job.kind == "serve" and state.active:
+        attend.show_address(job)
+    else:
+        output.pairs(summary(job))
+        if state.state == "done":
+            output.good(_("Done."))
+    return state

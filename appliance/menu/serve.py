@@ -1,0 +1,45 @@
+"""2 启动推理."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appliance import questions
+from appliance.jobs import prepare
+from appliance.locale import _
+from appliance.menu import pick
+
+_ADVANCED = "advanced"
+
+
+def show(_hardware: Any) -> None:
+    """Which model, for whom; then the server as a job."""
+    model = pick.model(_("Which model should answer?"))
+    if pick.bring_here(model):
+        ask_and_start(model)
+
+
+def ask_and_start(model: str) -> None:
+    """For whom; start."""
+    host = questions.choose(
+        _("Who may ask it?"),
+        [
+            (_("programs on this machine"), "127.0.0.1"),
+            (_("everyone in the network who has the key"), "0.0.0.0"),  # noqa: S104
+        ],
+    )
+    options: dict[str, Any] = {}
+    while True:
+        chosen = pick.start(prepare.serve(model, host=host, **options), extra=[(_("advanced"), _ADVANCED)])
+        if chosen != _ADVANCED:
+            return
+        options["port"] = int(questions.text(_("Port:"), str(options.get("port", 8000)), check=_is_port))
+        name = questions.text(_("Name that clients use (empty: the model's own):"), options.get("name") or "")
+        options["name"] = name or None
+        options["engine"] = questions.choose(
+            _("Engine:"), [("auto", "auto"), ("vllm", "vllm"), ("transformers", "transformers")]
+        )
+
+
+def _is_port(value: str) -> str | None:
+    return None if value.isdigit() and 0 < int(value) < 65536 else _("A number from 1 to 65535.")

@@ -1,0 +1,155 @@
+"""The sentences of a plan: reasons, warnings and what else could be done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from appliance.hardware.types import Accelerator
+from appliance.locale import _
+from appliance.planning import generic
+from appliance.planning.estimate import Estimate
+from appliance.planning.profiles import Profile
+from appliance.planning.shape import Shape
+from appliance.planning.way import Way, verdict_of
+from appliance.planning.wish import Wish
+
+# PyTorch's builds for CUDA 13 have no kernels for silicon before Turing (CUDA 13.0 release notes: Volta was removed).
+_CUDA13_CAPABILITY = (7, 5)
+
+
+def warnings_of(card: Accelerator | None, shape: Shape, wanted: Wish) -> list[str]:
+    """What a person should know before starting."""
+    warnings = []
+    if card and card.kind == "cuda" and card.capability() < _CUDA13_CAPABILITY:
+        warnings.append(
+            _(
+                "{name} has compute capability {capability}; PyTorch built with CUDA 13 starts at 7.5. "
+                "It needs a PyTorch built with CUDA 12.6."
+            ).format(name=card.name, capability=card.compute_capability)
+        )
+    if shape.quantised:
+        warnings.append(
+            _("This model is quantised already ({kind}): use its original 16-bit weights for fine-tuning.").format(
+                kind=shape.quantised
+            )
+        )
+    if shape.vision:
+        warnings.append(_("This model can see; here it is trained on text alone."))
+    if wanted.method == "full":
+        warnings.append(_("You asked for full fine-tuning: it needs many times the memory of LoRA."))
+    return warnings
+
+
+def explain(
+    chosen: Way,
+    first: Way,
+    memory: Estimate,
+    verdict: str,
+    free: float,
+    profile: Profile,
+    card: Accelerator | None,
+    wanted: Wish,
+    batch: int,
+    reasons: dict[str, str],
+) -> None:
+    """A sentence for every choice."""
+    if wanted.method:
+        reasons["method"] = (
+            _("You asked for it.") if chosen.method == wanted.method else _("QLoRA is not possible here.")
+        )
+    elif chosen.method == "qlora":
+        reasons["method"] = (
+            _("The card has {size} GB: under 24 GB the weights are kept in 4 bits.").format(
+                size=card.nominal_gb if card else 0
+            )
+            if profile.choose.method == "qlora"
+            else _("LoRA with 16-bit weights does not fit into {free:.1f} GiB; 4-bit weights do.").format(free=free)
+            if verdict != "exceeds"
+            else _("4-bit weights need the least memory.")
+        )
+    elif profile.choose.method == "qlora":
+        reasons["method"] = _("The model is small enough for LoRA with 16-bit weights: better and faster than 4 bits.")
+    else:
+        reasons["method"] = _("LoRA with the model's own weights is the best that fits.")
+    reasons["rank"] = _("You asked for it.") if wanted.rank else _("The profile's rank.")
+    if wanted.batch:
+        reasons["micro_batch"] = _("You asked for it.")
+    elif chosen.micro_batch < min(first.micro_batch, batch):
+        reasons["micro_batch"] = _(
+            "More rows at a time do not fit; the rest is accumulated, which gives the same result."
+        )
+    else:
+        reasons["micro_batch"] = _("As many rows at a time as the profile allows.")
+    reasons["accumulation"] = _("{batch} rows count as one step: the profile's, or fewer for small data.").format(
+        batch=batch
+    )
+    reasons["learning_rate"] = _("You asked for it.") if wanted.learning_rate else _("Usual for this method.")
+    reasons["targets"] = _("Every linear layer: better than attention alone, at little cost.")
+    reasons["optimizer"] = (
+        _("Its states are kept in 8 bits and move to the processor's memory when the card's is full.")
+        if "8bit" in chosen.optimizer
+        else _("Plain AdamW: an adapter's states are small.")
+    )
+    reasons["checkpointing"] = (
+        _("Layers are computed twice, which saves most of the activations' memory.")
+        if chosen.checkpointing
+        else _("There is memory enough to compute each layer only once.")
+    )
+    if chosen.length < first.length:
+        reasons["length"] = _("{wanted} tokens do not fit, so rows are cut at {length}.").format(
+            wanted=first.length, length=chosen.length
+        )
+    if chosen.dtype != first.dtype:
+        reasons["dtype"] = _("bfloat16: float32 does not fit into {free:.1f} GiB.").format(free=free)
+    reasons["verdict"] = {
+        "fits": _("It needs about {need:.1f} GiB, at most {high:.1f}, and {free:.1f} GiB are free."),
+        "tight": _(
+            "It needs about {need:.1f} GiB, {high:.1f} at worst, and {free:.1f} GiB are free: it may just fail."
+        ),
+        "exceeds": _("Even so it needs about {need:.1f} GiB, and only {free:.1f} GiB are free."),
+    }[verdict].format(need=memory.total_gib, high=memory.high_gib, free=free)
+
+
+def alternatives(
+    chosen: Way, shape: Shape, free: float, verdict: str, card: Accelerator | None
+) -> list[dict[str, Any]]:
+    """Other ways: the best of every other method, twice the length, and models that would fit."""
+    others = []
+    if card and card.kind == "cuda" and chosen.method in ("lora", "qlora"):
+        other = "qlora" if chosen.method == "lora" else "lora"
+        others.append(replace(chosen, method=other, optimizer="adamw_torch" if other == "lora" else "paged_adamw_8bit"))
+    if not shape.max_positions or 2 * chosen.length <= shape.max_positions:
+        others.append(replace(chosen, length=2 * chosen.length, micro_batch=1))
+    found = []
+    for way in others:
+        memory = way.memory(shape)
+        found.append(
+            {
+                "method": way.method,
+                "micro_batch": way.micro_batch,
+                "length": way.length,
+                "total_gib": round(memory.total_gib, 2),
+                "verdict": verdict_of(memory, free),
+                "sentence": _("{method}, {batch} × {length} tokens at a time: about {need:.1f} GiB.").format(
+                    method=way.method, batch=way.micro_batch, length=way.length, need=memory.total_gib
+                ),
+            }
+        )
+    if verdict == "exceeds":
+        device = card.kind if card else "cpu"
+        methods = ("lora", "qlora") if device == "cuda" else ("lora",)
+        for method in methods:
+            size = generic.largest(method, free, device)
+            if size:
+                found.append(
+                    {
+                        "method": method,
+                        "model_size": size,
+                        "verdict": "fits",
+                        "sentence": _("A model of {size} parameters or fewer would fit with {method}.").format(
+                            size=size, method=method
+                        ),
+                    }
+                )
+    return found

@@ -1,0 +1,45 @@
+"""One way to do it, what memory it takes, and whether that is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.planning.estimate import Estimate, estimate
+from appliance.planning.shape import Shape
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to do it, not yet known to fit."""
+
+    method: str
+    dtype: str
+    micro_batch: int
+    length: int
+    rank: int
+    optimizer: str
+    checkpointing: bool
+    device: str
+
+    def memory(self, shape: Shape) -> Estimate:
+        """Its peak for that model."""
+        return estimate(
+            shape,
+            method=self.method,
+            rank=self.rank,
+            micro_batch=self.micro_batch,
+            length=self.length,
+            dtype_bytes=BYTES[self.dtype],
+            optimizer=self.optimizer,
+            checkpointing=self.checkpointing,
+            device=self.device,
+        )
+
+
+def verdict_of(memory: Estimate, free_gib: float) -> str:
+    """fits: even if the estimate is too low; tight: if it is right; exceeds: not."""
+    if memory.high_gib <= free_gib:
+        return "fits"
+    return "tight" if memory.total_gib <= free_gib else "exceeds"

@@ -1,0 +1,64 @@
+"""What a person asked for, checked: a wish wins over the plan, if it can be had at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.errors import UsageError
+from appliance.locale import _
+
+METHODS = ("lora", "qlora", "dora", "full")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """None means: decide for me. `batch` is the micro-batch in rows, `length` in tokens."""
+
+    method: str | None = None
+    rank: int | None = None
+    batch: int | None = None
+    length: int | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    learning_rate: float | None = None
+
+
+def read_wish(values: Mapping[str, Any] | None) -> Wish:
+    """A wish from its words; raises UsageError with every problem at once."""
+    given = {name: value for name, value in (values or {}).items() if value is not None}
+    problems: list[str] = []
+    method = given.pop("method", None)
+    if method == "auto":
+        method = None
+    if method is not None and method not in METHODS:
+        names = ", ".join(("auto", *METHODS))
+        problems.append("method: " + _("must be one of {names}, not {given}").format(names=names, given=method))
+    limits: dict[str, tuple[type, float, float]] = {
+        "rank": (int, 1, 4096),
+        "batch": (int, 1, 4096),
+        "length": (int, 16, 2**20),
+        "steps": (int, 1, 10**9),
+        "epochs": (float, 0, 1000),
+        "learning_rate": (float, 0, 1),
+    }
+    for name, value in given.items():
+        if name not in limits:
+            problems.append(f"{name}: " + _("is not known here"))
+            continue
+        kind, least, most = limits[name]
+        number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if not number or not least <= value <= most or not value:
+            problems.append(
+                f"{name}: "
+                + _("must be a number from {least} to {most}, not {given}").format(least=least, most=most, given=value)
+            )
+    if problems:
+        raise UsageError(
+            _("These wishes can't be fulfilled."),
+            "; ".join(problems),
+            _("Correct them, or leave them out: then they are decided for you."),
+            problems,
+        )
+    return Wish(method=method, **given)

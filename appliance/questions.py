@@ -1,0 +1,78 @@
+"""The one way to ask a person. Ctrl-C raises KeyboardInterrupt; whoever asked decides what that means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from appliance.locale import _
+
+
+def _style() -> Any:
+    from questionary import Style
+
+    return Style([("qmark", "fg:ansicyan bold"), ("question", "bold"), ("pointer", "fg:ansicyan bold"),
+                  ("highlighted", "fg:ansicyan bold"), ("selected", ""), ("answer", "fg:ansicyan"),
+                  ("instruction", "fg:ansibrightblack")])  # fmt: skip
+
+
+def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = None, keys: str = "") -> Any:
+    """One of (text, value) pairs, with the arrow keys and Enter. `keys`: a key for each that jumps to it."""
+    import questionary
+
+    items = [
+        questionary.Choice(title=text, value=value, shortcut_key=key)
+        for (text, value), key in zip(choices, keys or [None] * len(choices), strict=True)
+    ]
+    first = next((item for item in items if default is not None and item.value == default), None)
+    return questionary.select(
+        question,
+        choices=items,
+        default=first,
+        qmark="?",
+        instruction=_("(number or ↑↓, then Enter)") if keys else _("(↑↓, then Enter)"),
+        style=_style(),
+        use_shortcuts=bool(keys),
+    ).unsafe_ask()
+
+
+def yes(question: str, default: bool = True) -> bool:
+    """A yes or no."""
+    return bool(choose(question, [(_("yes"), True), (_("no"), False)], default=default))
+
+
+def text(question: str, default: str = "", check: Callable[[str], str | None] | None = None, hint: str = "") -> str:
+    """A line of text. `check` returns what is wrong with it, or None."""
+    import questionary
+
+    def valid(value: str) -> bool | str:
+        problem = check(value.strip()) if check else None
+        return problem or True
+
+    return str(
+        questionary.text(question, default=default, validate=valid, qmark="?", instruction=hint or None, style=_style()).unsafe_ask()
+    ).strip()
+
+
+def path(question: str, default: str = "", check: Callable[[str], str | None] | None = None, only_folders: bool = False) -> str:
+    """A file or folder; Tab completes. Quotes around it (dragged into the terminal) are taken off."""
+    import questionary
+
+    def clean(value: str) -> str:
+        value = value.strip()
+        return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+
+    def valid(value: str) -> bool | str:
+        problem = check(clean(value)) if check else None
+        return problem or True
+
+    return clean(
+        str(questionary.path(question, default=default, validate=valid, only_directories=only_folders, qmark="?", style=_style()).unsafe_ask())
+    )
+
+
+def wait_for_enter(sentence: str) -> None:
+    """Until Enter is pressed."""
+    import questionary
+
+    questionary.press_any_key_to_continue(sentence).unsafe_ask()

@@ -1,0 +1,117 @@
+"""How the rooms' answers look to a person: one function for each, used by the commands and the menu alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from appliance import output
+from appliance.locale import _
+
+if TYPE_CHECKING:
+    from appliance.data import Report
+    from appliance.hardware import Hardware
+    from appliance.hardware.doctor import Check
+    from appliance.jobs.control import Draft
+    from appliance.jobs.folder import Job
+    from appliance.planning import Plan
+
+
+def machine_lines(found: Hardware) -> list[tuple[str, str]]:
+    """The machine in (label, sentence) pairs, a card a line."""
+    rows = []
+    for card in found.accelerators:
+        details = [output.gib(card.memory_gib), _("{free} free").format(free=output.gib(card.free_gib))]
+        if card.compute_capability:
+            details.append(_("compute capability {cc}").format(cc=card.compute_capability))
+        rows.append((_("Card {n}").format(n=card.index), f"{card.name}: {', '.join(details)}"))
+    if not found.accelerators:
+        rows.append((_("Card"), _("none")))
+    cpu = found.cpu
+    rows.append(
+        (_("Processor"), _("{name}, {cores} cores, {memory} memory").format(name=cpu.model, cores=cpu.cores, memory=output.gib(cpu.memory_gib)))
+    )
+    rows.append((_("Disk"), _("{free} free in the workspace").format(free=output.gib(found.disk_free_gib))))
+    return rows
+
+
+def hardware(found: Hardware, meaning: Sequence[str]) -> None:
+    """`appliance probe`."""
+    rows = machine_lines(found)
+    if found.driver:
+        rows.append((_("Driver"), found.driver))
+    output.pairs(rows)
+    for sentence in meaning:
+        output.say(f"→ {sentence}", "bold")
+    for warning in found.warnings:
+        output.warn(warning)
+
+
+def checks(found: Sequence[Check]) -> None:
+    """`appliance doctor`."""
+    for check in found:
+        if check.ok:
+            output.good(check.sentence)
+        else:
+            output.warn(check.sentence)
+            if check.fix:
+                output.say(f"    {check.fix}", "cyan")
+
+
+def plan(made: Plan) -> None:
+    """`appliance plan`: every choice with its reason, and the memory part by part."""
+    value = made.as_dict()
+    verdict = {
+        "fits": _("It fits."),
+        "tight": _("It fits, but only just."),
+        "exceeds": _("It does not fit on this machine."),
+    }[value["verdict"]]
+    output.say(verdict, "bold green" if value["verdict"] == "fits" else "bold yellow")
+    rows = []
+    for key, sentence in value["reasons"].items():
+        chosen = value.get(key)
+        rows.append((key.replace("_", " "), f"{chosen}: {sentence}" if isinstance(chosen, str | int | float) else sentence))
+    output.pairs(rows)
+    memory = value["memory"]
+    parts = ", ".join(f"{name} {size:.2f}" for name, size in memory["parts"].items() if size >= 0.005)
+    output.pairs([(_("Memory"), _("{total:.2f} GiB ({parts})").format(total=memory["total_gib"], parts=parts))])
+    for alternative in value["alternatives"]:
+        output.note(str(alternative))
+    for warning in value.get("warnings", []):
+        output.warn(warning)
+
+
+def report(found: Report) -> None:
+    """`appliance data check`."""
+    value = found.as_dict()
+    output.say(value["verdict"], "bold green" if value["kept"] else "bold red")
+    output.pairs(
+        [
+            (_("Format"), value["format"]),
+            (_("Trains"), value["task"]),
+            (_("Rows"), _("{rows}, of which {kept} are good").format(rows=value["rows"], kept=value["kept"])),
+            (_("Encoding"), value["encoding"] or "-"),
+        ]
+    )
+    for item in value["dropped"]:
+        lines = ", ".join(str(example["line"]) for example in item["examples"][:5])
+        output.warn(_("{reason}: {count} rows (lines {lines})").format(reason=item["sentence"], count=item["count"], lines=lines))
+    for warning in value["warnings"]:
+        output.note(warning if isinstance(warning, str) else str(warning.get("sentence", warning)))
+
+
+def facts(draft: Draft) -> None:
+    """The screen before a job starts: what will happen, memory, disk, and the command that does the same."""
+    output.pairs(draft.facts)
+    for warning in draft.warnings:
+        output.warn(warning if isinstance(warning, str) else str(warning))
+    output.say(_("The same without the menu:"), "dim")
+    output.say(f"  {draft.command}", "cyan")
+
+
+def jobs(found: Sequence[Job]) -> None:
+    """`appliance jobs list`."""
+    if not found:
+        output.note(_("There are no jobs yet."))
+        return
+    output.table([_("Job"), _("State")], [(job.id, job.state().word) for job in found])

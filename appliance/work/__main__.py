@@ -1,0 +1,80 @@
+"""A worker: `python -m appliance.work JOB_FOLDER`, started detached, in the environment that the job needs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import Stopped, explain
+from appliance.locale import set_language
+from appliance.work.context import Context
+
+KINDS = {
+    "download": "appliance.work.download",
+    "finetune": "appliance.work.finetune",
+    "merge": "appliance.work.merge",
+    "serve": "appliance.work.serve",
+    "demo-model": "appliance.work.demo_model",
+}
+_VERSIONS_OF = (
+    "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "datasets", "safetensors", "tokenizers",
+    "huggingface_hub", "modelscope", "numpy", "vllm",
+)  # fmt: skip
+
+
+def main() -> int:
+    """Do the job; exit code 0 done, 1 failed, 143 stopped. What went wrong is in state.json, details in log.txt."""
+    folder = Path(sys.argv[1])
+    os.umask(0o022)
+    with Context(folder) as context:
+        set_language(context.job.spec.get("language"))
+        began = time.time()
+        try:
+            context.take_accelerators()
+            context.set_state("running", waiting_for=None, error=None)
+            made = importlib.import_module(KINDS[context.kind]).run(context)
+            context.finish("done", result=_result(context, made, began))
+            return 0
+        except Stopped:
+            context.finish("stopped")
+            return 143
+        except BaseException as error:
+            traceback.print_exc()
+            sys.stderr.flush()
+            context.finish("failed", error=explain(error).as_dict())
+            return 1
+
+
+def _result(context: Context, made: dict[str, Any], began: float) -> dict[str, Any]:
+    """result.json: what was made, plus versions and timings. Memory in GiB."""
+    versions = {"python": platform.python_version()}
+    for name in _VERSIONS_OF:
+        if name.replace("-", "_") in sys.modules or name in sys.modules:
+            try:
+                versions[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return {
+        "id": context.id,
+        "kind": context.kind,
+        **made,
+        "versions": versions,
+        "host_memory_peak_gib": round(peak, 3),
+        "seconds": round(time.time() - began, 2),
+        "attempts": context.attempt,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

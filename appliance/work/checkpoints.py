@@ -1,0 +1,94 @@
+"""Checkpoints that can't be torn: staged, fsynced, listed in a manifest, renamed; only whole ones are offered.
+
+transformers' Trainer writes a checkpoint under its final name without fsync, so a kill in the middle leaves one that
+looks whole and can't be resumed. Here a name `checkpoint-N` exists only when everything below it is on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from appliance import files
+
+MANIFEST = "manifest.json"
+_STAGING = ".staging"
+
+
+def write_manifest(folder: Path) -> None:
+    """fsync every file of a folder and list its sha256 and size, the manifest last."""
+    listed = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            listed[str(path.relative_to(folder))] = {"size": path.stat().st_size, "sha256": files.sha256(path)}
+    files.write_json(folder / MANIFEST, {"files": listed})
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file in the manifest is there, byte for byte."""
+    try:
+        listed = files.read_json(folder / MANIFEST)["files"]
+        return bool(listed) and all(
+            (folder / name).stat().st_size == facts["size"] and files.sha256(folder / name) == facts["sha256"]
+            for name, facts in listed.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def numbered(folder: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of every checkpoint by name, oldest first; whole or not."""
+    found = []
+    if folder.is_dir():
+        for path in folder.iterdir():
+            match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+            if match and path.is_dir():
+                found.append((int(match[1]), path))
+    return sorted(found)
+
+
+def latest_whole(folder: Path) -> tuple[int, Path] | None:
+    """The newest checkpoint that verifies; None when there is none."""
+    return next((pair for pair in reversed(numbered(folder)) if is_whole(pair[1])), None)
+
+
+class StagedCheckpoints:
+    """Mixed into a Trainer before it: saves into a staging folder and renames when whole.
+
+    Set `checkpoint_root` (the folder that holds the checkpoints) and `checkpoint_limit` after construction.
+    """
+
+    checkpoint_root: Path
+    checkpoint_limit: int = 2
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        step = self.state.global_step  # type: ignore[attr-defined]
+        final = self.checkpoint_root / f"checkpoint-{step}"
+        if final.exists() and is_whole(final):
+            return
+        staging = self.checkpoint_root / _STAGING
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        try:
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            staged = staging / final.name
+            write_manifest(staged)
+            shutil.rmtree(final, ignore_errors=True)  # a torn one of the same step
+            os.rename(staged, final)
+            files.sync_folder(self.checkpoint_root)
+        finally:
+            # Also after a full disk: what was staged gives its room back, the last good checkpoint stays.
+            shutil.rmtree(staging, ignore_errors=True)
+        for _step, old in numbered(self.checkpoint_root)[: -self.checkpoint_limit]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self.checkpoint_root / _STAGING)

@@ -1,0 +1,193 @@
+"""What a worker gets: its folder, its spec, and the ways to tell the front what it is doing."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from appliance import files, settings
+from appliance.errors import Stopped
+from appliance.jobs import process
+from appliance.jobs.control import missing_environment
+from appliance.jobs.folder import Job, State
+
+_HEARTBEAT_SECONDS = 5.0
+_PROGRESS_PER_SECOND = 5.0
+# Held back from the start, given up at the end: a worker on a full disk can still write how it ended.
+_RESERVE_BYTES = 64 * 1024
+
+
+class Context:
+    """One running job, seen from its worker. Use `with Context(folder) as context`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.job = Job(folder)
+        described = self.job.spec
+        self.id: str = described["id"]
+        self.kind: str = described["kind"]
+        self.spec: dict[str, Any] = described["spec"]
+        self.plan: dict[str, Any] = described.get("plan") or {}
+        self.accelerators: list[int] = described.get("accelerators") or []
+        self.stopping = threading.Event()
+        self._saves_itself = False
+        self._state = State("queued", attempt=self.job.written_state().attempt)
+        self._write_lock = threading.Lock()
+        self._phase: tuple[str, float, float] | None = None  # name, started, done at the start
+        self._last_progress = 0.0
+        self._held: list[int] = []
+        self._ended = threading.Event()
+
+    @property
+    def attempt(self) -> int:
+        """1 at first, one more with every resume."""
+        return self._state.attempt
+
+    # --- what is told to the front -------------------------------------------------------------------------------
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Append one event. One write of one line, so that a reader never sees two lines mixed."""
+        line = json.dumps({"t": round(time.time(), 3), "kind": kind, **values}, ensure_ascii=False) + "\n"
+        try:
+            os.write(self._events, line.encode())
+        except OSError:  # a full disk must not end the work because of a line of progress
+            return
+
+    def progress(self, phase: str, done: float, total: float, unit: str = "", **extra: Any) -> None:
+        """How far a phase is, in `unit`s. Adds speed (units per second) and left_s (seconds); at most 5 a second."""
+        now = time.monotonic()
+        if self._phase is None or self._phase[0] != phase:
+            self._phase = (phase, now, done)
+            self._last_progress = 0.0
+        if done < total and now - self._last_progress < 1 / _PROGRESS_PER_SECOND:
+            return
+        self._last_progress = now
+        _name, began, first = self._phase
+        speed = (done - first) / (now - began) if now > began else 0.0
+        left = round((total - done) / speed, 1) if speed > 0 else None
+        values = {"phase": phase, "done": done, "total": total, "unit": unit, "speed": round(speed, 4), "left_s": left}
+        self.event("progress", **values, **extra)
+
+    def metric(self, **values: Any) -> None:
+        """Measured values (step, loss, learning_rate …)."""
+        self.event("metric", **values)
+
+    def note(self, text: str) -> None:
+        """A translated sentence that a person should read."""
+        self.event("note", text=text)
+
+    def warn(self, text: str) -> None:
+        """A translated sentence about something that may need action."""
+        self.event("warning", text=text)
+
+    # --- being stopped -------------------------------------------------------------------------------------------
+
+    def check_stopped(self) -> None:
+        """Raises Stopped once the job was asked to stop."""
+        if self.stopping.is_set():
+            raise Stopped
+
+    @contextmanager
+    def saves_itself(self) -> Iterator[None]:
+        """Inside, a request to stop only sets `stopping`: the work looks at it and saves first."""
+        self._saves_itself = True
+        try:
+            yield
+        finally:
+            self._saves_itself = False
+        self.check_stopped()
+
+    def _on_signal(self, _number: int, _frame: Any) -> None:
+        self.stopping.set()
+        if not self._saves_itself:
+            raise Stopped
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Context:
+        self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._events = os.open(
+            self.folder / "events.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
+        size = os.fstat(self._events).st_size
+        if size and os.pread(self._events, 1, size - 1) != b"\n":  # a line torn by a kill: close it off
+            os.write(self._events, b"\n")
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        (self.folder / ".reserve").write_bytes(b"\0" * _RESERVE_BYTES)
+        self._state.pid = os.getpid()
+        self._state.start_mark = process.start_mark(os.getpid())
+        self.set_state("queued")
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._ended.set()
+
+    def set_state(self, state: str, **values: Any) -> None:
+        """Replace state.json."""
+        with self._write_lock:
+            self._state.state = state
+            for name, value in values.items():
+                setattr(self._state, name, value)
+            self._state.heartbeat = time.time()
+            self.job.write_state(self._state)
+
+    def finish(self, state: str, result: dict[str, Any] | None = None, error: dict[str, Any] | None = None) -> None:
+        """Write how it ended: the result first, so that `done` always has one."""
+        self._ended.set()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (self.folder / ".reserve").unlink(missing_ok=True)
+        if result is not None:
+            files.write_json(self.folder / "result.json", result)
+        self.set_state(state, error=error, waiting_for=None)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(_HEARTBEAT_SECONDS):
+            with self._write_lock:
+                if self._ended.is_set():
+                    return
+                self._state.heartbeat = time.time()
+                try:
+                    self.job.write_state(self._state, durable=False)
+                except OSError:  # a full disk: the next beat may find room
+                    continue
+
+    def continue_in(self, environment: str) -> None:
+        """Start this worker's work again inside another locked environment: same process, same job. Does not return."""
+        python = settings.python_of(environment)
+        if not python.exists():
+            raise missing_environment(environment)
+        self._ended.set()
+        with self._write_lock:  # no heartbeat is half written when the process image changes
+            os.environ["APPLIANCE_ENVIRONMENT"] = environment
+            os.execv(python, [str(python), "-P", "-m", "appliance.work", str(self.folder)])
+
+    # --- one card, one job ---------------------------------------------------------------------------------------
+
+    def take_accelerators(self) -> None:
+        """Hold this job's cards until the process ends (the kernel lets go of a flock when its holder dies)."""
+        for index in sorted(self.accelerators):
+            path = settings.locks_folder() / f"accelerator-{index}.lock"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "?"
+                self.set_state("queued", waiting_for=holder)
+                self.event("waiting", accelerator=index, holder=holder)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, self.id.encode(), 0)
+            self._held.append(handle)

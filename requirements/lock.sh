@@ -1,0 +1,22 @@
+#!/bin/sh
+# Resolve every requirements/*.in again into its lock. CPU PyTorch is left out of train.lock: install.sh adds it from
+# torch-cpu.txt, so that one lock serves every machine without a GPU.
+set -eu
+cd "$(dirname -- "$0")"
+uv=${APPLIANCE_ENVS:-../.envs}/uv/bin/uv
+if [ -z "${UV_FIND_LINKS:-}" ]; then
+  links=$(python3 -m pip config get global.find-links 2>/dev/null || true)
+  [ -z "$links" ] || export UV_FIND_LINKS="$links"
+fi
+compile() { "$uv" pip compile -q --generate-hashes --no-header --python-version 3.11 "$@"; }
+linux="--python-platform x86_64-manylinux_2_28"
+compile --universal uv.in -o uv.lock
+compile --universal core.in -o core.lock
+compile --universal dev.in -o dev.lock
+# shellcheck disable=SC2086  # $linux is two words
+compile $linux --no-emit-package torch train.in -o train.lock
+unset UV_FIND_LINKS
+# shellcheck disable=SC2086
+compile $linux train-cuda.in -o train-cuda.lock
+# shellcheck disable=SC2086
+compile $linux vllm.in -o vllm.lock

@@ -1,0 +1,169 @@
+"""Choosing an engine, its command line, what its log means; keys and ports."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from appliance import engines, locale, settings
+from appliance.engines import keys, ports
+from appliance.errors import ApplianceError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def english():
+    locale.set_language("en")
+    yield
+    locale.set_language()
+
+
+def machine(*cards):
+    return SimpleNamespace(
+        accelerators=[SimpleNamespace(kind=k, name=n, compute_capability=c, free_gib=20.0) for k, n, c in cards]
+    )
+
+
+T4, V100, L4 = ("cuda", "T4", "7.5"), ("cuda", "V100", "7.0"), ("cuda", "L4", "8.9")
+B200, APPLE = ("cuda", "B200", "10.0"), ("mps", "M3", None)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    def install(*environments):
+        monkeypatch.setenv("APPLIANCE_ENVS", str(tmp_path))
+        for name in environments:
+            (tmp_path / name / "bin").mkdir(parents=True)
+            (tmp_path / name / "bin" / "python").touch()
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("cards", "name"),
+    [((), "transformers"), ((APPLE,), "transformers"), ((V100,), "transformers"), ((T4,), "vllm"), ((L4,), "vllm"),
+     ((B200,), "vllm"), ((V100, L4), "vllm")],
+)  # fmt: skip
+def test_the_engine_follows_the_card(installed, cards, name):
+    installed("train", "vllm")
+    engine, reason = engines.choose(machine(*cards))
+    assert engine.name == name
+    assert name.lower() in reason.lower()
+
+
+def test_without_vllm_transformers_serves_and_says_so(installed):
+    installed("train")
+    engine, reason = engines.choose(machine(L4))
+    assert engine.name == "transformers"
+    assert "not installed" in reason
+
+
+def test_a_wish_is_kept_or_refused_with_the_next_step(installed):
+    installed("train")
+    assert engines.choose(machine(L4), "transformers")[0].name == "transformers"
+    with pytest.raises(ApplianceError) as missing:
+        engines.choose(machine(L4), "vllm")
+    assert "install.sh vllm" in missing.value.next_step
+    with pytest.raises(ApplianceError) as no_card:
+        engines.choose(machine(V100), "vllm")
+    assert "7.5" in no_card.value.why
+    with pytest.raises(UsageError):
+        engines.choose(machine(), "nonsense")
+
+
+def test_vllms_command_line():
+    spec = {"name": "my-model", "options": {"dtype": "float16", "length": 4096, "memory_share": 0.8, "cards": 2}}
+    words = engines.by_name("vllm").command(Path("/e/bin/python"), Path("/m"), "127.0.0.1", 8000, spec)
+    after = dict(pairwise(words))
+    assert after["serve"] == "/m"
+    assert after["--middleware"] == "appliance.engines.guard.Guard"
+    assert after["--served-model-name"] == "my-model"
+    assert (after["--max-model-len"], after["--dtype"], after["--tensor-parallel-size"]) == ("4096", "float16", "2")
+    assert after["--gpu-memory-utilization"] == "0.8"
+    assert after["--load-format"] == "safetensors"
+    assert "--api-key" not in words and "--trust-remote-code" not in words
+    assert all(isinstance(word, str) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "memory was not enough"),
+        ("ValueError: Free memory on device (3.1/24 GiB) on startup is less than desired GPU memory utilization",
+         "memory was not enough"),
+        ("ValueError: To serve at least one request with the models's max seq len (131072), (14.00 GiB KV cache is "
+         "needed, which is larger than the available KV cache memory (9.97 GiB).", "too small for this length"),
+        ("ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): address already in use",
+         "port is taken"),
+        ("ValueError: The checkpoint you are trying to load has model type `x` but Transformers does not recognize "
+         "this architecture.", "architecture"),
+        ("ValueError: Cannot use chat template functions because tokenizer.chat_template is not set", "chat template"),
+        ("OSError: Error no file named model.safetensors found in directory .", "safetensors"),
+    ],
+)  # fmt: skip
+def test_known_failures_are_told_as_a_sentence(line, sentence):
+    for name in engines.ENGINES:
+        told = engines.by_name(name).failure(f"INFO: before\n{line}\nTraceback after\n")
+        assert told and sentence in told.what
+        assert told.why == line[:300]
+        assert told.next_step
+    assert engines.by_name("vllm").failure("INFO: all is well") is None
+
+
+def test_a_real_bind_on_a_taken_port_is_recognised(server):
+    """What uvicorn really prints, not what we remember of it."""
+    python = settings.python_of("train")
+    code = f"import uvicorn; uvicorn.run(None, host='127.0.0.1', port={server.port}, lifespan='off')"
+    ended = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    told = engines.by_name("transformers").failure(ended.stdout + ended.stderr)
+    assert told and "port" in told.what
+
+
+def test_keys_are_long_random_and_private(tmp_path):
+    path = tmp_path / "keys" / "key"
+    key = keys.ensure_key_file(path)
+    assert key.startswith("sk-") and len(key) == 3 + 43
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert keys.ensure_key_file(path) == key == keys.read_key(path)
+    assert len({keys.new_key() for _ in range(100)}) == 100
+    path.write_text("alice:sk-a\nsk-b\n")
+    assert keys.read_key(path) == "sk-a"
+
+
+def test_a_key_file_that_others_read_or_without_a_key_is_refused(tmp_path):
+    path = tmp_path / "key"
+    path.write_text("sk-x\n")
+    path.chmod(0o644)
+    with pytest.raises(ApplianceError, match="Others"):
+        keys.ensure_key_file(path)
+    path.write_text("\n")
+    path.chmod(0o600)
+    with pytest.raises(ApplianceError, match="no key"):
+        keys.ensure_key_file(path)
+
+
+def test_the_next_free_port():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        assert ports.taken("127.0.0.1", port)
+        assert ports.taken("localhost", port)
+        assert port < ports.free_port("127.0.0.1", port) <= port + 50
+    assert not ports.taken("127.0.0.1", port)
+    assert ports.free_port("127.0.0.1", port) == port
+
+
+def test_an_address_of_another_machine_is_refused():
+    with pytest.raises(ApplianceError) as caught:
+        ports.free_port("192.0.2.1", 8000)
+    assert "192.0.2.1" in caught.value.what
+
+
+def test_loopback():
+    assert all(ports.is_loopback(host) for host in ("localhost", "127.0.0.1", "127.8.8.8", "::1"))
+    assert not any(ports.is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.2", "example.org", ""))

@@ -1,0 +1,195 @@
+"""Machines × models → the expected choice; what a person wishes; how long it takes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.errors import UsageError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from dataclasses import replace
+
+from machines import MACHINES, MODELS, TINY
+
+from appliance.planning.plan import plan
+
+# machine, model, method, dtype, device, verdict
+TABLE = [
+    ("T4", "0.6B", "lora", "float16", "cuda", "fits"),
+    ("T4", "8B", "qlora", "float16", "cuda", "fits"),
+    ("T4", "32B", "qlora", "float16", "cuda", "exceeds"),
+    ("V100 16", "8B", "qlora", "float16", "cuda", "fits"),
+    ("V100 32", "8B", "lora", "float16", "cuda", "fits"),
+    ("A10", "4B", "lora", "bfloat16", "cuda", "fits"),
+    ("A10", "8B", "lora", "bfloat16", "cuda", "fits"),
+    ("A10", "14B", "qlora", "bfloat16", "cuda", "fits"),
+    ("4090", "8B", "lora", "bfloat16", "cuda", "fits"),
+    ("4090", "14B", "qlora", "bfloat16", "cuda", "fits"),
+    ("4090", "72B", "qlora", "bfloat16", "cuda", "exceeds"),
+    ("2x4090", "8B", "lora", "bfloat16", "cuda", "fits"),
+    ("held 4090", "8B", "qlora", "bfloat16", "cuda", "fits"),
+    ("4060", "0.6B", "lora", "bfloat16", "cuda", "fits"),
+    ("4060", "4B", "qlora", "bfloat16", "cuda", "fits"),
+    ("4060", "14B", "qlora", "bfloat16", "cuda", "exceeds"),
+    ("3060", "1.7B", "lora", "bfloat16", "cuda", "fits"),
+    ("3060", "8B", "qlora", "bfloat16", "cuda", "fits"),
+    ("A100 40", "14B", "lora", "bfloat16", "cuda", "fits"),
+    ("A100 40", "32B", "qlora", "bfloat16", "cuda", "fits"),
+    ("A100 80", "32B", "lora", "bfloat16", "cuda", "fits"),
+    ("A100 80", "72B", "qlora", "bfloat16", "cuda", "fits"),
+    ("H100", "14B", "lora", "bfloat16", "cuda", "fits"),
+    ("P100", "0.6B", "lora", "float32", "cpu", "fits"),
+    ("old driver", "0.6B", "lora", "float32", "cpu", "fits"),
+    ("M2 16", "1.7B", "lora", "bfloat16", "mps", "fits"),
+    ("M2 16", "14B", "lora", "bfloat16", "mps", "exceeds"),
+    ("M1 8", "0.6B", "lora", "float32", "mps", "fits"),
+    ("processor", "0.6B", "lora", "float32", "cpu", "fits"),
+    ("processor", "8B", "lora", "bfloat16", "cpu", "fits"),
+    ("small processor", "0.6B", "lora", "bfloat16", "cpu", "fits"),
+    ("small processor", "4B", "lora", "bfloat16", "cpu", "exceeds"),
+]
+_EXPLAINED = {
+    "device", "profile", "method", "dtype", "micro_batch", "accumulation", "length", "rank", "learning_rate", "epochs",
+    "steps", "optimizer", "checkpointing", "targets", "verdict",
+}  # fmt: skip
+KEYS = {
+    "profile", "method", "dtype", "micro_batch", "accumulation", "length", "verdict", "memory", "reasons",
+    "alternatives", "warnings", "rank", "alpha", "targets", "learning_rate", "epochs", "steps", "optimizer",
+    "checkpointing", "device", "accelerators", "disk_gib", "seconds",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APPLIANCE_HOME", str(tmp_path))
+    monkeypatch.setenv("APPLIANCE_LANG", "en")
+
+
+@pytest.mark.parametrize(("machine", "model", "method", "dtype", "device", "verdict"), TABLE)
+def test_table(machine: str, model: str, method: str, dtype: str, device: str, verdict: str) -> None:
+    made = plan(MACHINES[machine], MODELS[model], rows=1000, longest=900)
+    assert (made.method, made.dtype, made.device, made.verdict) == (method, dtype, device, verdict)
+    assert set(made.reasons) >= _EXPLAINED
+    assert all(made.reasons.values())
+    if verdict == "fits":
+        assert made.memory.high_gib <= made.free_gib
+        assert made.length >= 900
+    if verdict == "exceeds":
+        assert made.memory.total_gib > made.free_gib
+
+
+def test_keys_and_json() -> None:
+    made = plan(MACHINES["A10"], MODELS["8B"]).as_dict()
+    assert set(made) >= KEYS
+    assert set(made["memory"]) == {"total_gib", "low_gib", "high_gib", "parts"}
+    assert json.loads(json.dumps(made)) == made
+    assert (made["steps"], made["seconds"], made["accelerators"]) == (None, None, [0])
+
+
+def test_the_same_effective_batch_with_less_memory() -> None:
+    small, large = plan(MACHINES["T4"], MODELS["14B"]), plan(MACHINES["A100 80"], MODELS["14B"])
+    assert small.micro_batch < large.micro_batch
+    assert small.micro_batch * small.accumulation == large.micro_batch * large.accumulation == 16
+
+
+def test_rows_are_cut_only_where_nothing_else_helps() -> None:
+    made = plan(MACHINES["3060"], MODELS["14B"], longest=4000)
+    assert (made.method, made.micro_batch) == ("qlora", 1)
+    assert made.length < 4000
+    assert "cut" in made.warnings[-1]
+    assert plan(MACHINES["A100 80"], MODELS["14B"], longest=4000).length == 4032
+
+
+def test_the_card_with_most_free_memory() -> None:
+    assert plan(MACHINES["2x4090"], MODELS["8B"]).accelerators == [1]
+
+
+def test_the_models_own_limit() -> None:
+    assert plan(MACHINES["A10"], TINY, longest=5000).length == 1024
+
+
+def test_what_does_not_fit_names_what_would() -> None:
+    made = plan(MACHINES["4060"], MODELS["32B"])
+    sizes = {one["method"]: one["model_size"] for one in made.alternatives if "model_size" in one}
+    assert sizes == {"lora": "1.7B", "qlora": "8B"}
+
+
+def test_an_old_card_and_an_old_driver_say_so() -> None:
+    assert "too old" in plan(MACHINES["P100"], TINY).reasons["device"]
+    assert "535.1 is too old" in plan(MACHINES["old driver"], TINY).reasons["device"]
+    assert any("CUDA 12.6" in warning for warning in plan(MACHINES["V100 16"], TINY).warnings)
+
+
+def test_a_quantised_or_seeing_model_is_warned_of() -> None:
+    shape = replace(MODELS["0.6B"], quantised="gptq", vision=True)
+    assert len(plan(MACHINES["A10"], shape).warnings) == 2
+
+
+def test_wishes_win() -> None:
+    wish = {"method": "qlora", "rank": 64, "batch": 2, "length": 300, "steps": 7, "learning_rate": 1e-5}
+    made = plan(MACHINES["A100 80"], MODELS["0.6B"], rows=100, wish=wish)
+    assert (made.method, made.rank, made.alpha, made.micro_batch, made.length) == ("qlora", 64, 128, 2, 300)
+    assert (made.steps, made.learning_rate) == (7, 1e-5)
+    assert made.reasons["rank"] == "You asked for it."
+
+
+def test_a_wish_that_does_not_fit_is_warned_of() -> None:
+    made = plan(MACHINES["4060"], MODELS["8B"], wish={"method": "lora"})
+    assert (made.method, made.verdict) == ("lora", "exceeds")
+    assert any("asked for" in warning for warning in made.warnings)
+
+
+def test_qlora_without_an_nvidia_card_is_lora() -> None:
+    for name in ("M2 16", "processor"):
+        made = plan(MACHINES[name], MODELS["0.6B"], wish={"method": "qlora"})
+        assert made.method == "lora"
+        assert "bitsandbytes" in made.warnings[0]
+        assert made.optimizer == "adamw_torch"
+
+
+def test_every_wrong_wish_at_once() -> None:
+    wish = {
+        "method": "magic",
+        "rank": 0,
+        "batch": "two",
+        "length": 3,
+        "epochs": -1,
+        "learning_rate": 5,
+        "colour": "red",
+    }
+    with pytest.raises(UsageError) as caught:
+        plan(MACHINES["A10"], TINY, wish=wish)
+    assert len(caught.value.problems) == 7
+
+
+@given(rows=st.integers(1, 200_000))
+def test_small_data_gets_steps_and_large_data_does_not_take_for_ever(rows: int) -> None:
+    made = plan(MACHINES["A10"], TINY, rows=rows, longest=100)
+    assert made.steps is not None
+    assert made.steps >= 60 or made.epochs == 10
+    assert 1 <= made.epochs <= 10
+    seen = made.steps * made.micro_batch * made.accumulation
+    assert seen >= rows * made.epochs
+    if rows >= 20_000:
+        assert made.epochs == 1
+
+
+@given(free=st.floats(0.5, 150), longest=st.integers(1, 20_000), model=st.sampled_from(sorted(MODELS)))
+def test_more_memory_is_never_worse(free: float, longest: int, model: str) -> None:
+    order = {"exceeds": 0, "tight": 1, "fits": 2}
+
+    def made(gib: float):
+        card = replace(MACHINES["A100 80"].accelerators[0], memory_gib=200.0, nominal_gb=192, free_gib=gib)
+        return plan(replace(MACHINES["A100 80"], accelerators=[card]), MODELS[model], longest=longest)
+
+    less, more = made(free), made(free + 5)
+    assert order[less.verdict] <= order[more.verdict] or less.length < more.length
+    assert less.length <= more.length
+    if less.verdict == "fits":
+        assert less.memory.high_gib <= free
