@@ -17,9 +17,7 @@ def main() -> None:
             chosen = value or words[index + 1]
             if chosen in LANGUAGES:
                 set_language(chosen)
-                if not value and len(words) == 2:
-                    words = []
-                elif value and len(words) == 1:
+                if len(words) == (1 if value else 2):  # nothing but the language: the menu
                     words = []
             break
     if words:

@@ -36,8 +36,12 @@ def _use_language(value: str | None) -> str | None:
     return value
 
 
-Json = Annotated[bool, typer.Option("--json", callback=_use_json, is_eager=True, help=_("Answer with one JSON object."))]
-Lang = Annotated[str | None, typer.Option("--lang", callback=_use_language, is_eager=True, help=_("Language: zh or en."))]
+Json = Annotated[
+    bool, typer.Option("--json", callback=_use_json, is_eager=True, help=_("Answer with one JSON object."))
+]
+Lang = Annotated[
+    str | None, typer.Option("--lang", callback=_use_language, is_eager=True, help=_("Language: zh or en."))
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Don't ask; go on."))]
 Detach = Annotated[bool, typer.Option("--detach", help=_("Return as soon as the job runs (serve: answers)."))]
 ModelName = Annotated[str, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))]
@@ -105,7 +109,7 @@ def doctor(json: Json = False, lang: Lang = None) -> None:
     from appliance.show import checks
 
     found = examine(settings.home())
-    value = {"ok": all(check.ok for check in found), "checks": [check.as_dict() for check in found]}
+    value = {"ok": all(check.ok for check in found), "checks": [vars(check) for check in found]}
     output.answer(value, lambda: checks(found))
     raise typer.Exit(0 if value["ok"] else 1)
 
@@ -114,7 +118,7 @@ def doctor(json: Json = False, lang: Lang = None) -> None:
 def plan(
     model: ModelName,
     data: Annotated[Path | None, typer.Option("--data", "-d", help=_("The data file."))] = None,
-    method: Annotated[str, typer.Option(help="auto | lora | qlora")] = "auto",
+    method: Annotated[str, typer.Option(help="auto | lora | qlora | dora")] = "auto",
     hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
     rank: int | None = None,
     batch: int | None = None,
@@ -138,12 +142,14 @@ def _read_json(path: Path) -> Any:
     try:
         return files.read_json(path)
     except ValueError as error:
-        raise ApplianceError(_("{file} is not JSON.").format(file=path), str(error), _("Make it with: appliance probe --json")) from error
+        raise ApplianceError(
+            _("{file} is not JSON.").format(file=path), str(error), _("Make it with: appliance probe --json")
+        ) from error
 
 
 def _wish(**values: Any) -> dict[str, Any]:
-    if values.get("method") not in (None, "auto", "lora", "qlora"):
-        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", "auto | lora | qlora")
+    if values.get("method") not in (None, "auto", "lora", "qlora", "dora"):
+        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", "auto | lora | qlora | dora")
     return {name: value for name, value in values.items() if value is not None and value != "auto"}
 
 
@@ -171,7 +177,7 @@ def finetune(
     model: ModelName,
     data: Annotated[str, typer.Option("--data", "-d", help=_("The data file."))],
     task: Annotated[str, typer.Option(help="auto | sft")] = "auto",
-    method: Annotated[str, typer.Option(help="auto | lora | qlora")] = "auto",
+    method: Annotated[str, typer.Option(help="auto | lora | qlora | dora")] = "auto",
     rank: int | None = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
     length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
@@ -186,7 +192,9 @@ def finetune(
     json: Json = False,
     lang: Lang = None,
 ) -> None:
-    wish = _wish(method=method, rank=rank, batch=batch, length=length, steps=steps, epochs=epochs, learning_rate=learning_rate)
+    wish = _wish(
+        method=method, rank=rank, batch=batch, length=length, steps=steps, epochs=epochs, learning_rate=learning_rate
+    )
     _model_here(model)
     with output.waiting(_("looking at the rows")):
         draft = prepare.finetune(
@@ -205,7 +213,9 @@ def _mapping(words: list[str] | None) -> dict[str, str] | None:
 @app.command(help=_("Make one model of an adapter and its base."))
 def merge(
     adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help=_("Its folder, its fine-tune's id, or `last`."))],
-    base: Annotated[str | None, typer.Option(help=_("The base model, where it is not the one it was trained on."))] = None,
+    base: Annotated[
+        str | None, typer.Option(help=_("The base model, where it is not the one it was trained on."))
+    ] = None,
     to: Annotated[str | None, typer.Option(help=_("The folder, or a name in the workspace."))] = None,
     detach: Detach = False,
     yes: Yes = False,
@@ -219,7 +229,9 @@ def merge(
 def serve(
     model: Annotated[str, typer.Argument(metavar="M", help=_("A folder, a model in the workspace, or owner/name."))],
     engine: Annotated[str, typer.Option(help="auto | vllm | transformers")] = "auto",
-    host: Annotated[str, typer.Option(help=_("127.0.0.1: this machine only. 0.0.0.0: everyone with the key."))] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help=_("127.0.0.1: this machine only. 0.0.0.0: everyone with the key."))
+    ] = "127.0.0.1",
     port: int = 8000,
     name: Annotated[str | None, typer.Option(help=_("The name that clients use."))] = None,
     length: Annotated[int | None, typer.Option(help=_("Longest conversation, in tokens."))] = None,
@@ -418,7 +430,9 @@ def jobs_remove(name: JobName, yes: Yes = False, json: Json = False, lang: Lang 
 @app.command("run", help=_("Do a recipe without a question: what a cloud instance runs."))
 def run_recipe(
     file: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
-    fresh: Annotated[bool, typer.Option("--fresh", help=_("Start anew instead of going on where an earlier run was."))] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help=_("Start anew instead of going on where an earlier run was."))
+    ] = False,
     detach: Detach = False,
     yes: Yes = False,
     json: Json = False,
@@ -438,7 +452,10 @@ def run_recipe(
     jobs = recipe.run(steps, show, fresh=fresh)
     last = jobs[-1]
     state = last.state()
-    value = {"jobs": [job.as_dict() for job in jobs], **{key: last.as_dict().get(key) for key in ("state", "address", "key_file", "model")}}
+    value = {
+        "jobs": [job.as_dict() for job in jobs],
+        **{key: last.as_dict().get(key) for key in ("state", "address", "key_file", "model")},
+    }
     output.answer(value)
     if last.kind == "serve" and state.active:
         if not output.is_json():

@@ -74,7 +74,9 @@ def _from_os_error(error: BaseException) -> ApplianceError:
         return ApplianceError(
             _("{name} is on a read-only disk.").format(name=name),
             error.strerror or "",
-            _("Choose a folder that can be written (APPLIANCE_HOME for the workspace; in Docker, mount a volume at /data)."),
+            _(
+                "Choose a folder that can be written (APPLIANCE_HOME for the workspace; in Docker, mount a volume at /data)."
+            ),
         )
     if error.errno == errno.ENOENT:
         return ApplianceError(

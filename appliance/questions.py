@@ -50,11 +50,15 @@ def text(question: str, default: str = "", check: Callable[[str], str | None] | 
         return problem or True
 
     return str(
-        questionary.text(question, default=default, validate=valid, qmark="?", instruction=hint or None, style=_style()).unsafe_ask()
+        questionary.text(
+            question, default=default, validate=valid, qmark="?", instruction=hint or None, style=_style()
+        ).unsafe_ask()
     ).strip()
 
 
-def path(question: str, default: str = "", check: Callable[[str], str | None] | None = None, only_folders: bool = False) -> str:
+def path(
+    question: str, default: str = "", check: Callable[[str], str | None] | None = None, only_folders: bool = False
+) -> str:
     """A file or folder; Tab completes. Quotes around it (dragged into the terminal) are taken off."""
     import questionary
 
@@ -67,7 +71,11 @@ def path(question: str, default: str = "", check: Callable[[str], str | None] | 
         return problem or True
 
     return clean(
-        str(questionary.path(question, default=default, validate=valid, only_directories=only_folders, qmark="?", style=_style()).unsafe_ask())
+        str(
+            questionary.path(
+                question, default=default, validate=valid, only_directories=only_folders, qmark="?", style=_style()
+            ).unsafe_ask()
+        )
     )
 
 

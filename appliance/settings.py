@@ -29,8 +29,9 @@ _PASSED_ON = {
 }  # fmt: skip
 _PASSED_ON_PREFIXES = ("APPLIANCE_",)
 HUB_VARIABLES = (
-    "HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "MODELSCOPE_ENDPOINT", "MODELSCOPE_API_TOKEN", "MODELSCOPE_DOMAIN",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+    "HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "HF_HUB_DISABLE_XET", "MODELSCOPE_ENDPOINT", "MODELSCOPE_API_TOKEN",
+    "MODELSCOPE_DOMAIN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+    "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 )  # fmt: skip
 
 
@@ -96,6 +97,8 @@ def child_environment(*extra: str) -> dict[str, str]:
     kept["APPLIANCE_HOME"] = str(home())
     kept["PYTHONPATH"] = str(CODE_ROOT)
     kept["PYTHONUNBUFFERED"] = "1"
+    # The numbers of the cards as NVML and nvidia-smi count them; CUDA's own order is by speed.
+    kept["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     return kept
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from appliance.hardware.doctor import Check
     from appliance.jobs.control import Draft
     from appliance.jobs.folder import Job
-    from appliance.planning import Plan
+    from appliance.planning.plan import Plan
 
 
 def machine_lines(found: Hardware) -> list[tuple[str, str]]:
@@ -29,7 +29,12 @@ def machine_lines(found: Hardware) -> list[tuple[str, str]]:
         rows.append((_("Card"), _("none")))
     cpu = found.cpu
     rows.append(
-        (_("Processor"), _("{name}, {cores} cores, {memory} memory").format(name=cpu.model, cores=cpu.cores, memory=output.gib(cpu.memory_gib)))
+        (
+            _("Processor"),
+            _("{name}, {cores} cores, {memory} memory").format(
+                name=cpu.model, cores=cpu.cores, memory=output.gib(cpu.memory_gib)
+            ),
+        )
     )
     rows.append((_("Disk"), _("{free} free in the workspace").format(free=output.gib(found.disk_free_gib))))
     return rows
@@ -70,7 +75,9 @@ def plan(made: Plan) -> None:
     rows = []
     for key, sentence in value["reasons"].items():
         chosen = value.get(key)
-        rows.append((key.replace("_", " "), f"{chosen}: {sentence}" if isinstance(chosen, str | int | float) else sentence))
+        rows.append(
+            (key.replace("_", " "), f"{chosen}: {sentence}" if isinstance(chosen, str | int | float) else sentence)
+        )
     output.pairs(rows)
     memory = value["memory"]
     parts = ", ".join(f"{name} {size:.2f}" for name, size in memory["parts"].items() if size >= 0.005)
@@ -95,7 +102,11 @@ def report(found: Report) -> None:
     )
     for item in value["dropped"]:
         lines = ", ".join(str(example["line"]) for example in item["examples"][:5])
-        output.warn(_("{reason}: {count} rows (lines {lines})").format(reason=item["sentence"], count=item["count"], lines=lines))
+        output.warn(
+            _("{reason}: {count} rows (lines {lines})").format(
+                reason=item["sentence"], count=item["count"], lines=lines
+            )
+        )
     for warning in value["warnings"]:
         output.note(warning if isinstance(warning, str) else str(warning.get("sentence", warning)))
 

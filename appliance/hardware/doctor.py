@@ -59,7 +59,7 @@ def check_driver(hardware: Hardware) -> Check:
 
 def check_shm(hardware: Hardware) -> Check:
     """Shared memory, which Docker gives little of."""
-    if hardware.shm_gib is None or hardware.shm_gib >= _ENOUGH_SHM_GIB:
+    if hardware.shm_gib is None or hardware.shm_gib >= _ENOUGH_SHM_GIB or not hardware.accelerators:
         return Check("shm", True, _("/dev/shm is large enough."))  # noqa: S108
     return Check(
         "shm",

@@ -10,6 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from appliance import __version__, files, settings

@@ -1,11 +1,11 @@
 """The job folder: the truth and the only state.
 
-    job.json       the spec as submitted, with every resolved choice and its reason; written once
-    state.json     queued | running | done | failed | stopped, with the worker's pid and start time; replaced atomically
-    events.jsonl   one JSON object a line: {"t", "kind": "progress|metric|note|warning", ...}; append only
-    log.txt        whatever the libraries printed
-    result.json    on success only: what was made, where, from what, measured
-    lock           held with flock by the worker: two workers never work on one job
+job.json       the spec as submitted, with every resolved choice and its reason; written once
+state.json     queued | running | done | failed | stopped, with the worker's pid and start time; replaced atomically
+events.jsonl   one JSON object a line: {"t", "kind": "progress|metric|note|warning", ...}; append only
+log.txt        whatever the libraries printed
+result.json    on success only: what was made, where, from what, measured
+lock           held with flock by the worker: two workers never work on one job
 """
 
 from __future__ import annotations

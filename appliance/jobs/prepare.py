@@ -94,7 +94,9 @@ def download(reference: str, *, source: str = "auto", revision: str | None = Non
             (_("Memory"), _("little; no GPU")),
             (_("Disk"), _("the size of the model; checked before the first byte")),
         ],
-        command=command("download", shown, *flags(source=None if source == "auto" else source, revision=revision, to=to)),
+        command=command(
+            "download", shown, *flags(source=None if source == "auto" else source, revision=revision, to=to)
+        ),
     )
 
 
@@ -151,7 +153,9 @@ def finetune(
     report = data.check(file, mapping=mapping, task=wished_task, sheet=sheet)
     if report.task not in ("sft", "pretrain"):
         raise ApplianceError(
-            _("These rows are for {task}; this version trains on examples (sft) and plain text.").format(task=report.task),
+            _("These rows are for {task}; this version trains on examples (sft) and plain text.").format(
+                task=report.task
+            ),
             _("The file looks like {format}.").format(format=report.format),
             _("Give a file with questions and answers, or conversations."),
         )
@@ -196,13 +200,21 @@ def finetune(
         plan=described,
         rows_from={"file": file, "mapping": mapping, "task": wished_task, "sheet": sheet},
         facts=[
-            (_("What"), _("Teach {model} with {rows} rows from {file}.").format(model=base.name, rows=report.kept, file=file.name)),
+            (
+                _("What"),
+                _("Teach {model} with {rows} rows from {file}.").format(
+                    model=base.name, rows=report.kept, file=file.name
+                ),
+            ),
             *((_REASON_LABELS(key), sentence) for key, sentence in plan.reasons.items()),
             (_("Memory"), _memory(described)),
-            (_("Disk"), _("about {n:.1f} GiB for the adapter and its checkpoints").format(n=described.get("disk_gib") or 0.1)),
+            (
+                _("Disk"),
+                _("about {n:.1f} GiB for the adapter and its checkpoints").format(n=described.get("disk_gib") or 0.1),
+            ),
             *_time(described),
         ],
-        warnings=[*plan.warnings, *report.warnings],
+        warnings=[*plan.warnings, *map(str, report.warnings)],
         command=words,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
@@ -328,7 +340,12 @@ def merge(adapter: str, *, base: str | None = None, to: str | None = None) -> Dr
         name=target.name,
         spec={"adapter": str(folder), "base": str(base_folder), "to": str(target), "name": target.name},
         facts=[
-            (_("What"), _("Make one model of {base} and the adapter {adapter}.").format(base=base_folder.name, adapter=_adapter_name(folder))),
+            (
+                _("What"),
+                _("Make one model of {base} and the adapter {adapter}.").format(
+                    base=base_folder.name, adapter=_adapter_name(folder)
+                ),
+            ),
             (_("To"), str(target)),
             (_("Memory"), _("under 1 GiB; no GPU")),
             (_("Disk"), _("{n:.1f} GiB").format(n=size)),
@@ -418,7 +435,11 @@ def serve(
     served = name or folder.name
     shape = read_shape(folder)
     room = serving_plan(hardware, shape, length=length)
-    key = None if no_key else str(Path(key_file).expanduser().absolute() if key_file else settings.home() / "keys" / f"{served}.key")
+    key = (
+        None
+        if no_key
+        else str(Path(key_file).expanduser().absolute() if key_file else settings.home() / "keys" / f"{served}.key")
+    )
     return Draft(
         kind="serve",
         name=served,
@@ -440,5 +461,17 @@ def serve(
             (_("Memory"), room.sentence),
             (_("Disk"), _("none; the model has {n:.1f} GiB already").format(n=facts.size_bytes / 2**30)),
         ],
-        command=command("serve", model, *flags(engine=None if engine == "auto" else engine, host=None if host == "127.0.0.1" else host, port=port, name=name, length=length, key_file=key_file, no_key=no_key)),
+        command=command(
+            "serve",
+            model,
+            *flags(
+                engine=None if engine == "auto" else engine,
+                host=None if host == "127.0.0.1" else host,
+                port=port,
+                name=name,
+                length=length,
+                key_file=key_file,
+                no_key=no_key,
+            ),
+        ),
     )

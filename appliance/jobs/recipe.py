@@ -42,7 +42,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
 _WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate")
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
-    ("finetune", "method"): ("auto", "lora", "qlora"),
+    ("finetune", "method"): ("auto", "lora", "qlora", "dora"),
     ("serve", "engine"): ("auto", "vllm", "transformers"),
 }
 
@@ -120,9 +120,13 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
             name = " / ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
             problems.append(_("{word} must be {type}, not {value}.").format(word=word, type=name, value=value))
         elif (kind, word) in _CHOICES and value not in _CHOICES[kind, word]:
-            problems.append(_("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word])))
+            problems.append(
+                _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
+            )
     needed = {"download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "serve": ["model"]}[kind]
-    problems += [_("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given]
+    problems += [
+        _("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given
+    ]
     return problems
 
 
@@ -135,7 +139,9 @@ def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool
     known: dict[str, str] = {}
     trail = ""
     for number, (kind, words) in enumerate(steps, 1):
-        trail = hashlib.sha256((trail + json.dumps([kind, words, _contents(words)], sort_keys=True)).encode()).hexdigest()
+        trail = hashlib.sha256(
+            (trail + json.dumps([kind, words, _contents(words)], sort_keys=True)).encode()
+        ).hexdigest()
         job = None if fresh else _earlier(trail)
         if job is None:
             draft = _draft(kind, words, known)
@@ -150,7 +156,13 @@ def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool
         if state.state == "stopped":
             break
         result = job.result or {}
-        known.update({name: result[name] for name in ("model", "adapter") if result.get(name) and not (kind == "finetune" and name == "model")})
+        known.update(
+            {
+                name: result[name]
+                for name in ("model", "adapter")
+                if result.get(name) and not (kind == "finetune" and name == "model")
+            }
+        )
     return jobs
 
 
@@ -185,9 +197,12 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
         if wish.get("method") == "auto":
             del wish["method"]
         return prepare.finetune(
-            words.pop("model", None) or known["model"], words.pop("data"), wish=wish, mapping=words.pop("map", None), **words
+            words.pop("model", None) or known["model"],
+            words.pop("data"),
+            wish=wish,
+            mapping=words.pop("map", None),
+            **words,
         )
     if kind == "merge":
         return prepare.merge(words.pop("adapter", None) or known["adapter"], **words)
     return prepare.serve(words.pop("model", None) or known["model"], **words)
-

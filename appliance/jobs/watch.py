@@ -65,7 +65,9 @@ class Picture:
             elif kind == "phase":
                 self.phase = str(event.get("text", ""))
             elif kind == "waiting":
-                self.said.append(("note", _("Waits until {holder} lets go of the card.").format(holder=event.get("holder"))))
+                self.said.append(
+                    ("note", _("Waits until {holder} lets go of the card.").format(holder=event.get("holder")))
+                )
 
     def take_said(self) -> list[tuple[str, str]]:
         """The sentences that came since the last call."""
@@ -180,7 +182,9 @@ def _plain(job: Job, until_ready: bool) -> State:
 def failure(job: Job, state: State) -> ApplianceError:
     """Why a job failed, as its worker said it."""
     error = ApplianceError.from_dict(state.error or {})
-    error.next_step = error.next_step.replace(" ID", f" {job.id}") or _("See its last words: appliance jobs logs {id}").format(id=job.id)
+    error.next_step = error.next_step.replace(" ID", f" {job.id}") or _(
+        "See its last words: appliance jobs logs {id}"
+    ).format(id=job.id)
     return error
 
 
@@ -191,7 +195,9 @@ def summary(job: Job) -> list[tuple[str, str]]:
     if state.waiting_for:
         rows.append((_("Waits for"), state.waiting_for))
     if state.state == "running" and state.heartbeat and time.time() - state.heartbeat > 60:
-        rows.append((_("Sign of life"), _("none for {time}").format(time=output.duration(time.time() - state.heartbeat))))
+        rows.append(
+            (_("Sign of life"), _("none for {time}").format(time=output.duration(time.time() - state.heartbeat)))
+        )
     picture = Picture(job)
     found, _offset = events(job)
     picture.add(state, found)
@@ -205,13 +211,22 @@ def summary(job: Job) -> list[tuple[str, str]]:
             rows.append((label, str(result[key])))
     if result.get("memory"):
         memory = result["memory"]
-        rows.append((_("Memory"), _("predicted {p} GiB, measured {m} GiB").format(p=memory["predicted_gib"], m=memory["measured_gib"])))
+        rows.append(
+            (
+                _("Memory"),
+                _("predicted {p} GiB, measured {m} GiB").format(p=memory["predicted_gib"], m=memory["measured_gib"]),
+            )
+        )
     if result.get("seconds"):
         rows.append((_("Time"), output.duration(result["seconds"])))
     if job.kind == "serve" and state.active:
         at = serving(job)
         if at["address"]:
-            rows += [(_("Address"), at["address"]), (_("Model name"), at["model"]), (_("Key file"), at["key_file"] or "-")]
+            rows += [
+                (_("Address"), at["address"]),
+                (_("Model name"), at["model"]),
+                (_("Key file"), at["key_file"] or "-"),
+            ]
     rows.append((_("Folder"), str(job.folder)))
     return rows
 
@@ -228,7 +243,8 @@ def how_to_ask(address: str, model: str, key_file: str | None, question: str) ->
     python = (
         "from openai import OpenAI\n"
         f"client = OpenAI(base_url={address!r}, api_key={value})\n"
-        f"answer = client.chat.completions.create(model={model!r}, messages=[{{'role': 'user', 'content': {question!r}}}])\n"
+        f"messages = [{{'role': 'user', 'content': {question!r}}}]\n"
+        f"answer = client.chat.completions.create(model={model!r}, messages=messages)\n"
         "print(answer.choices[0].message.content)"
     )
     return curl, python

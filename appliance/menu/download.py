@@ -27,7 +27,11 @@ def show(_hardware: Any) -> None:
     if where == "local":
         reference = questions.path(
             _("Folder or archive:"),
-            check=lambda value: None if value and Path(value).expanduser().exists() else _("There is nothing of that name. Ctrl-C goes back."),
+            check=lambda value: (
+                None
+                if value and Path(value).expanduser().exists()
+                else _("There is nothing of that name. Ctrl-C goes back.")
+            ),
         )
         pick.start(prepare.download(reference))
         return
@@ -35,6 +39,7 @@ def show(_hardware: Any) -> None:
     reference = questions.choose(
         _("Which model?"), [*((name, name) for name in pick.SUGGESTED), (_("another: type owner/name"), other)]
     ) or questions.text(
-        _("owner/name:"), check=lambda value: None if workspace.is_hub_name(value) else _("Write owner/name, such as Qwen/Qwen3-0.6B.")
+        _("owner/name:"),
+        check=lambda value: None if workspace.is_hub_name(value) else _("Write owner/name, such as Qwen/Qwen3-0.6B."),
     )
     pick.start(prepare.download(reference, source=where))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from appliance import output, questions
@@ -73,13 +74,13 @@ def _advanced(plan: dict[str, Any]) -> dict[str, Any]:
         ("learning_rate", _("Learning rate:"), float),
     ):
         planned = plan.get("micro_batch" if name == "batch" else name)
-        text = questions.text(label, "" if planned is None else f"{planned:g}", check=lambda value, kind=kind: _is_number(value, kind))  # type: ignore[misc]
+        text = questions.text(label, "" if planned is None else f"{planned:g}", check=partial(_is_number, kind))
         if text and kind(text) != planned:
             wish[name] = kind(text)
     return wish
 
 
-def _is_number(value: str, kind: type) -> str | None:
+def _is_number(kind: type, value: str) -> str | None:
     if not value:
         return None
     try:

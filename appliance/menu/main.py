@@ -134,5 +134,3 @@ def _may_leave() -> bool:
         with output.waiting(_("stopping")):
             stop_all()
     return bool(stop)
-
-

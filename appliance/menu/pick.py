@@ -21,7 +21,11 @@ def model(question: str, hub_too: bool = True) -> str:
     """A model of the workspace, a suggested one, or what a person types. Downloads it where a hub has it."""
     here = [(f"{item.name}  ({output.size(item.size_bytes)})", str(item.folder)) for item in workspace.list_models()]
     known = {workspace.folder_name(name) for name in SUGGESTED} & {Path(folder).name for _text, folder in here}
-    hub = [(_("{name}  (download)").format(name=name), name) for name in SUGGESTED if workspace.folder_name(name) not in known]
+    hub = [
+        (_("{name}  (download)").format(name=name), name)
+        for name in SUGGESTED
+        if workspace.folder_name(name) not in known
+    ]
     choices: list[tuple[str, Any]] = [*here, *(hub if hub_too else []), (_("another: a folder or owner/name"), _OTHER)]
     chosen = questions.choose(question, choices)
     if chosen is _OTHER:
@@ -49,7 +53,9 @@ def data_file() -> str:
     """A file that exists."""
     return questions.path(
         _("Your data file (Excel, CSV, JSON, text):"),
-        check=lambda value: None if Path(value).expanduser().is_file() else _("There is no such file. Ctrl-C goes back."),
+        check=lambda value: (
+            None if Path(value).expanduser().is_file() else _("There is no such file. Ctrl-C goes back.")
+        ),
     )
 
 

@@ -20,7 +20,9 @@ def show(_hardware: Any) -> None:
         ],
     )
     if what == "language":
-        chosen = questions.choose("语言 / Language", [(name, code) for code, name in LANGUAGES.items()], default=language())
+        chosen = questions.choose(
+            "语言 / Language", [(name, code) for code, name in LANGUAGES.items()], default=language()
+        )
         settings.save(language=chosen)
         set_language(chosen)
     elif what == "source":
@@ -30,7 +32,11 @@ def show(_hardware: Any) -> None:
         )
         settings.save(source=source)
     elif what == "home":
-        output.note(_("Everything you own stands in {home}. Another place: start with APPLIANCE_HOME=/path.").format(home=settings.home()))
+        output.note(
+            _("Everything you own stands in {home}. Another place: start with APPLIANCE_HOME=/path.").format(
+                home=settings.home()
+            )
+        )
         return
     if what:
         output.good(_("Saved."))

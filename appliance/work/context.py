@@ -115,9 +115,7 @@ class Context:
     def __enter__(self) -> Context:
         self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._events = os.open(
-            self.folder / "events.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
-        )
+        self._events = os.open(self.folder / "events.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         size = os.fstat(self._events).st_size
         if size and os.pread(self._events, 1, size - 1) != b"\n":  # a line torn by a kill: close it off
             os.write(self._events, b"\n")

@@ -187,6 +187,7 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
         lora_alpha=plan["alpha"],
         lora_dropout=spec.get("dropout", 0.0),
         target_modules=targets,
+        use_dora=plan["method"] == "dora",
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -202,6 +203,11 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
+    if plan["dtype"] == "float16":
+        # TRL casts the adapters of 4-bit models to bfloat16; the gradient scaler of float16 needs them in float32.
+        for parameter in trainer.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
     trainer.checkpoint_root = context.folder / "checkpoints"
     trainer.checkpoint_root.mkdir(exist_ok=True)
     return trainer
@@ -234,9 +240,9 @@ def _reporter(context: Context, steps: int) -> Any:
 def _peak_memory_gib(torch: Any, device: str) -> float | None:
     """The peak on the accelerator as its allocator reserved it (GiB); on a CPU the process's resident memory."""
     if device == "cuda":
-        return round(torch.cuda.max_memory_reserved() / 2**30, 3)
+        return round(float(torch.cuda.max_memory_reserved()) / 2**30, 3)
     if device == "mps":
-        return round(torch.mps.driver_allocated_memory() / 2**30, 3)
+        return round(float(torch.mps.driver_allocated_memory()) / 2**30, 3)
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

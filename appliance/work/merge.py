@@ -1,7 +1,7 @@
 """Merge: base + adapter → one model, tensor by tensor from safetensors to safetensors.
 
-Each tensor is read once and written once, in blocks, with numpy: no torch, no GPU, a few hundred megabytes at most. What
-an adapter may hold beyond plain LoRA on linear layers goes through peft in the training environment instead.
+Each tensor is read once and written once, in blocks, with numpy: no torch, no GPU, a few hundred megabytes at most.
+What an adapter may hold beyond plain LoRA on linear layers goes through peft in the training environment instead.
 Always onto the original 16- or 32-bit base, never onto 4-bit weights.
 """
 

@@ -72,11 +72,15 @@ def encode(tokenizer: Any, row: dict[str, Any]) -> tuple[list[int], list[int]]:
             row["messages"], tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **options
         )
         ids = list(both["input_ids"])
-        return ids, [token if learned else READ_ONLY for token, learned in zip(ids, both["assistant_masks"], strict=True)]
+        return ids, [
+            token if learned else READ_ONLY for token, learned in zip(ids, both["assistant_masks"], strict=True)
+        ]
     return _encode_by_prefix(tokenizer, row["messages"], options)
 
 
-def _encode_by_prefix(tokenizer: Any, messages: list[dict[str, Any]], options: dict[str, Any]) -> tuple[list[int], list[int]]:
+def _encode_by_prefix(
+    tokenizer: Any, messages: list[dict[str, Any]], options: dict[str, Any]
+) -> tuple[list[int], list[int]]:
     """For templates that don't mark the assistant's words: what a turn adds to the conversation before it.
 
     Some templates write an earlier turn differently once more turns follow (they drop its reasoning). Then only what is
