@@ -30,7 +30,7 @@ ENV LANG=C.UTF-8 \
 # layer that it came in; it stands beside the environments so that uv links files instead of copying them.
 COPY requirements/ /opt/appliance/requirements/
 RUN PIP_NO_CACHE_DIR=1 UV_CACHE_DIR=/opt/envs/.cache /opt/appliance/requirements/install.sh core && \
-    rm -rf /opt/envs/.cache /tmp/*
+    rm -rf /opt/envs/.cache /opt/envs/*/.lock /tmp/*
 VOLUME /data
 WORKDIR /data
 EXPOSE 8000
@@ -57,7 +57,7 @@ RUN apt-get update && \
     rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
 # Both on the same torch, and in one layer: the CUDA libraries are stored once.
 RUN UV_CACHE_DIR=/opt/envs/.cache APPLIANCE_TORCH=cuda /opt/appliance/requirements/install.sh train vllm && \
-    rm -rf /opt/envs/.cache /tmp/*
+    rm -rf /opt/envs/.cache /opt/envs/*/.lock /tmp/*
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=code /opt/appliance/ /opt/appliance/
@@ -65,6 +65,6 @@ USER 10001:10001
 
 FROM core AS cpu
 RUN UV_CACHE_DIR=/opt/envs/.cache APPLIANCE_TORCH=cpu /opt/appliance/requirements/install.sh train && \
-    rm -rf /opt/envs/.cache /tmp/*
+    rm -rf /opt/envs/.cache /opt/envs/*/.lock /tmp/*
 COPY --from=code /opt/appliance/ /opt/appliance/
 USER 10001:10001

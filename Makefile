@@ -5,6 +5,8 @@
 # make check    ruff, types, import contracts, shellcheck, hadolint
 # make bench    ratios against peers, measured in one run
 # make image    the container image for this machine's kind (TARGET=cpu or TARGET=cuda)
+# make test-image   build it and test it as people run it (DOCKER=podman for podman)
+# make check-locks  can the locks of the CUDA image be installed? (they are only resolved, not downloaded)
 # make lock     resolve requirements/*.in again
 
 SHELL := /bin/sh
@@ -15,7 +17,7 @@ MO := $(PO:.po=.mo)
 TARGET ?= cpu
 DOCKER ?= docker
 
-.PHONY: setup setup-vllm dev demo menu test test-slow check bench image messages lock clean
+.PHONY: setup setup-vllm dev demo menu test test-slow check check-locks bench image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train
@@ -49,14 +51,21 @@ check: dev
 	$(DEV)/ruff format --check .
 	$(DEV)/mypy
 	$(DEV)/lint-imports
-	$(DEV)/shellcheck entrypoint.sh requirements/install.sh .ci/run
+	$(DEV)/shellcheck entrypoint.sh requirements/install.sh requirements/lock.sh .ci/run
 	$(DEV)/hadolint Dockerfile
+
+check-locks: setup
+	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/train-cuda.lock
+	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/vllm.lock
 
 bench: dev
 	$(DEV)/python bench/menu.py
 
 image:
 	$(DOCKER) build -t appliance:$(TARGET) --target $(TARGET) .
+
+test-image: dev image
+	APPLIANCE_IMAGE=appliance:$(TARGET) APPLIANCE_ENGINE='$(DOCKER)' $(DEV)/python -m pytest tests/image
 
 # New sentences into the catalogue; a test fails while one has no Chinese.
 messages: dev

@@ -49,5 +49,4 @@ def show_address(job: Job) -> None:
     )
     curl, _python = how_to_ask(at["address"], at["model"], at["key_file"], _("Hello"))
     output.say(_("Try it:"), "bold")
-    # Not through rich: a line to paste must not be wrapped.
-    print(curl, file=output.console().file)
+    output.paste(curl)

@@ -54,7 +54,8 @@ def run() -> int:
 
     control.install_end_of_container()
     try:
-        app(standalone_mode=False)
+        # Outside its standalone mode click hands the code of an Exit back instead of raising it.
+        code = app(standalone_mode=False)
     except (click.exceptions.Exit, typer.Exit) as error:
         return error.exit_code
     except SystemExit as error:
@@ -72,7 +73,7 @@ def run() -> int:
             raise
         output.error(explain(error))
         return 2 if isinstance(error, UsageError) else 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 @app.callback(invoke_without_command=True)

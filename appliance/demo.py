@@ -167,12 +167,10 @@ def _compare(before: list[str], after: list[str], right: list[bool]) -> None:
 def _how_to_go_on(at: dict[str, Any], keep: bool) -> None:
     curl, python = how_to_ask(at["address"], at["model"], at["key_file"], demo_data.QUESTIONS[0].text)
     output.pairs([(_("Address"), at["address"]), (_("Model name"), at["model"]), (_("Key file"), at["key_file"])])
-    target = sys.stderr if output.is_json() else sys.stdout
     output.say(_("With curl:"), "bold")
-    target.write(curl + "\n")
+    output.paste(curl)
     output.say(_("With Python (pip install openai):"), "bold")
-    target.write(python + "\n")
-    target.flush()
+    output.paste(python)
     if keep:
         output.note(_("The server goes on. Stop it: appliance jobs stop {id}").format(id="last"))
     elif sys.stdin.isatty() and output.console().is_terminal:

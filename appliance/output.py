@@ -58,6 +58,11 @@ def say(text: RenderableType = "", style: str = "") -> None:
     console().print(text, style=style or None, markup=False)
 
 
+def paste(text: str) -> None:
+    """A line to copy: never wrapped, never styled, so that it works when pasted."""
+    print(text, file=console().file)
+
+
 def note(text: str) -> None:
     """Something worth knowing."""
     say(f"· {text}", "dim")

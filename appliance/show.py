@@ -65,6 +65,8 @@ def checks(found: Sequence[Check]) -> None:
 
 def plan(made: Plan) -> None:
     """`appliance plan`: every choice with its reason, and the memory part by part."""
+    from appliance.planning import words
+
     value = made.as_dict()
     verdict = {
         "fits": _("It fits."),
@@ -72,18 +74,12 @@ def plan(made: Plan) -> None:
         "exceeds": _("It does not fit on this machine."),
     }[value["verdict"]]
     output.say(verdict, "bold green" if value["verdict"] == "fits" else "bold yellow")
-    rows = []
-    for key, sentence in value["reasons"].items():
-        chosen = value.get(key)
-        rows.append(
-            (key.replace("_", " "), f"{chosen}: {sentence}" if isinstance(chosen, str | int | float) else sentence)
-        )
-    output.pairs(rows)
+    output.pairs(words.rows(value))
     memory = value["memory"]
     parts = ", ".join(f"{name} {size:.2f}" for name, size in memory["parts"].items() if size >= 0.005)
     output.pairs([(_("Memory"), _("{total:.2f} GiB ({parts})").format(total=memory["total_gib"], parts=parts))])
     for alternative in value["alternatives"]:
-        output.note(str(alternative))
+        output.note(alternative["sentence"])
     for warning in value.get("warnings", []):
         output.warn(warning)
 
@@ -117,7 +113,7 @@ def facts(draft: Draft) -> None:
     for warning in draft.warnings:
         output.warn(warning if isinstance(warning, str) else str(warning))
     output.say(_("The same without the menu:"), "dim")
-    output.say(f"  {draft.command}", "cyan")
+    output.paste(f"  {draft.command}")
 
 
 def jobs(found: Sequence[Job]) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from appliance import files, settings
@@ -71,30 +72,30 @@ class Job:
         return self.folder.name
 
     @property
+    def described(self) -> dict[str, Any]:
+        """job.json; empty when it can't be read, so that one broken job does not hide the others."""
+        return _object(self.folder / "job.json")
+
+    @property
     def spec(self) -> dict[str, Any]:
         """job.json. Raises ApplianceError when it can't be read."""
-        try:
-            value = files.read_json(self.folder / "job.json")
-        except (OSError, ValueError) as error:
+        value = self.described
+        if not isinstance(value.get("kind"), str):
             raise ApplianceError(
                 _("The job {id} has no readable job.json.").format(id=self.id),
-                str(error),
+                _("Its folder was changed by hand, or the disk is damaged."),
                 _("Remove it: appliance jobs remove {id}").format(id=self.id),
-            ) from error
-        return value if isinstance(value, dict) else {}
+            )
+        return value
 
     @property
     def kind(self) -> str:
-        return str(self.spec.get("kind", "?"))
+        return str(self.described.get("kind", "?"))
 
     @property
     def result(self) -> dict[str, Any] | None:
         """result.json; None while there is none."""
-        try:
-            value = files.read_json(self.folder / "result.json")
-        except (OSError, ValueError):
-            return None
-        return value if isinstance(value, dict) else None
+        return _object(self.folder / "result.json") or None
 
     @property
     def log(self) -> Path:
@@ -102,11 +103,10 @@ class Job:
 
     def written_state(self) -> State:
         """state.json as it stands, whoever wrote it."""
-        try:
-            value = files.read_json(self.folder / "state.json")
-            return State(**{name: value[name] for name in State.__dataclass_fields__ if name in value})
-        except (OSError, ValueError, TypeError):
+        value = _object(self.folder / "state.json")
+        if not _is_state(value):
             return State("failed", error=_lost().as_dict())
+        return State(**{name: value[name] for name in State.__dataclass_fields__ if name in value})
 
     def state(self) -> State:
         """The job's state now: a worker that is gone without a word makes it failed."""
@@ -136,22 +136,49 @@ class Job:
             "state": state.state,
             "folder": str(self.folder),
             "result": self.result,
-            "created": self.spec.get("created"),
+            "created": self.described.get("created"),
             "error": state.error if state.state == "failed" else None,
             "waiting_for": state.waiting_for,
         }
         if self.kind == "serve":
             value.update(serving(self))
+            if not state.active:  # a killed worker could not take its address back
+                value.update(address=None, phase="ended")
         return value
 
 
 def serving(job: Job) -> dict[str, Any]:
     """Where a serve job answers: address (ends in /v1), key_file, engine, model; values are None until it is ready."""
-    try:
-        value = files.read_json(job.folder / "serving.json")
-    except (OSError, ValueError):
-        value = {}
+    value = _object(job.folder / "serving.json")
     return {name: value.get(name) for name in ("address", "key_file", "engine", "model", "phase")}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty when there is none."""
+    try:
+        value = files.read_json(path)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_state(value: dict[str, Any]) -> bool:
+    """Whether this is a state as a worker writes it."""
+    error = value.get("error") or {}
+    wanted: dict[str, Any] = {
+        "pid": (int, NoneType),
+        "start_mark": (str, NoneType),
+        "heartbeat": (int, float, NoneType),
+        "attempt": int,
+        "waiting_for": (str, NoneType),
+        "error": (dict, NoneType),
+        "changed": (int, float),
+    }
+    return (
+        value.get("state") in STATES
+        and all(isinstance(value[name], kinds) for name, kinds in wanted.items() if name in value)
+        and all(isinstance(error.get(name, ""), str) for name in ("what", "why", "next"))
+    )
 
 
 def _lost() -> ApplianceError:
@@ -202,7 +229,7 @@ def events(job: Job, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     for line in block[:end].splitlines():
         try:
             event = json.loads(line)
-        except ValueError:  # half a line from before a power cut, closed off by the next worker's newline
+        except (ValueError, RecursionError):  # half a line from before a power cut, closed off by the next worker's newline
             continue
         if isinstance(event, dict):
             found.append(event)

@@ -45,7 +45,7 @@ def flags(**values: object) -> list[str]:
             continue
         words.append("--" + name.replace("_", "-"))
         if value is not True:
-            words.append(str(value))
+            words.append(f"{value:g}" if isinstance(value, float) else str(value))
     return words
 
 
@@ -146,6 +146,7 @@ def finetune(
 ) -> Draft:
     """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either."""
     from appliance import data
+    from appliance.planning import words
 
     base = model_folder(model)
     file = Path(data_file).expanduser().absolute()
@@ -174,12 +175,12 @@ def finetune(
             _("This model does not fit on this machine."),
             "; ".join(plan.reasons.values()),
             _("Choose a smaller model. `appliance plan` shows what would fit."),
-            [str(alternative) for alternative in plan.alternatives],
+            [alternative["sentence"] for alternative in plan.alternatives],
         )
     described = plan.as_dict()
     manifest = _manifest_of(base)
     wish = wish or {}
-    words = command(
+    same = command(
         "finetune",
         *flags(model=model, data=file, task=wished_task, sheet=sheet),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
@@ -206,7 +207,7 @@ def finetune(
                     model=base.name, rows=report.kept, file=file.name
                 ),
             ),
-            *((_REASON_LABELS(key), sentence) for key, sentence in plan.reasons.items()),
+            *words.rows(described, words.BRIEF),
             (_("Memory"), _memory(described)),
             (
                 _("Disk"),
@@ -215,7 +216,7 @@ def finetune(
             *_time(described),
         ],
         warnings=[*plan.warnings, *map(str, report.warnings)],
-        command=words,
+        command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
 
@@ -231,24 +232,6 @@ class TooManyDropped(ApplianceError):
             [f"{item['sentence']} ({item['count']})" for item in report.as_dict()["dropped"]],
         )
         self.report = report
-
-
-def _REASON_LABELS(key: str) -> str:
-    """A plan's choice by its name for a person."""
-    return {
-        "profile": _("Machine"),
-        "method": _("Method"),
-        "dtype": _("Precision"),
-        "micro_batch": _("Batch"),
-        "accumulation": _("Accumulation"),
-        "length": _("Length"),
-        "steps": _("Steps"),
-        "epochs": _("Passes"),
-        "checkpointing": _("Checkpointing"),
-        "optimizer": _("Optimizer"),
-        "learning_rate": _("Learning rate"),
-        "rank": _("Rank"),
-    }.get(key, key)
 
 
 def _memory(plan: dict[str, Any]) -> str:

@@ -177,7 +177,7 @@ def _contents(words: dict[str, Any]) -> str:
 def _earlier(trail: str) -> Job | None:
     """The job that an earlier run of this recipe made for the step, if what it made still stands."""
     for job in all_jobs():
-        if (job.spec.get("recipe") or {}).get("trail") == trail:
+        if (job.described.get("recipe") or {}).get("trail") == trail:
             state = job.state()
             if state.state != "done":
                 return job

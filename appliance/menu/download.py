@@ -12,7 +12,7 @@ from appliance.locale import _
 from appliance.menu import pick
 
 
-def show(_hardware: Any) -> None:
+def show(hardware: Any) -> None:
     """From where, which one; then the download as a job."""
     where = questions.choose(
         _("Where is the model?"),
@@ -37,7 +37,7 @@ def show(_hardware: Any) -> None:
         return
     other = ""
     reference = questions.choose(
-        _("Which model?"), [*((name, name) for name in pick.SUGGESTED), (_("another: type owner/name"), other)]
+        _("Which model?"), [*pick.suggested(hardware), (_("another: type owner/name"), other)]
     ) or questions.text(
         _("owner/name:"),
         check=lambda value: None if workspace.is_hub_name(value) else _("Write owner/name, such as Qwen/Qwen3-0.6B."),

@@ -15,11 +15,11 @@ from appliance.menu import pick
 _ADVANCED = "advanced"
 
 
-def show(_hardware: Any) -> None:
+def show(hardware: Any) -> None:
     """Which rows, which model; then the fine-tune as a job, and the merge when it is done."""
     file = pick.data_file()
     look_at(file)
-    model = pick.model(_("Which model should learn from it?"))
+    model = pick.model(_("Which model should learn from it?"), hardware)
     if not pick.bring_here(model):
         return
     job = ask_and_start(model, file)

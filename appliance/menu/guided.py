@@ -15,18 +15,18 @@ from appliance.locale import _
 from appliance.menu import finetune, pick
 
 
-def show(_hardware: Any) -> None:
+def show(hardware: Any) -> None:
     """Two questions, one screen, then everything by itself."""
     file = str(Path(pick.data_file()).expanduser().absolute())
     finetune.look_at(file)
-    model = pick.model(_("Which model should learn from it?"))
+    model = pick.model(_("Which model should learn from it?"), hardware)
     steps = _steps(model, file)
     if steps is None:
         return
     saved = _save(steps)
     output.say()
     output.say(_("The same without the menu:"), "dim")
-    output.say("  " + prepare.command("run", saved), "cyan")
+    output.paste("  " + prepare.command("run", saved))
     if not questions.yes(_("Start?")):
         return
     jobs = recipe.run(steps, lambda job, number, last: _watch(job, number, len(steps)))

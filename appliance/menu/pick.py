@@ -17,16 +17,25 @@ _OTHER = object()
 SUGGESTED = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "Qwen/Qwen3-32B")
 
 
-def model(question: str, hub_too: bool = True) -> str:
-    """A model of the workspace, a suggested one, or what a person types. Downloads it where a hub has it."""
+def suggested(hardware: Any) -> list[tuple[str, str]]:
+    """(text, owner/name): what a beginner would take, with what this machine makes of it."""
+    from appliance.planning.generic import sizes_that_fit
+
+    fitting = sizes_that_fit(hardware)
+    found = []
+    for name in SUGGESTED:
+        fits = name.rsplit("-", 1)[1] in fitting
+        text = _("{name}  (can learn here)") if fits else _("{name}  (too large to learn here)")
+        found.append((text.format(name=name), name))
+    return found
+
+
+def model(question: str, hardware: Any) -> str:
+    """A model of the workspace, a suggested one, or what a person types."""
     here = [(f"{item.name}  ({output.size(item.size_bytes)})", str(item.folder)) for item in workspace.list_models()]
-    known = {workspace.folder_name(name) for name in SUGGESTED} & {Path(folder).name for _text, folder in here}
-    hub = [
-        (_("{name}  (download)").format(name=name), name)
-        for name in SUGGESTED
-        if workspace.folder_name(name) not in known
-    ]
-    choices: list[tuple[str, Any]] = [*here, *(hub if hub_too else []), (_("another: a folder or owner/name"), _OTHER)]
+    names = {Path(folder).name for _text, folder in here}
+    hub = [(text, name) for text, name in suggested(hardware) if workspace.folder_name(name) not in names]
+    choices: list[tuple[str, Any]] = [*here, *hub, (_("another: a folder or owner/name"), _OTHER)]
     chosen = questions.choose(question, choices)
     if chosen is _OTHER:
         chosen = questions.path(_("Folder or owner/name:"), check=_is_model)

@@ -12,9 +12,9 @@ from appliance.menu import pick
 _ADVANCED = "advanced"
 
 
-def show(_hardware: Any) -> None:
+def show(hardware: Any) -> None:
     """Which model, for whom; then the server as a job."""
-    model = pick.model(_("Which model should answer?"))
+    model = pick.model(_("Which model should answer?"), hardware)
     if pick.bring_here(model):
         ask_and_start(model)
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import struct
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -79,7 +80,8 @@ def run(context: Context) -> dict[str, Any]:
                 context.continue_in("train")
             _through_peft(base, adapter, staging, context)
             way = "peft"
-        _carry_over(base, staging)
+        # peft's config.json stays: a layer that was trained as a whole may be tied to another one no more.
+        _carry_over(base, staging, keep={path.name for path in staging.iterdir()})
         _carry_over(adapter, staging)
         context.progress("verifying", 0, 1)
         models.inspect(staging)
@@ -236,10 +238,10 @@ def _blocks(source: IO[bytes], size: int, facts: dict[str, Any], delta: Delta | 
         yield from_float32(weight + delta.scale * (delta.b[first:last] @ delta.a), facts["dtype"])
 
 
-def _carry_over(source: Path, staging: Path) -> None:
-    """Config, tokenizer, chat template, generation config, licence: never code, never weights."""
+def _carry_over(source: Path, staging: Path, keep: Set[str] = frozenset()) -> None:
+    """Config, tokenizer, chat template, generation config, licence: never code, never weights, nothing in `keep`."""
     for path in sorted(source.iterdir()):
-        if path.is_file() and _CARRIED.fullmatch(path.name) and not _NOT_CARRIED.match(path.name):
+        if path.name not in keep and path.is_file() and _CARRIED.fullmatch(path.name) and not _NOT_CARRIED.match(path.name):
             with files.replacing(staging / path.name) as target:
                 target.write(path.read_bytes())
 

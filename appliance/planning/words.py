@@ -1,0 +1,56 @@
+"""A plan's choices in words: what each is called, and its value beside its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from appliance.locale import _
+
+# What a person looks at before a start; the rest is there on demand.
+BRIEF = ("method", "dtype", "length", "steps", "verdict")
+
+
+def label(choice: str) -> str:
+    """A choice by its name for a person."""
+    return {
+        "device": _("Runs on"),
+        "profile": _("Profile"),
+        "method": _("Method"),
+        "dtype": _("Precision"),
+        "micro_batch": _("Rows at once"),
+        "accumulation": _("Accumulation"),
+        "length": _("Length"),
+        "steps": _("Steps"),
+        "epochs": _("Passes"),
+        "checkpointing": _("Checkpointing"),
+        "optimizer": _("Optimizer"),
+        "learning_rate": _("Learning rate"),
+        "rank": _("Rank"),
+        "targets": _("Adapted layers"),
+        "verdict": _("Verdict"),
+    }.get(choice, choice)
+
+
+def _value(choice: str, value: Any) -> str:
+    if choice == "method":
+        return {"lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}.get(value, str(value))
+    if choice == "verdict":
+        return {"fits": _("fits"), "tight": _("fits, but only just"), "exceeds": _("does not fit")}[value]
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def rows(plan: Mapping[str, Any], choices: Iterable[str] | None = None) -> list[tuple[str, str]]:
+    """(label, "value: reason") for these choices of a plan, all of them by default."""
+    found = []
+    for choice in choices or plan["reasons"]:
+        reason = plan["reasons"].get(choice)
+        value = plan.get(choice)
+        if reason is None:
+            continue
+        # A value that the sentence itself begins with isn't said twice.
+        shown = "" if value is None else _value(choice, value)
+        found.append((label(choice), reason if not shown or reason.startswith(shown) else f"{shown}: {reason}"))
+    return found
