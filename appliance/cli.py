@@ -231,8 +231,8 @@ def serve(
     model: Annotated[str, typer.Argument(metavar="M", help=_("A folder, a model in the workspace, or owner/name."))],
     engine: Annotated[str, typer.Option(help="auto | vllm | transformers")] = "auto",
     host: Annotated[
-        str, typer.Option(help=_("127.0.0.1: this machine only. 0.0.0.0: everyone with the key."))
-    ] = "127.0.0.1",
+        str | None, typer.Option(help=_("127.0.0.1: this machine only. 0.0.0.0: everyone with the key."))
+    ] = None,
     port: int = 8000,
     name: Annotated[str | None, typer.Option(help=_("The name that clients use."))] = None,
     length: Annotated[int | None, typer.Option(help=_("Longest conversation, in tokens."))] = None,

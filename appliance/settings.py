@@ -119,6 +119,15 @@ def _settings_file() -> Path:
     return home() / "settings.json"
 
 
+def serving_host(no_key: bool = False) -> str:
+    """Where a server listens unless asked otherwise: this machine only.
+
+    Inside the image all of the container's addresses, since its loopback can't be reached from outside: there Docker's
+    `-p` decides who gets in, and a key is always set.
+    """
+    return "0.0.0.0" if in_container() and not no_key else "127.0.0.1"  # noqa: S104
+
+
 def saved() -> dict[str, Any]:
     """The settings that the menu keeps (`language`, `source` …); empty when there are none or they can't be read."""
     from appliance.files import read_json

@@ -90,8 +90,8 @@ def report(found: Report) -> None:
     output.say(value["verdict"], "bold green" if value["kept"] else "bold red")
     output.pairs(
         [
-            (_("Format"), value["format"]),
-            (_("Trains"), value["task"]),
+            (_("Format"), found.format_word),
+            (_("Good for"), found.task_word),
             (_("Rows"), _("{rows}, of which {kept} are good").format(rows=value["rows"], kept=value["kept"])),
             (_("Encoding"), value["encoding"] or "-"),
         ]

@@ -40,6 +40,16 @@ _TASK_NAMES = {
     "kto": marked("training on good and bad examples"),
     "pretrain": marked("further pretraining on plain text"),
 }
+_FORMAT_NAMES = {
+    "alpaca": marked("Alpaca (instruction, input, output)"),
+    "sharegpt": marked("ShareGPT conversations"),
+    "messages": marked("OpenAI messages"),
+    "prompt_completion": marked("prompt and completion"),
+    "query_response": marked("query and response"),
+    "question_answer": marked("a question and an answer in each row"),
+    "preference": marked("a question with a better and a worse answer"),
+    "text": marked("plain text"),
+}
 CONSENT_SHARE = 0.1  # above this share of rows left out, a person should say yes
 
 
@@ -77,6 +87,16 @@ class Report:
     sample: list[Row] = field(default_factory=list)
 
     @property
+    def task_word(self) -> str:
+        """What the rows are for, for a person."""
+        return _(_TASK_NAMES[self.task])
+
+    @property
+    def format_word(self) -> str:
+        """The rows' layout, for a person."""
+        return _(_FORMAT_NAMES.get(self.format, self.format))
+
+    @property
     def needs_consent(self) -> bool:
         """More than a tenth of the rows was left out: ask before going on."""
         return self.rows - self.kept > CONSENT_SHARE * self.rows
@@ -88,7 +108,7 @@ class Report:
             "kept": self.kept,
             "rows": self.rows,
             "left": self.rows - self.kept,
-            "task": _(_TASK_NAMES[self.task]),
+            "task": self.task_word,
         }
         if self.needs_consent:
             return _(

@@ -229,7 +229,10 @@ def events(job: Job, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     for line in block[:end].splitlines():
         try:
             event = json.loads(line)
-        except (ValueError, RecursionError):  # half a line from before a power cut, closed off by the next worker's newline
+        except (
+            ValueError,
+            RecursionError,
+        ):  # half a line from before a power cut, closed off by the next worker's newline
             continue
         if isinstance(event, dict):
             found.append(event)

@@ -154,10 +154,8 @@ def finetune(
     report = data.check(file, mapping=mapping, task=wished_task, sheet=sheet)
     if report.task not in ("sft", "pretrain"):
         raise ApplianceError(
-            _("These rows are for {task}; this version trains on examples (sft) and plain text.").format(
-                task=report.task
-            ),
-            _("The file looks like {format}.").format(format=report.format),
+            _("This version can't train on these rows yet: they are for {task}.").format(task=report.task_word),
+            _("The file looks like {format}.").format(format=report.format_word),
             _("Give a file with questions and answers, or conversations."),
         )
     if report.needs_consent and not accept_drops:
@@ -385,7 +383,7 @@ def serve(
     model: str,
     *,
     engine: str = "auto",
-    host: str = "127.0.0.1",
+    host: str | None = None,
     port: int = 8000,
     name: str | None = None,
     length: int | None = None,
@@ -406,6 +404,7 @@ def serve(
             _("Merge it first: appliance merge {name}").format(name=model),
         )
     folder = model_folder(model)
+    asked_host, host = host, host or settings.serving_host(no_key)
     facts = models.inspect(folder, need_chat_template=True)
     hardware = probe(settings.home())
     chosen, reason = engines.choose(hardware, engine)
@@ -449,7 +448,7 @@ def serve(
             model,
             *flags(
                 engine=None if engine == "auto" else engine,
-                host=None if host == "127.0.0.1" else host,
+                host=asked_host,
                 port=port,
                 name=name,
                 length=length,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance import questions
+from appliance import output, questions, settings
 from appliance.jobs import prepare
 from appliance.locale import _
 from appliance.menu import pick
@@ -21,13 +21,17 @@ def show(hardware: Any) -> None:
 
 def ask_and_start(model: str) -> None:
     """For whom; start."""
-    host = questions.choose(
-        _("Who may ask it?"),
-        [
-            (_("programs on this machine"), "127.0.0.1"),
-            (_("everyone in the network who has the key"), "0.0.0.0"),  # noqa: S104
-        ],
-    )
+    host = None
+    if settings.in_container():
+        output.note(_("Docker decides who gets in: docker run -p 127.0.0.1:8000:8000 … lets this machine in only."))
+    else:
+        host = questions.choose(
+            _("Who may ask it?"),
+            [
+                (_("programs on this machine"), "127.0.0.1"),
+                (_("everyone in the network who has the key"), "0.0.0.0"),  # noqa: S104
+            ],
+        )
     options: dict[str, Any] = {}
     while True:
         chosen = pick.start(prepare.serve(model, host=host, **options), extra=[(_("advanced"), _ADVANCED)])

@@ -241,7 +241,12 @@ def _blocks(source: IO[bytes], size: int, facts: dict[str, Any], delta: Delta | 
 def _carry_over(source: Path, staging: Path, keep: Set[str] = frozenset()) -> None:
     """Config, tokenizer, chat template, generation config, licence: never code, never weights, nothing in `keep`."""
     for path in sorted(source.iterdir()):
-        if path.name not in keep and path.is_file() and _CARRIED.fullmatch(path.name) and not _NOT_CARRIED.match(path.name):
+        if (
+            path.name not in keep
+            and path.is_file()
+            and _CARRIED.fullmatch(path.name)
+            and not _NOT_CARRIED.match(path.name)
+        ):
             with files.replacing(staging / path.name) as target:
                 target.write(path.read_bytes())
 
