@@ -4,6 +4,7 @@
 # make setup    the front and the training environment; afterwards the command is .venv/bin/appliance
 # make check    ruff, types, import contracts, shellcheck, hadolint
 # make bench    ratios against peers, measured in one run
+# make pictures the README's pictures of the menu, drawn again (docs/menu_*.svg)
 # make image    the container image for this machine's kind (TARGET=cpu or TARGET=cuda)
 # make test-image   build it and test it as people run it (DOCKER=podman for podman)
 # make check-locks  can the locks of the CUDA image be installed? (they are only resolved, not downloaded)
@@ -16,8 +17,10 @@ PO := appliance/locale/zh_CN/LC_MESSAGES/messages.po
 MO := $(PO:.po=.mo)
 TARGET ?= cpu
 DOCKER ?= docker
+# uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
+export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm dev demo menu test test-slow check check-locks bench image test-image messages lock clean
+.PHONY: setup setup-vllm dev demo menu test test-slow check check-locks bench pictures image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train
@@ -60,6 +63,9 @@ check-locks: setup
 
 bench: dev
 	$(DEV)/python bench/menu.py
+
+pictures: setup
+	$(ENVS)/core/bin/python docs/picture.py
 
 image:
 	$(DOCKER) build -t appliance:$(TARGET) --target $(TARGET) .

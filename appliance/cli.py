@@ -196,10 +196,11 @@ def finetune(
     wish = _wish(
         method=method, rank=rank, batch=batch, length=length, steps=steps, epochs=epochs, learning_rate=learning_rate
     )
+    mapping = _mapping(map)
     _model_here(model)
     with output.waiting(_("looking at the rows")):
         draft = prepare.finetune(
-            model, data, task=task, wish=wish, mapping=_mapping(map), sheet=sheet, name=name, accept_drops=yes
+            model, data, task=task, wish=wish, mapping=mapping, sheet=sheet, name=name, accept_drops=yes
         )
     _do(draft, detach)
 

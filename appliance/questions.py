@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -84,3 +85,11 @@ def wait_for_enter(sentence: str) -> None:
     import questionary
 
     questionary.press_any_key_to_continue(sentence).unsafe_ask()
+
+
+def forget_keys() -> None:
+    """Drop what was pressed before the next question stood there: an impatient Enter is no answer to it."""
+    import termios
+
+    if sys.stdin.isatty():
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)

@@ -31,5 +31,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     locale.set_language("en")
     yield tmp_path / "home"
     for job in all_jobs():
-        control.stop(job, patience=1.0)
+        if job.written_state().pid is not None:
+            control.stop(job, patience=1.0)
     locale.set_language()

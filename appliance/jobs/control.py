@@ -51,10 +51,10 @@ class Draft:
 
 def submit(draft: Draft) -> Job:
     """Make the job's folder, whole or not at all, and start its worker. Raises ApplianceError."""
+    _check_disk(draft.disk_gib)
     python = settings.python_of(draft.environment)
     if not python.exists():
         raise missing_environment(draft.environment)
-    _check_disk(draft.disk_gib)
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{draft.kind}-{_slug(draft.name)}"
     root = settings.jobs_folder()
     staging = root / f".{stem}.{os.getpid()}.tmp"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,9 @@ def read(path: Path) -> list[Step]:
         )
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # YAMLError, and whatever its constructors let through (a date without a 13th month …)
         raise UsageError(
             _("The recipe {file} is not YAML.").format(file=path.name),
             " ".join(str(error).split()),
@@ -75,11 +78,12 @@ def read(path: Path) -> list[Step]:
         )
     # A relative path in a recipe means: beside the recipe.
     for kind, words in steps:
-        for name in ("data", "model", "key_file") if kind != "serve" else ("model", "key_file"):
-            value = words.get(name)
-            beside = path.absolute().parent / str(value)
-            if isinstance(value, str) and not Path(value).is_absolute() and (name == "data" or beside.exists()):
-                words[name] = str(beside)
+        for name in ("data", "model", "adapter", "base", "key_file"):
+            if name in words:
+                beside = path.absolute().parent / Path(words[name]).expanduser()
+                # What isn't there may be a name in the workspace or at a hub; a file of rows can only be a file.
+                if (kind, name) == ("finetune", "data") or os.path.exists(beside):
+                    words[name] = str(beside)
     return steps
 
 
@@ -119,6 +123,10 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
         elif not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             name = " / ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
             problems.append(_("{word} must be {type}, not {value}.").format(word=word, type=name, value=value))
+        elif isinstance(value, str) and "\0" in value:
+            problems.append(_("{word} holds a character that no name can have.").format(word=word))
+        elif isinstance(value, dict) and not all(isinstance(part, str) for pair in value.items() for part in pair):
+            problems.append(_("{word} must hold names, each with a name.").format(word=word))
         elif (kind, word) in _CHOICES and value not in _CHOICES[kind, word]:
             problems.append(
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))

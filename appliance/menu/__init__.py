@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Small enough for a split terminal, large enough for the first screen.
 MIN_COLUMNS, MIN_LINES = 60, 20
@@ -39,9 +41,28 @@ def open_menu() -> int:
     try:
         from appliance.menu.main import loop
 
-        return loop()
+        with _silent_keys():
+            return loop()
+    except KeyboardInterrupt:  # between two questions: a screen was being drawn, the machine looked at
+        return 130
     except Exception as error:
         if settings.debug():
             raise
         output.error(explain(error))
         return 1
+
+
+@contextmanager
+def _silent_keys() -> Iterator[None]:
+    """No echo outside the questions, which do their own: a key pressed meanwhile would break what is drawn."""
+    import termios
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    silent = list(before)
+    silent[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSANOW, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

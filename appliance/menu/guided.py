@@ -30,6 +30,7 @@ def show(hardware: Any) -> None:
     if not questions.yes(_("Start?")):
         return
     jobs = recipe.run(steps, lambda job, number, last: _watch(job, number, len(steps)))
+    questions.forget_keys()
     if jobs[-1].kind == "serve" and jobs[-1].state().active:
         attend.show_address(jobs[-1])
 

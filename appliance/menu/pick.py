@@ -87,6 +87,7 @@ def start(draft: control.Draft, extra: list[tuple[str, Any]] | None = None) -> J
 def follow(job: Job) -> State | None:
     """Watch a job and say how it ended. None: left running."""
     state = attend.attend(job, until_ready=job.kind == "serve")
+    questions.forget_keys()
     if state is None:
         return None
     if state.state == "failed":

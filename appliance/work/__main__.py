@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -38,6 +39,7 @@ def main() -> int:
         set_language(context.job.spec.get("language"))
         began = time.time()
         try:
+            context.check_stopped()
             context.take_accelerators()
             context.set_state("running", waiting_for=None, error=None)
             made = importlib.import_module(KINDS[context.kind]).run(context)
@@ -47,8 +49,10 @@ def main() -> int:
             context.finish("stopped")
             return 143
         except BaseException as error:
-            traceback.print_exc()
-            sys.stderr.flush()
+            # On a full disk the log can't be written either; the state must be.
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
+                sys.stderr.flush()
             context.finish("failed", error=explain(error).as_dict())
             return 1
 

@@ -6,9 +6,12 @@ looks whole and can't be resumed. Here a name `checkpoint-N` exists only when ev
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,19 @@ from appliance import files
 
 MANIFEST = "manifest.json"
 _STAGING = ".staging"
+# How safetensors ("os error 28", or 122 for a quota) and torch.save ("unexpected pos") say that the disk is full.
+_FULL_DISK = re.compile(r"os error (28|122)\b|unexpected pos \d+ vs|PytorchStreamWriter failed writing")
+
+
+@contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Inside, what the libraries say of a full disk becomes the OSError that it is."""
+    try:
+        yield
+    except Exception as error:
+        if _FULL_DISK.search(str(error)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
 
 
 def write_manifest(folder: Path) -> None:
@@ -78,7 +94,8 @@ class StagedCheckpoints:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         try:
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            with full_disk_told(final):
+                super()._save_checkpoint(model, trial)  # type: ignore[misc]
             staged = staging / final.name
             write_manifest(staged)
             shutil.rmtree(final, ignore_errors=True)  # a torn one of the same step

@@ -39,11 +39,15 @@ class Context:
         self.accelerators: list[int] = described.get("accelerators") or []
         self.stopping = threading.Event()
         self._saves_itself = False
-        self._state = State("queued", attempt=self.job.written_state().attempt)
+        before = self.job.written_state()
+        if before.state == "stopped":  # stopped by someone who saw it queued, before this worker had begun
+            self.stopping.set()
+        self._state = State("queued", attempt=before.attempt)
         self._write_lock = threading.Lock()
         self._phase: tuple[str, float, float] | None = None  # name, started, done at the start
         self._last_progress = 0.0
         self._held: list[int] = []
+        self._torn = False
         self._ended = threading.Event()
 
     @property
@@ -56,8 +60,10 @@ class Context:
     def event(self, kind: str, **values: Any) -> None:
         """Append one event. One write of one line, so that a reader never sees two lines mixed."""
         line = json.dumps({"t": round(time.time(), 3), "kind": kind, **values}, ensure_ascii=False) + "\n"
+        # A disk that fills up takes a part of a line: the next one then closes it off.
+        raw = (b"\n" if self._torn else b"") + line.encode()
         try:
-            os.write(self._events, line.encode())
+            self._torn = os.write(self._events, raw) < len(raw)
         except OSError:  # a full disk must not end the work because of a line of progress
             return
 
@@ -171,21 +177,40 @@ class Context:
             os.environ["APPLIANCE_ENVIRONMENT"] = environment
             os.execv(python, [str(python), "-P", "-m", "appliance.work", str(self.folder)])
 
-    # --- one card, one job ---------------------------------------------------------------------------------------
+    # --- one card, one job; one port, one job --------------------------------------------------------------------
 
     def take_accelerators(self) -> None:
         """Hold this job's cards until the process ends (the kernel lets go of a flock when its holder dies)."""
         for index in sorted(self.accelerators):
-            path = settings.locks_folder() / f"accelerator-{index}.lock"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            handle = self._open_lock(f"accelerator-{index}")
+            if not self._hold(handle):
                 holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "?"
                 self.set_state("queued", waiting_for=holder)
                 self.event("waiting", accelerator=index, holder=holder)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, self.id.encode(), 0)
-            self._held.append(handle)
+                self._hold(handle, wait=True)
+
+    def take_port(self, port: int) -> bool:
+        """Hold a port's number until the process ends; False when another job of this workspace has it.
+
+        An engine loads for a long time before it binds: without this, two of them choose the same free port.
+        """
+        handle = self._open_lock(f"port-{port}")
+        taken = self._hold(handle)
+        if not taken:
+            os.close(handle)
+        return taken
+
+    def _open_lock(self, name: str) -> int:
+        path = settings.locks_folder() / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def _hold(self, handle: int, wait: bool = False) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, self.id.encode(), 0)
+        self._held.append(handle)
+        return True

@@ -53,7 +53,12 @@ def run(context: Context) -> dict[str, Any]:
         context.note(_("There is no whole checkpoint yet: starts from the beginning."))
     began = time.time()
     with context.saves_itself():
-        outcome = trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
+        if start and start[0] >= trainer.args.max_steps:
+            # All steps were done, only the adapter was not saved. Asked to go on, transformers would do one step more.
+            trainer._load_from_checkpoint(str(start[1]))
+            trainer.state = transformers.TrainerState.load_from_json(str(start[1] / "trainer_state.json"))
+        else:
+            trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     result = {
         "adapter": str(adapter),
@@ -66,7 +71,7 @@ def run(context: Context) -> dict[str, Any]:
         "rows_left_out": encoded.left_out,
         "learned_tokens": encoded.learned_tokens,
         "train_seconds": round(time.time() - began, 2),
-        "train_loss": getattr(outcome, "training_loss", None),
+        "train_loss": sum(losses) / len(losses) if losses else None,
         "memory": {
             "predicted_gib": (plan.get("memory") or {}).get("total_gib"),
             "measured_gib": _peak_memory_gib(torch, plan.get("device", "cpu")),
@@ -253,7 +258,8 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
     """The adapter and everything that serving needs to answer as training did; renamed when whole."""
     staging = adapter.with_name(".adapter.staging")
     shutil.rmtree(staging, ignore_errors=True)
-    trainer.model.save_pretrained(staging, safe_serialization=True)
+    with checkpoints.full_disk_told(adapter):
+        trainer.model.save_pretrained(staging, safe_serialization=True)
     tokenizer.save_pretrained(staging)
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", staging / "generation_config.json")

@@ -26,6 +26,7 @@ from appliance.errors import ApplianceError
 from appliance.hub import manifest
 from appliance.hub import model as models
 from appliance.locale import _
+from appliance.work import checkpoints
 from appliance.work.context import Context
 
 _BLOCK_BYTES = 16 * 2**20
@@ -265,5 +266,6 @@ def _through_peft(base: Path, adapter: Path, staging: Path, context: Context) ->
     context.progress("merging", 1, 3)
     merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     context.progress("merging", 2, 3)
-    merged.save_pretrained(staging, safe_serialization=True)
+    with checkpoints.full_disk_told(staging):
+        merged.save_pretrained(staging, safe_serialization=True)
     context.progress("merging", 3, 3, seconds=round(time.time() - began, 1))

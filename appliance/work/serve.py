@@ -31,6 +31,8 @@ def run(context: Context) -> dict[str, Any]:
     spec = context.spec
     engine = engines.by_name(spec["engine"])
     host, port = spec["host"], ports.free_port(spec["host"], spec["port"])
+    while not context.take_port(port):
+        port = ports.free_port(host, port + 1)
     if port != spec["port"]:
         context.note(_("Port {wanted} is taken: serving on {port}.").format(wanted=spec["port"], port=port))
     if spec["key_file"]:

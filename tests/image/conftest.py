@@ -23,6 +23,7 @@ def box(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     yield make
     for one in made:
+        engine("kill", one.name)  # first, because `rm -f` alone is patient
         engine("rm", "-f", one.name)
 
 

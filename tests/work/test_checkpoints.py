@@ -102,15 +102,24 @@ def test_a_name_only_when_whole_and_two_are_kept(trainer: Trainer) -> None:
     assert not (trainer.checkpoint_root / ".staging").exists()
 
 
-def test_a_full_disk_keeps_the_last_good_one_and_gives_its_room_back(trainer: Trainer) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"),  # safetensors
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),  # torch.save
+    ],
+)
+def test_a_full_disk_keeps_the_last_good_one_and_gives_its_room_back(trainer: Trainer, error: Exception) -> None:
     trainer.save(1)
 
     def full(_folder: Path) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     trainer.during = full
-    with pytest.raises(OSError):
+    with pytest.raises(OSError) as told:
         trainer.save(2)
+    assert told.value.errno == 28
     assert [path.name for path in trainer.checkpoint_root.iterdir()] == ["checkpoint-1"]
     assert latest_whole(trainer.checkpoint_root) == (1, trainer.checkpoint_root / "checkpoint-1")
 

@@ -1,0 +1,140 @@
+"""Two menus on one workspace, one card for two jobs, a worker that must not start twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from workers import done, ended, until
+
+from appliance import settings
+from appliance.errors import ApplianceError
+from appliance.jobs import control, prepare
+from appliance.jobs.control import Draft
+from appliance.jobs.folder import Job, all_jobs
+from appliance.jobs.watch import Picture
+
+SUBMIT = """
+import sys
+from appliance.jobs import control
+control._spawn = lambda *words: None
+sys.stdin.read(1)
+for number in range(20):
+    print(control.submit(control.Draft("merge", "the same name", {"number": number})).id)
+"""
+
+
+def test_two_processes_submit_at_once(home: Path) -> None:
+    menus = [
+        subprocess.Popen([sys.executable, "-c", SUBMIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for menu in menus:
+        assert menu.stdin
+        menu.stdin.write("x")
+        menu.stdin.flush()
+    ids = [identity for menu in menus for identity in menu.communicate()[0].split()]
+    assert len(ids) == len(set(ids)) == 40
+    jobs = all_jobs()
+    assert sorted(job.id for job in jobs) == sorted(ids)
+    assert all(job.spec["id"] == job.id and job.state().state == "queued" for job in jobs)
+    assert sorted(job.spec["spec"]["number"] for job in jobs) == sorted([*range(20)] * 2)
+    assert not [path for path in (home / "jobs").iterdir() if path.name.startswith(".")]
+
+
+def test_nothing_half_made_when_the_snapshot_fails(home: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    draft = Draft("finetune", "x", {}, rows_from={"file": rows, "mapping": None, "task": None, "sheet": None})
+    with pytest.raises(Exception):  # noqa: B017 - whatever the room says of a file that is gone
+        control.submit(draft)
+    assert list((home / "jobs").iterdir()) == []
+
+
+def test_an_environment_that_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("APPLIANCE_ENVS", str(tmp_path))
+    with pytest.raises(ApplianceError) as told:
+        control.submit(Draft("finetune", "x", {}, environment="train"))
+    assert "make setup" in told.value.next_step
+    assert all_jobs() == []
+
+
+def test_more_than_the_disk_has(home: Path) -> None:
+    with pytest.raises(ApplianceError, match="Not enough disk space"):
+        control.submit(Draft("merge", "x", {}, disk_gib=1e9))
+    assert all_jobs() == []
+
+
+def merging(shelf: Path, to: str) -> Draft:
+    draft = prepare.merge(str(shelf / "adapters" / "plain"), base=str(shelf / "base-bfloat16"), to=to)
+    draft.accelerators = [0]
+    return draft
+
+
+def test_one_card_one_job(home: Path, shelf: Path, tmp_path: Path) -> None:
+    """Who waits says for whom; is stopped at once; and starts when the holder dies, however it dies."""
+    rows = tiny.write_rows(tmp_path / "rows.jsonl")
+    draft = prepare.finetune(str(shelf / "base-float32"), str(rows), wish={"steps": 100_000})
+    draft.accelerators = [0]
+    holder = control.submit(draft)
+    until(holder, lambda events: bool(events))
+    waiting = [control.submit(merging(shelf, "one")), control.submit(merging(shelf, "two"))]
+    for job in waiting:
+        events = until(job, lambda events: any(event["kind"] == "waiting" for event in events))
+        assert events[-1]["holder"] == holder.id and events[-1]["accelerator"] == 0
+        state = job.state()
+        assert state.state == "queued" and state.waiting_for == holder.id
+        picture = Picture(job)
+        picture.add(state, events)
+        assert holder.id in picture.words()
+    assert control.stop(waiting[0]).state == "stopped"
+    assert waiting[1].state().state == "queued"
+    other = prepare.merge(str(shelf / "adapters" / "plain"), base=str(shelf / "base-bfloat16"), to="three")
+    assert done(control.submit(other))  # a job that wants no card does not wait
+    os.kill(holder.state().pid, signal.SIGKILL)
+    assert done(waiting[1])["name"] == "two"
+    assert ended(waiting[1]).waiting_for is None
+    assert not (home / "models" / "one").exists()
+
+
+def test_a_second_worker_on_one_job_ends_and_changes_nothing(home: Path, shelf: Path, tmp_path: Path) -> None:
+    rows = tiny.write_rows(tmp_path / "rows.jsonl")
+    job = control.submit(prepare.finetune(str(shelf / "base-float32"), str(rows), wish={"steps": 100_000}))
+    until(job, lambda events: bool(events))
+    before = job.state()
+    second = [sys.executable, "-m", "appliance.work", str(job.folder)]
+    ran = subprocess.run(second, env=settings.child_environment(), capture_output=True)
+    assert ran.returncode == 1
+    after = job.state()
+    assert (after.state, after.pid, after.attempt) == (before.state, before.pid, before.attempt)
+    control.stop(job)
+
+
+def test_a_job_that_was_stopped_before_its_worker_began_is_not_begun(home: Path, shelf: Path) -> None:
+    job = control.submit(merging(shelf, "out"))
+    ended(job)
+    state = job.written_state()
+    state.state = "stopped"
+    job.write_state(state)
+    shutil.rmtree(home / "models" / "out")
+    (job.folder / "result.json").unlink()
+    late = subprocess.run([sys.executable, "-m", "appliance.work", str(job.folder)], env=settings.child_environment())
+    assert late.returncode == 143
+    assert Job(job.folder).state().state == "stopped" and not (home / "models" / "out").exists()
+
+
+def test_the_end_of_a_container_stops_all(home: Path, shelf: Path, tmp_path: Path) -> None:
+    rows = tiny.write_rows(tmp_path / "rows.jsonl")
+    draft = prepare.finetune(str(shelf / "base-float32"), str(rows), wish={"steps": 100_000})
+    draft.accelerators = [0]
+    holder = control.submit(draft)
+    until(holder, lambda events: any(event.get("phase") == "training" for event in events))
+    waiting = control.submit(merging(shelf, "out"))
+    until(waiting, lambda events: bool(events))
+    control.stop_all()
+    assert [job.state().state for job in (holder, waiting)] == ["stopped", "stopped"]
