@@ -22,6 +22,7 @@ RUN useradd --uid 10001 --home-dir /data --no-create-home --shell /bin/bash appl
 # LOGNAME: libraries ask for the user's name, and a --user of one's own has none in /etc/passwd.
 ENV LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
+    APPLIANCE_IMAGE=1 \
     APPLIANCE_HOME=/data \
     APPLIANCE_ENVS=/opt/envs \
     HOME=/data \

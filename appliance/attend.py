@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from appliance import output, questions
+from appliance import output, questions, settings
 from appliance.jobs import control
 from appliance.jobs.folder import Job, State, serving
 from appliance.jobs.watch import how_to_ask, watch
@@ -28,7 +28,8 @@ def attend(job: Job, until_ready: bool = False) -> State | None:
 
 def _wish(job: Job) -> str:
     if not (sys.stdin.isatty() and output.console().is_terminal):
-        return "leave"
+        # Nobody can be asked. In the image the end of this process would kill the job, so it is ended cleanly.
+        return "stop" if settings.in_container() else "leave"
     try:
         return str(
             questions.choose(

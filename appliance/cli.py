@@ -49,10 +49,17 @@ JobName = Annotated[str, typer.Argument(metavar="ID", help=_("A job's id, its be
 
 
 def run() -> int:
-    """Parse the words and run; returns the exit code. No exception leaves here as a traceback, unless asked for."""
+    """Parse the words and run; returns the exit code."""
+    control.install_end_of_container()
+    code = _run()
+    control.stay_in_container(output.note)
+    return code
+
+
+def _run() -> int:
+    """No exception leaves here as a traceback, unless asked for."""
     import click
 
-    control.install_end_of_container()
     try:
         # Outside its standalone mode click hands the code of an Exit back instead of raising it.
         code = app(standalone_mode=False)

@@ -61,7 +61,7 @@ def demo(keep: bool = False, port: int = 8000) -> dict[str, Any]:
             )
         output.good(_("From nothing to an answering model in {time}.").format(time=output.duration(seconds)))
         at = serving(server)
-        _how_to_go_on(at, keep)
+        _how_to_go_on(server, keep)
     except BaseException:
         control.stop(server)
         raise
@@ -107,7 +107,6 @@ def _base_model() -> Path:
                 spec={"to": str(folder), "seed": 0},
                 environment="train",
                 facts=[(_("What"), _("Teach a model of a few million weights some small talk."))],
-                command="appliance demo",
                 disk_gib=0.1,
             )
         )
@@ -164,7 +163,8 @@ def _compare(before: list[str], after: list[str], right: list[bool]) -> None:
     output.table([_("Question"), _("Before"), _("After")], rows)
 
 
-def _how_to_go_on(at: dict[str, Any], keep: bool) -> None:
+def _how_to_go_on(server: Job, keep: bool) -> None:
+    at = serving(server)
     curl, python = how_to_ask(at["address"], at["model"], at["key_file"], demo_data.QUESTIONS[0].text)
     output.pairs([(_("Address"), at["address"]), (_("Model name"), at["model"]), (_("Key file"), at["key_file"])])
     output.say(_("With curl:"), "bold")
@@ -172,7 +172,7 @@ def _how_to_go_on(at: dict[str, Any], keep: bool) -> None:
     output.say(_("With Python (pip install openai):"), "bold")
     output.paste(python)
     if keep:
-        output.note(_("The server goes on. Stop it: appliance jobs stop {id}").format(id="last"))
+        output.note(_("The server goes on. Stop it: appliance jobs stop {id}").format(id=server.id))
     elif sys.stdin.isatty() and output.console().is_terminal:
         questions.wait_for_enter(_("The server answers until you press Enter."))
     else:

@@ -21,12 +21,13 @@ def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = Non
     """One of (text, value) pairs, with the arrow keys and Enter. `keys`: a key for each that jumps to it."""
     import questionary
 
+    # By number: questionary takes the text for a value that is None.
     items = [
-        questionary.Choice(title=text, value=value, shortcut_key=key)
-        for (text, value), key in zip(choices, keys or [None] * len(choices), strict=True)
+        questionary.Choice(title=text, value=number, shortcut_key=key)
+        for number, ((text, _value), key) in enumerate(zip(choices, keys or [None] * len(choices), strict=True))
     ]
-    first = next((item for item in items if default is not None and item.value == default), None)
-    return questionary.select(
+    first = next((item for item, (_text, value) in zip(items, choices, strict=True) if value == default), None)
+    chosen = questionary.select(
         question,
         choices=items,
         default=first,
@@ -35,6 +36,7 @@ def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = Non
         style=_style(),
         use_shortcuts=bool(keys),
     ).unsafe_ask()
+    return choices[chosen][1]
 
 
 def yes(question: str, default: bool = True) -> bool:
@@ -62,6 +64,7 @@ def path(
 ) -> str:
     """A file or folder; Tab completes. Quotes around it (dragged into the terminal) are taken off."""
     import questionary
+    from questionary.prompts.path import GreatUXPathCompleter
 
     def clean(value: str) -> str:
         value = value.strip()
@@ -71,10 +74,17 @@ def path(
         problem = check(clean(value)) if check else None
         return problem or True
 
+    # Not questionary.path: there Enter only closes the list of names, so that it seems to do nothing.
     return clean(
         str(
-            questionary.path(
-                question, default=default, validate=valid, only_directories=only_folders, qmark="?", style=_style()
+            questionary.text(
+                question,
+                default=default,
+                validate=valid,
+                qmark="?",
+                style=_style(),
+                completer=GreatUXPathCompleter(only_directories=only_folders, expanduser=True),
+                complete_while_typing=False,
             ).unsafe_ask()
         )
     )

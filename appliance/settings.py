@@ -6,7 +6,8 @@ Environment variables (all optional):
     APPLIANCE_ENVS       where the locked environments stand (default .envs beside the code; /opt/envs in the image)
     APPLIANCE_LANG       zh or en; wins over the locale, loses against --lang and the saved setting
     APPLIANCE_DEBUG      1 shows tracebacks
-    APPLIANCE_CONTAINER  1 inside the image: the container ends with the front, so leaving it must end the jobs cleanly
+    APPLIANCE_IMAGE      1 inside the image
+    APPLIANCE_CONTAINER  1 for the image's main process: its end is the container's end, so it must end the jobs cleanly
 """
 
 from __future__ import annotations
@@ -119,13 +120,18 @@ def _settings_file() -> Path:
     return home() / "settings.json"
 
 
+def in_image() -> bool:
+    """Whether this is the project's own image."""
+    return variable("APPLIANCE_IMAGE") not in ("", "0")
+
+
 def serving_host(no_key: bool = False) -> str:
     """Where a server listens unless asked otherwise: this machine only.
 
-    Inside the image all of the container's addresses, since its loopback can't be reached from outside: there Docker's
+    Inside the image, all of the container's addresses, since its loopback can't be reached from outside: there Docker's
     `-p` decides who gets in, and a key is always set.
     """
-    return "0.0.0.0" if in_container() and not no_key else "127.0.0.1"  # noqa: S104
+    return "0.0.0.0" if in_image() and not no_key else "127.0.0.1"  # noqa: S104
 
 
 def saved() -> dict[str, Any]:

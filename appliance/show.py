@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from appliance.planning.plan import Plan
 
 
-def machine_lines(found: Hardware) -> list[tuple[str, str]]:
-    """The machine in (label, sentence) pairs, a card a line."""
+def machine_lines(found: Hardware, brief: bool = False) -> list[tuple[str, str]]:
+    """The machine in (label, sentence) pairs, a card a line; `brief` for the menu's 80 columns."""
     rows = []
     for card in found.accelerators:
         details = [output.gib(card.memory_gib), _("{free} free").format(free=output.gib(card.free_gib))]
-        if card.compute_capability:
+        if card.compute_capability and not brief:
             details.append(_("compute capability {cc}").format(cc=card.compute_capability))
         rows.append((_("Card {n}").format(n=card.index), f"{card.name}: {', '.join(details)}"))
     if not found.accelerators:
@@ -112,8 +112,9 @@ def facts(draft: Draft) -> None:
     output.pairs(draft.facts)
     for warning in draft.warnings:
         output.warn(warning if isinstance(warning, str) else str(warning))
-    output.say(_("The same without the menu:"), "dim")
-    output.paste(f"  {draft.command}")
+    if draft.command:
+        output.say(_("The same without the menu:"), "dim")
+        output.paste(f"  {draft.command}")
 
 
 def jobs(found: Sequence[Job]) -> None:

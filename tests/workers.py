@@ -39,9 +39,9 @@ def until(job: Job, reached: Callable[[list[dict[str, Any]]], bool]) -> list[dic
 def ended(job: Job) -> State:
     """The job's last state."""
     deadline = time.monotonic() + PATIENCE
-    for state, _found in follow(job, interval=0.05):
+    for _state, _found in follow(job, interval=0.05):
         assert time.monotonic() < deadline
-    return state
+    return job.state()
 
 
 def done(job: Job) -> dict[str, Any]:
@@ -54,7 +54,9 @@ def done(job: Job) -> dict[str, Any]:
 
 def trained(step: int) -> Callable[[list[dict[str, Any]]], bool]:
     """Whether training has come to this step."""
-    return lambda events: any(e["kind"] == "progress" and e["phase"] == "training" and e["done"] >= step for e in events)
+    return lambda events: any(
+        e["kind"] == "progress" and e["phase"] == "training" and e["done"] >= step for e in events
+    )
 
 
 def saved(job: Job, step: int) -> Callable[[list[dict[str, Any]]], bool]:

@@ -16,12 +16,14 @@ class Engine(ABC):
 
     name         the word for --engine
     environment  the locked environment that it runs in
+    most_parallel  requests that it answers at the same time; None: as many as the memory holds
     phases       (pattern of a log line, sentence) in the order in which they come
     """
 
     name: ClassVar[str]
     environment: ClassVar[str]
     phases: ClassVar[tuple[tuple[str, str], ...]]
+    most_parallel: ClassVar[int | None] = None
 
     @abstractmethod
     def own_name(self, model: Path, name: str) -> str:

@@ -17,6 +17,7 @@ class Transformers(Engine):
 
     name = "transformers"
     environment = "train"
+    most_parallel = 1  # plain generate(): one request after the other
     phases = ((r"Loading (?:weights|\.@main)", WEIGHTS), (r"Application startup complete", READY))
 
     def own_name(self, model: Path, name: str) -> str:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -204,8 +205,11 @@ def resume(job: Job) -> Job:
     return job
 
 
-def stop(job: Job, patience: float = 30.0) -> State:
-    """Ask the worker to save and end; after `patience` seconds end its whole group. Returns the state then."""
+def stop(job: Job, patience: float = 30.0, grace: float = 5.0) -> State:
+    """Ask the worker to save and end; after `patience` seconds end its whole group. Returns the state then.
+
+    grace  seconds between the group's SIGTERM and its SIGKILL
+    """
     state = job.state()
     if not state.active:
         if state.pid is not None and job.written_state().active:  # a killed worker: end what it left
@@ -225,7 +229,7 @@ def stop(job: Job, patience: float = 30.0) -> State:
         if time.monotonic() > deadline:
             break
     if state.pid is not None:
-        process.end_group(state.pid, state.start_mark)
+        process.end_group(state.pid, state.start_mark, grace)
     if job.written_state().active:
         state = State("stopped", pid=state.pid, start_mark=state.start_mark, attempt=state.attempt)
         job.write_state(state)
@@ -245,7 +249,7 @@ def stop_all(patience: float = 8.0) -> None:
                 continue
     deadline = time.monotonic() + patience
     for job in active:
-        stop(job, patience=max(0.1, deadline - time.monotonic()))
+        stop(job, patience=max(0.1, deadline - time.monotonic()), grace=0.5)
 
 
 def remove(job: Job) -> int:
@@ -275,3 +279,16 @@ def install_end_of_container() -> None:
         raise SystemExit(143)
 
     signal.signal(signal.SIGTERM, on_signal)
+
+
+def stay_in_container(say: Callable[[str], None]) -> None:
+    """Inside the image, the main process stays while jobs run, since its end would kill them. Ctrl-C stops them."""
+    if not settings.in_container() or not (active := [job for job in all_jobs() if job.state().active]):
+        return
+    say(_("The container stays while jobs run. Ctrl-C, or docker stop, saves and ends them."))
+    try:
+        for job in active:
+            for _state, _events in follow(job, interval=1.0):
+                continue
+    except KeyboardInterrupt:
+        stop_all()

@@ -180,7 +180,7 @@ def finetune(
     wish = wish or {}
     same = command(
         "finetune",
-        *flags(model=model, data=file, task=wished_task, sheet=sheet),
+        *flags(model=model, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
         *flags(yes=accept_drops),
@@ -416,7 +416,7 @@ def serve(
         )
     served = name or folder.name
     shape = read_shape(folder)
-    room = serving_plan(hardware, shape, length=length)
+    room = serving_plan(hardware, shape, length=length, most_parallel=chosen.most_parallel)
     key = (
         None
         if no_key
@@ -437,7 +437,7 @@ def serve(
         accelerators=room.accelerators,
         facts=[
             (_("What"), _("Serve {name} behind an OpenAI-compatible address.").format(name=served)),
-            (_("Engine"), f"{chosen.name}: {reason}"),
+            (_("Engine"), reason),
             (_("Address"), f"http://{host}:{port}/v1"),
             (_("Key"), key or _("none: only this machine can reach it")),
             (_("Memory"), room.sentence),

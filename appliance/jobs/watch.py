@@ -85,7 +85,7 @@ class Picture:
             if event.get("speed"):
                 parts.append(f"{output.size(event['speed'])}/s")
         elif event.get("unit"):
-            parts.append(f"{event['done']:g}/{event['total']:g}")
+            parts.append(f"{event['done']:.0f}/{event['total']:.0f}")
             if event.get("speed"):
                 parts.append(_("{n:.1f} steps/s").format(n=event["speed"]))
         if self.losses and event.get("phase") in ("training", "teaching"):
@@ -206,7 +206,8 @@ def summary(job: Job) -> list[tuple[str, str]]:
     if picture.curve():
         rows.append((_("Loss"), f"{picture.curve()}  {picture.losses[0]:.3f} → {picture.losses[-1]:.3f}"))
     result = job.result or {}
-    for label, key in ((_("Model"), "model"), (_("Adapter"), "adapter")):
+    model = _("Base model") if job.kind == "finetune" else _("Model")
+    for label, key in ((model, "model"), (_("Adapter"), "adapter")):
         if result.get(key):
             rows.append((label, str(result[key])))
     if result.get("memory"):
@@ -237,9 +238,10 @@ def how_to_ask(address: str, model: str, key_file: str | None, question: str) ->
     import shlex
 
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}]}, ensure_ascii=False)
-    key = f' -H "Authorization: Bearer $(cat {shlex.quote(key_file)})"' if key_file else ""
+    # The first key of the file, which may hold several, a line each, as `key` or `name:key`.
+    key = f""" -H "Authorization: Bearer $(sed 's/.*://;q' {shlex.quote(key_file)})\"""" if key_file else ""
     curl = f"curl -s {address}/chat/completions{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
-    value = f"open({key_file!r}).read().strip()" if key_file else '"none"'
+    value = f"open({key_file!r}).readline().strip().split(':')[-1]" if key_file else '"none"'
     python = (
         "from openai import OpenAI\n"
         f"client = OpenAI(base_url={address!r}, api_key={value})\n"

@@ -82,7 +82,7 @@ def _first_screen(hardware: Any) -> None:
     output.console().clear()
     output.say(_("appliance — your data, your model, your address"), "bold cyan")
     output.say()
-    output.pairs(machine_lines(hardware))
+    output.pairs(machine_lines(hardware, brief=True))
     for sentence in headline(hardware):
         output.say(f"→ {sentence}", "bold")
     for warning in hardware.warnings[:2]:

@@ -22,7 +22,7 @@ def show(hardware: Any) -> None:
 def ask_and_start(model: str) -> None:
     """For whom; start."""
     host = None
-    if settings.in_container():
+    if settings.in_image():
         output.note(_("Docker decides who gets in: docker run -p 127.0.0.1:8000:8000 … lets this machine in only."))
     else:
         host = questions.choose(

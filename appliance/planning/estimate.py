@@ -1,9 +1,10 @@
-"""How much memory a training step or a server takes: a physical formula, a few constants, no torch.
+"""How much memory a training step takes: a physical formula, a few constants, no torch.
 
-    peak = weights + adapter + gradients + optimizer + stored activations + max(logits, one layer's work) + context
+    peak = weights + adapter + gradients + optimizer + max(forward and backward, the optimizer's step) + context
+    forward and backward = stored activations + max(logits, one layer's backward pass)
 
 Logits and the work of one layer are never alive together: the loss is done before the first layer's backward pass.
-All sizes are GiB (2^30 bytes) and mean the reading of nvidia-smi (on a processor: the resident memory).
+All sizes are GiB (2^30 bytes). docs/estimate.md has every constant with its source.
 """
 
 from __future__ import annotations
@@ -11,32 +12,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from appliance.planning import activations
 from appliance.planning.shape import Shape
+from appliance.planning.training import Training
+from appliance.planning.weights import HALF, unpacked_bytes, weight_bytes
 
 GIB = 2**30
 
-# NF4 with double quantisation (Dettmers et al. 2023, section 3): half a byte a weight, one byte for each block of 64,
-# and 4 bytes for each 256 such blocks.
-NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-# Embeddings, head and norms stay in 16 bits under QLoRA.
-HALF = 2
-# CUDA context, cuBLAS workspaces and the kernels themselves, as nvidia-smi counts them.
-CONTEXT_CUDA_GIB = 0.6
+# CUDA context, cuBLAS workspaces and the kernels themselves: what a device shows beside torch's own figures.
+CONTEXT_CUDA_GIB = 0.5
 # Python, torch and transformers as resident memory, no model loaded.
 CONTEXT_CPU_GIB = 0.7
-# Bytes per logit of the ordinary loss: 16-bit logits and their gradient (2 + 2), their float32 copy and its log-softmax
-# or gradient (4 + 4). (Measured with fake tensors on Qwen3-8B: 12.0.)
-LOGIT_BYTES = 12
-# TRL's own loss goes over tiles of 4096 tokens × 32768 words and keeps one: in 16 bits on CUDA, where a Triton kernel
-# turns it into its gradient in place; elsewhere it goes through about four copies in float32.
-TILE_TOKENS, TILE_WORDS = 4096, 32768
-TILE_BYTES_CUDA, TILE_BYTES_ELSEWHERE = 2, 4 + 4 * 4
-# Bytes per state of the optimizers: two moments in float32, or in 8 bits with their scales.
-OPTIMIZER_BYTES = {"adamw_torch": 8.0, "adamw_torch_fused": 8.0, "adamw_8bit": 2.04, "paged_adamw_8bit": 2.04}
-# Backward through one layer: its recomputed activations and their gradients, which are freed as it goes.
-BACKWARD = 1.5
-# The allocator rounds up and leaves gaps between what is freed and taken again.
-FRAGMENTATION = 1.08
+# What torch allocates before any model: cuBLAS's workspace (32 MiB on current cards) and small things.
+WORKSPACE_GIB = 0.05
+# The allocator keeps freed blocks; with rows of different lengths they seldom fit again. Share of what comes and goes.
+FRAGMENTATION = 0.30
+# Moments of the optimizers in bytes a trained value, by the value's own width in bytes. In 8 bits: with their scales.
+_STATES_8BIT = 2.04
+# The plain AdamW computes all its denominators at once: one more copy of what is trained, at the step.
+_FOREACH = ("adamw_torch", "adamw", "adam")
 # Weights are known to the byte; the rest is a model of it: how far below and above the figure may be.
 WEIGHTS_LOW, WEIGHTS_HIGH, REST_LOW, REST_HIGH = 0.99, 1.02, 0.75, 1.25
 
@@ -60,13 +54,23 @@ class Estimate:
         }
 
 
-def _sum(parts: dict[str, float]) -> Estimate:
+def summed(parts: dict[str, float]) -> Estimate:
     """Parts in bytes to an estimate in GiB."""
     gib = {name: value / GIB for name, value in parts.items()}
     total, weights = sum(gib.values()), gib["weights"]
     rest = total - weights
     low, high = WEIGHTS_LOW * weights + REST_LOW * rest, WEIGHTS_HIGH * weights + REST_HIGH * rest
     return Estimate(total, low, high, gib)
+
+
+def readings(parts: dict[str, float], moving: float, figure: str, device: str) -> dict[str, float]:
+    """The parts with what that reading counts beside torch's own allocations. `moving`: bytes that come and go."""
+    parts = {**parts, "workspace": WORKSPACE_GIB * GIB if device == "cuda" else 0.0}
+    if figure in ("reserved", "device"):
+        parts["fragmentation"] = FRAGMENTATION * moving
+    if figure == "device":
+        parts["context"] = (CONTEXT_CUDA_GIB if device == "cuda" else CONTEXT_CPU_GIB) * GIB
+    return parts
 
 
 def estimate(
@@ -76,105 +80,60 @@ def estimate(
     rank: int,
     micro_batch: int,
     length: int,
-    dtype_bytes: int = 2,
-    optimizer: str = "adamw_torch",
-    checkpointing: bool = True,
-    loss: str = "chunked",
-    device: str = "cuda",
+    **settings: Any,
 ) -> Estimate:
-    """Peak memory of one training step.
+    """Peak memory of one training step; `settings` are Training's fields."""
+    return training_estimate(shape, Training(method=method, rank=rank, batch=micro_batch, length=length, **settings))
 
-    method        lora, dora, qlora or full
-    micro_batch   rows at a time, each of `length` tokens
-    dtype_bytes   of the weights and the arithmetic: 2 or 4
-    loss          chunked (TRL's own: tiles), or plain (all logits at once, as other trainers do)
-    device        cuda, mps or cpu: for what is there before any model
-    """
-    tokens = micro_batch * length
-    weights = _weights(shape, method, dtype_bytes)
-    if method == "full":
-        # Moments have the weights' own type.
-        trained, adapter_bytes, states = shape.parameters, 0, 2.0 * dtype_bytes
-        states = states if optimizer.startswith("adamw_torch") else OPTIMIZER_BYTES.get(optimizer, 8.0)
-        gradient_bytes = dtype_bytes
+
+def training_estimate(shape: Shape, run: Training) -> Estimate:
+    """Peak memory of one training step on one card."""
+    quant = run.quant or ("nf4-dq" if run.method == "qlora" else None)
+    # Transformers keeps a mixture's experts as one parameter, which its own 4-bit loader does not reach.
+    weights = weight_bytes(shape, quant, run.dtype_bytes, experts=run.quant is not None)
+    trained, width = _trained(shape, run)
+    gradients, states = trained * width, trained * _state_bytes(run, width)
+    kept, live = activations.layer_kept(shape, run), activations.layer_live(shape, run)
+    if quant:
+        live += unpacked_bytes(shape, quant)
+    if run.method == "dora":
+        live += 4 * max((a * b for a, b, _n in shape.linear_matrices), default=0)
+    if run.checkpointing:
+        stored, live = activations.between_layers(shape, run), live + kept
     else:
-        # PEFT keeps adapters in float32 over 16-bit weights; TRL makes them 16-bit over 4-bit ones, moments included.
-        trained = shape.lora_parameters(rank) + (_outputs(shape) if method == "dora" else 0)
-        adapter_bytes = gradient_bytes = HALF if method == "qlora" else 4
-        states = OPTIMIZER_BYTES.get(optimizer, 8.0)
-    layer = _layer_bytes(shape, dtype_bytes, method != "full") * tokens
-    # Between layers only their inputs are kept, when checkpointing; else everything that backward needs.
-    stored = shape.layers * (shape.hidden * dtype_bytes * tokens if checkpointing else layer)
-    live = (BACKWARD if checkpointing else BACKWARD - 1) * layer
-    if method in ("qlora", "dora"):  # the 16-bit copy of the largest matrix while it is used
-        live += max((a * b for a, b, _n in shape.linear_matrices), default=0) * (HALF if method == "qlora" else 4)
-    head = _logits(shape, tokens, loss, dtype_bytes, device)
-    moving = stored + max(head, live)
+        stored = kept * shape.layers + activations.between_layers(shape, run) * 4 / (4 + shape.layers * run.dtype_bytes)
+    head = activations.logit_bytes(shape, run)
+    step = trained * width * run.share if run.optimizer in _FOREACH else 0.0
+    moving = max(stored + max(head, live), step)
     parts = {
-        "weights": weights,
-        "adapter": float(trained * adapter_bytes),
-        "gradients": float(trained * gradient_bytes),
-        "optimizer": trained * states,
-        "activations": stored + max(0.0, live - head) + (FRAGMENTATION - 1) * moving,
-        "logits": head,
-        "context": (CONTEXT_CUDA_GIB if device == "cuda" else CONTEXT_CPU_GIB) * GIB,
+        "weights": weights * run.weights_share,
+        "adapter": float(trained * width) if run.adapted else 0.0,
+        "gradients": gradients * run.share,
+        "optimizer": states * run.share,
+        "logits": min(head, moving),
     }
-    return _sum(parts)
+    parts["activations"] = moving - parts["logits"]
+    if run.method == "full" and run.task in ("dpo", "kto"):
+        parts["reference"] = weights * run.weights_share
+    return summed(readings(parts, moving, run.figure, run.device))
 
 
-def serving_estimate(
-    shape: Shape, length: int, parallel: int = 1, dtype_bytes: int = 2, device: str = "cuda"
-) -> Estimate:
-    """Memory of a server that holds `parallel` conversations of `length` tokens: weights, keys and values, one step."""
-    keys_and_values = 2 * shape.layers * shape.kv_width * dtype_bytes * length * parallel
-    # Reading the question: one layer's work on all its tokens, and one row of logits for each conversation.
-    step = _layer_bytes(shape, dtype_bytes, False) / 2 * length + parallel * shape.vocab * (dtype_bytes + 4)
-    weights = _weights(shape, "qlora" if shape.quantised in ("bitsandbytes", "gptq", "awq") else "lora", dtype_bytes)
-    return _sum(
-        {
-            "weights": weights,
-            "kv_cache": float(keys_and_values),
-            "activations": float(step),
-            "context": (CONTEXT_CUDA_GIB if device == "cuda" else CONTEXT_CPU_GIB) * GIB,
-        }
-    )
+def _trained(shape: Shape, run: Training) -> tuple[int, int]:
+    """How many values are trained, and the bytes of each."""
+    if not run.adapted:
+        return shape.parameters, run.dtype_bytes
+    count = shape.lora_parameters(run.rank, run.targets)
+    if run.method == "dora":  # magnitudes: one number for each output
+        count += sum(b * n for _a, b, n in shape.linear_matrices)
+    count += shape.vocab * shape.hidden * len(run.whole)
+    return count, HALF if run.method == "qlora" else 4
 
 
-def _weights(shape: Shape, method: str, dtype_bytes: int) -> float:
-    """Bytes. Only linear layers go to 4 bits; what is no linear layer (embeddings, head, experts, vision) stays."""
-    if method != "qlora":
-        return float(shape.parameters * dtype_bytes)
-    small = min(shape.linear_parameters, shape.parameters)
-    return small * NF4_BYTES + (shape.parameters - small) * HALF
-
-
-def _outputs(shape: Shape) -> int:
-    """DoRA's magnitudes: one number per output of each linear layer."""
-    return sum(out * n for _in, out, n in shape.linear_matrices)
-
-
-def _layer_bytes(shape: Shape, dtype_bytes: int, adapters: bool) -> float:
-    """What one layer keeps for its backward pass, per token."""
-    hidden, wide, kv = shape.hidden, shape.attention_width, shape.kv_width
-    if shape.experts:
-        mlp = shape.experts_per_token * shape.expert_intermediate + shape.shared_intermediate
-    else:
-        mlp = shape.intermediate
-    # Each norm: its input and the normalised value in float32, its output in the arithmetic's type.
-    norms = 2 * hidden * (4 + 4 + dtype_bytes)
-    # Queries, keys and values, once more after the rotation; attention's output.
-    attention = (2 * (wide + 2 * kv) + wide) * dtype_bytes
-    # Gate, its activation, up, and their product (or up and its activation).
-    inner = (4 if shape.mlp_matrices == 3 else 2) * mlp * dtype_bytes
-    # Each adapted matrix keeps its own cast copy of its input.
-    copies = (3 * hidden + wide + (shape.mlp_matrices - 1) * hidden + mlp) * dtype_bytes if adapters else 0
-    return norms + attention + inner + copies
-
-
-def _logits(shape: Shape, tokens: int, loss: str, dtype_bytes: int, device: str) -> float:
-    """Bytes around the output head at its worst moment."""
-    if loss == "plain":
-        return float(tokens * shape.vocab * LOGIT_BYTES)
-    each = TILE_BYTES_CUDA if device == "cuda" else TILE_BYTES_ELSEWHERE
-    tile = min(tokens, TILE_TOKENS) * min(shape.vocab, TILE_WORDS) * each
-    return float(tile + tokens * shape.hidden * (4 + 2 * dtype_bytes))
+def _state_bytes(run: Training, width: int) -> float:
+    if "8bit" in run.optimizer:
+        return _STATES_8BIT
+    if run.optimizer.startswith("sgd"):
+        return 0.0
+    if "32bit" in run.optimizer:
+        return 8.0
+    return 2.0 * width

@@ -37,8 +37,13 @@ class ServingPlan:
     sentence: str
 
 
-def serving_plan(hardware: Hardware, shape: Shape, *, length: int | None = None) -> ServingPlan:
-    """The longest usual length that fits, then as many conversations as fit. Raises ApplianceError when none does."""
+def serving_plan(
+    hardware: Hardware, shape: Shape, *, length: int | None = None, most_parallel: int | None = None
+) -> ServingPlan:
+    """The longest usual length that fits, then as many conversations as fit. Raises ApplianceError when none does.
+
+    most_parallel  how many conversations the engine answers at once, where it is not the memory that limits them
+    """
     card, _why = best_card(hardware)
     device = card.kind if card else "cpu"
     free = card.free_gib if card else hardware.cpu.free_gib
@@ -63,12 +68,15 @@ def serving_plan(hardware: Hardware, shape: Shape, *, length: int | None = None)
             _("Choose a smaller or quantised model, or close what holds the memory (appliance probe)."),
         )
     parallel = 1
-    while parallel < _MOST_PARALLEL[device] and need(fitting, 2 * parallel).total_gib <= room:
+    while parallel < (most_parallel or _MOST_PARALLEL[device]) and need(fitting, 2 * parallel).total_gib <= room:
         parallel *= 2
     memory = need(fitting, parallel)
-    sentence = _("{n:.1f} GiB for {parallel} conversations of {length} tokens at once").format(
-        n=memory.total_gib, parallel=parallel, length=fitting
-    )
+    if parallel == 1:
+        sentence = _("{n:.1f} GiB for a conversation of {length} tokens").format(n=memory.total_gib, length=fitting)
+    else:
+        sentence = _("{n:.1f} GiB for {parallel} conversations of {length} tokens at once").format(
+            n=memory.total_gib, parallel=parallel, length=fitting
+        )
     if fitting < wanted:
         sentence += _("; {wanted} tokens would not fit").format(wanted=wanted)
     return ServingPlan(

@@ -18,6 +18,15 @@ _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 # Families whose configuration leaves `tie_word_embeddings` out and means "tied".
 _TIED_BY_DEFAULT = ("gemma", "gpt2", "gpt_neo", "opt", "bloom")
+# Families that normalise queries and keys, each head by itself.
+_QK_NORMED = ("qwen3", "gemma3", "olmo2", "glm4_moe")
+# Families whose MLP has no gate.
+_PLAIN_MLP = (
+    "gpt2", "phi", "phi-msft", "gpt_neox", "gptj", "opt", "bloom", "starcoder2", "falcon", "RefinedWeb",
+    "RefinedWebModel", "nemotron", "apertus",
+)  # fmt: skip
+# The linear layers of a decoder layer, by role.
+MODULES = ("q", "k", "v", "o", "gate", "up", "down")
 # What other families call the same thing.
 _NAMES = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
@@ -51,6 +60,7 @@ class Shape:
     quantised: str | None = None
     vision: bool = False
     vision_parameters: int = 0
+    qk_norm: bool = False
     counted: int | None = None  # from the safetensors headers
 
     @property
@@ -68,12 +78,6 @@ class Shape:
         """Layers whose MLP is a mixture of experts."""
         return self.layers - self.dense_layers if self.experts else 0
 
-    @property
-    def attention_matrices(self) -> list[tuple[int, int]]:
-        """(in, out) of the linear layers of one layer's attention."""
-        wide, kv = self.attention_width, self.kv_width
-        return [(self.hidden, wide), (self.hidden, kv), (self.hidden, kv), (wide, self.hidden)]
-
     def mlp_shapes(self, width: int) -> list[tuple[int, int]]:
         """(in, out) of an MLP of that width."""
         return [(self.hidden, width)] * (self.mlp_matrices - 1) + [(width, self.hidden)] if width else []
@@ -84,10 +88,7 @@ class Shape:
 
         Not the experts: transformers 5 keeps them as one 3-dimensional parameter a layer, which is no linear layer.
         """
-        found = [(a, b, self.layers) for a, b in self.attention_matrices]
-        found += [(a, b, self.layers - self.moe_layers) for a, b in self.mlp_shapes(self.intermediate)]
-        found += [(a, b, self.moe_layers) for a, b in self.mlp_shapes(self.shared_intermediate)]
-        return [entry for entry in found if entry[2]]
+        return [one for matrices in self.named_matrices.values() for one in matrices]
 
     @property
     def linear_parameters(self) -> int:
@@ -112,9 +113,31 @@ class Shape:
         parts = self.linear_parameters + self.expert_parameters + self.embedding_parameters + norms
         return self.counted or parts + self.vision_parameters
 
-    def lora_parameters(self, rank: int) -> int:
-        """Parameters of a LoRA adapter on every linear layer: rank × (in + out) each (Hu et al. 2021)."""
-        return rank * sum((a + b) * n for a, b, n in self.linear_matrices)
+    @property
+    def named_matrices(self) -> dict[str, list[tuple[int, int, int]]]:
+        """The linear layers by role (MODULES): (in, out, how many) each; a role may have several shapes."""
+        hidden, wide, kv = self.hidden, self.attention_width, self.kv_width
+        named = {
+            "q": [(hidden, wide, self.layers)],
+            "k": [(hidden, kv, self.layers)],
+            "v": [(hidden, kv, self.layers)],
+            "o": [(wide, hidden, self.layers)],
+        }
+        mlps = ((self.intermediate, self.layers - self.moe_layers), (self.shared_intermediate, self.moe_layers))
+        mlps = tuple((width, count) for width, count in mlps if width and count)
+        named["gate"] = [(hidden, width, n) for width, n in mlps] if self.mlp_matrices == 3 else []
+        named["up"] = [(hidden, width, n) for width, n in mlps]
+        named["down"] = [(width, hidden, n) for width, n in mlps]
+        return named
+
+    def lora_parameters(self, rank: int, targets: tuple[str, ...] | None = None) -> int:
+        """Parameters of a LoRA adapter: rank × (in + out) of each adapted matrix (Hu et al. 2021).
+
+        targets  roles of MODULES, and "head" for the output head; None: every linear layer but the head
+        """
+        matrices = self.named_matrices | {"head": [(self.hidden, self.vocab, 1)]}
+        chosen = MODULES if targets is None else targets
+        return rank * sum((a + b) * n for name in chosen for a, b, n in matrices[name])
 
     @property
     def active_parameters(self) -> int:
@@ -192,10 +215,11 @@ def _from_config(config: dict[str, Any], folder: Path) -> Shape:
 
     hidden, heads = whole(_NAMES["hidden"]), whole(_NAMES["heads"])
     model_type = str(text.get("model_type") or config.get("model_type") or "")
-    plain_mlp = model_type in ("gpt2", "phi", "gpt_neox", "gptj", "opt", "bloom", "starcoder2")
     experts = whole(("num_experts", "num_local_experts", "n_routed_experts"), 0, 0)
     experts = experts if experts > 1 else 0
     intermediate = whole(("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim"), 4 * hidden)
+    if model_type == "qwen":  # the first Qwen counts gate and up together
+        intermediate //= 2
     expert_width = whole(("moe_intermediate_size", "intermediate_size"), intermediate) if experts else 0
     shared = whole(("shared_expert_intermediate_size",), 0, 0) if experts else 0
     shared = shared or (whole(("n_shared_experts",), 0, 0) * expert_width if experts else 0)
@@ -215,9 +239,15 @@ def _from_config(config: dict[str, Any], folder: Path) -> Shape:
         vocab=whole(_NAMES["vocab"]),
         tied=tied if isinstance(tied, bool) else model_type.startswith(_TIED_BY_DEFAULT),
         max_positions=whole(("max_position_embeddings", "n_positions", "seq_length"), 0, 0) or None,
-        mlp_matrices=2 if plain_mlp else 3,
+        mlp_matrices=text.get("mlp_matrices")
+        if text.get("mlp_matrices") in (2, 3)
+        else 2
+        if model_type in _PLAIN_MLP
+        else 3,
         experts=experts,
-        experts_per_token=whole(("num_experts_per_tok", "moe_topk", "top_k_experts"), 1) if experts else 0,
+        experts_per_token=whole(("num_experts_per_tok", "moe_topk", "top_k_experts", "experts_per_token"), 1)
+        if experts
+        else 0,
         expert_intermediate=expert_width,
         shared_intermediate=shared,
         dense_layers=min(layers, whole(("first_k_dense_replace",), 0, 0)) if experts else 0,
@@ -225,6 +255,7 @@ def _from_config(config: dict[str, Any], folder: Path) -> Shape:
         quantised=str(quantisation.get("quant_method") or "yes") if isinstance(quantisation, dict) else None,
         vision=vision,
         vision_parameters=_vision_parameters(config["vision_config"]) if vision else 0,
+        qk_norm=model_type.startswith(_QK_NORMED),
     )
     if problems:
         raise _invalid(folder, _("Its config.json is incomplete or wrong."), problems)

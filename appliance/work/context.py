@@ -112,8 +112,10 @@ class Context:
         self.check_stopped()
 
     def _on_signal(self, _number: int, _frame: Any) -> None:
+        again = self.stopping.is_set()
         self.stopping.set()
-        if not self._saves_itself:
+        # Once is enough: a second Stopped would break off what the first one is cleaning up.
+        if not again and not self._saves_itself:
             raise Stopped
 
     # --- life ----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from appliance.work.context import Context
 
 # How long an engine may take from start to its first answer. Large models load for minutes; vLLM compiles as well.
 _START_SECONDS = 1800.0
-_STOP_SECONDS = 8.0
+_STOP_SECONDS = 5.0
 _LOG_TAIL_BYTES = 64 * 1024
 
 

@@ -68,7 +68,9 @@ def no_json(model: Path) -> None:
     [(without_weights, "safetensors"), (only_pickle, "pickle"), (without_tokenizer, "tokenizer"),
      (without_template, "chat_template"), (cut_weights, "model.safetensors"), (no_json, "config.json")],
 )  # fmt: skip
-def test_a_model_that_can_not_be_used(home: Path, shelf: Path, tmp_path: Path, rows: Path, spoil, word, language) -> None:
+def test_a_model_that_can_not_be_used(
+    home: Path, shelf: Path, tmp_path: Path, rows: Path, spoil, word, language
+) -> None:
     model = shutil.copytree(shelf / "base-float32", tmp_path / "model")
     spoil(model)
     for words in (("finetune", "--model", model, "--data", rows), ("serve", model)):
@@ -82,7 +84,8 @@ def test_a_model_that_can_not_be_used(home: Path, shelf: Path, tmp_path: Path, r
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("rows.jsonl", b""), ("rows.jsonl", b"{not json"), ("rows.json", b"[1, 2"), ("rows.jsonl", b'{"question": "", "answer": ""}\n'), ("rows.xyz", b"hello")],
+    [("rows.jsonl", b""), ("rows.jsonl", b"{not json"), ("rows.json", b"[1, 2"), ("rows.xyz", b"hello"),
+     ("rows.jsonl", b'{"question": "", "answer": ""}\n')],
 )  # fmt: skip
 def test_data_that_can_not_be_used(home: Path, shelf: Path, tmp_path: Path, name, content, language) -> None:
     path = tmp_path / name

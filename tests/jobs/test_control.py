@@ -17,7 +17,7 @@ from appliance import settings
 from appliance.errors import ApplianceError
 from appliance.jobs import control, prepare
 from appliance.jobs.control import Draft
-from appliance.jobs.folder import Job, all_jobs
+from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import Picture
 
 SUBMIT = """
@@ -126,6 +126,21 @@ def test_a_job_that_was_stopped_before_its_worker_began_is_not_begun(home: Path,
     late = subprocess.run([sys.executable, "-m", "appliance.work", str(job.folder)], env=settings.child_environment())
     assert late.returncode == 143
     assert Job(job.folder).state().state == "stopped" and not (home / "models" / "out").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
+def test_a_log_that_can_not_be_written_hides_no_failure(home: Path, shelf: Path) -> None:
+    """As on a full disk: the traceback finds no room, the state still says what, why and next."""
+    job = control.submit(merging(shelf, "out"))
+    done(job)
+    (home / "models" / "out" / "appliance-model.json").unlink()
+    (job.folder / "result.json").unlink()
+    job.write_state(State("queued"))
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "appliance.work", str(job.folder)]
+        ran = subprocess.run(command, env=settings.child_environment(), stdout=full, stderr=full)
+    state = job.written_state()
+    assert ran.returncode == 1 and state.state == "failed" and state.error and "there already" in state.error["what"]
 
 
 def test_the_end_of_a_container_stops_all(home: Path, shelf: Path, tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def job(tmp_path: Path) -> Job:
 
 @relaxed
 @given(written=st.lists(EVENT, max_size=8), cuts=st.lists(st.integers(0, 400), max_size=5))
-def test_events_are_read_once_and_whole_wherever_the_reader_comes(job: Job, written: list[dict], cuts: list[int]) -> None:
+def test_events_are_read_once_and_whole_wherever_the_reader_comes(
+    job: Job, written: list[dict], cuts: list[int]
+) -> None:
     """A reader that looks while a writer is in the middle of a line sees it later, once, and whole."""
     whole = b"".join(json.dumps(event, ensure_ascii=False).encode("utf-8", "replace") + b"\n" for event in written)
     path = job.folder / "events.jsonl"

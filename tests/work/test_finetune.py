@@ -28,7 +28,9 @@ def undisturbed(shelf: Path, rows: Path, tmp_path_factory: pytest.TempPathFactor
         return adapter_hash(finetune(shelf / "base-float32", rows))
 
 
-def test_killed_in_training_it_ends_with_the_same_adapter(home: Path, shelf: Path, rows: Path, undisturbed: str) -> None:
+def test_killed_in_training_it_ends_with_the_same_adapter(
+    home: Path, shelf: Path, rows: Path, undisturbed: str
+) -> None:
     job = finetune(shelf / "base-float32", rows)
     until(job, saved(job, 40))
     until(job, trained(45))
@@ -139,5 +141,3 @@ def test_spec_of_a_removed_data_file(home: Path, shelf: Path, tmp_path: Path) ->
     job = control.submit(draft)
     mine.unlink()
     assert done(job)["rows"] == 8
-
-

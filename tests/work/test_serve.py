@@ -147,5 +147,3 @@ def test_a_port_of_another_machine_and_no_key_for_everyone(home: Path, shelf: Pa
     job = serve(shelf, 8000, host="192.0.2.1")
     error = ended(job).error
     assert error and "192.0.2.1" in error["what"] and error["next"]
-
-

@@ -1,0 +1,42 @@
+"""Bytes of a model's weights: in 16 bits, or packed in one of the usual ways."""
+
+from __future__ import annotations
+
+from appliance.planning.shape import Shape
+
+# Bytes a weight of a packed linear layer.
+#   nf4, fp4      half a byte, and a float32 scale for each block of 64 (Dettmers et al. 2023, section 3)
+#   nf4-dq        those scales in 8 bits, with a float32 for each 256 of them ("double quantisation")
+#   int8          a byte, and two float32 a row, which do not count (Dettmers et al. 2022)
+#   fp8           a byte, and a float32 scale for each block of 128 × 128
+#   gptq, awq     4 (or 8) bits, and for each group of 128 a 16-bit scale and a zero of 4 (or 8) bits
+KINDS = {
+    "nf4": 0.5 + 4 / 64,
+    "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256),
+    "int8": 1.0,
+    "fp8": 1.0 + 4 / 128**2,
+    "gptq-int4": 0.5 + (2 + 0.5) / 128,
+    "gptq-int8": 1.0 + (2 + 1) / 128,
+    "awq": 0.5 + (2 + 0.5) / 128,
+}
+# Embeddings, head and norms stay in 16 bits whatever the linear layers are.
+HALF = 2
+
+
+def weight_bytes(shape: Shape, quant: str | None, dtype_bytes: int, *, experts: bool = True) -> float:
+    """Bytes of all weights. Packing reaches the linear layers, and the experts where the loader knows them.
+
+    Raises KeyError for a kind that is none of KINDS.
+    """
+    if quant is None:
+        return float(shape.parameters * dtype_bytes)
+    packed = shape.linear_parameters + (shape.expert_parameters if experts else 0)
+    packed = min(packed, shape.parameters)
+    return packed * KINDS[quant] + (shape.parameters - packed) * HALF
+
+
+def unpacked_bytes(shape: Shape, quant: str | None) -> float:
+    """The 16-bit copy of the largest packed matrix, which lives while that matrix is used."""
+    if quant is None:
+        return 0.0
+    return float(HALF * max((a * b for a, b, _n in shape.linear_matrices), default=0))
