@@ -122,6 +122,28 @@ def doctor(json: Json = False, lang: Lang = None) -> None:
     raise typer.Exit(0 if value["ok"] else 1)
 
 
+@app.command(help=_("Which models run here, which if something is changed, and which do not."))
+def models(
+    purpose: Annotated[str, typer.Option("--for", help="finetune | serve")] = "finetune",
+    family: Annotated[str | None, typer.Option(help=_("Only these, such as qwen3 or llama."))] = None,
+    hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance.hardware import Hardware
+    from appliance.hardware import probe as look
+    from appliance.planning import catalogue, fitting
+    from appliance.show import models as show_models
+
+    if purpose not in fitting.PURPOSES:
+        raise UsageError(_("Unknown purpose {name}.").format(name=purpose), "", " | ".join(fitting.PURPOSES))
+    wanted = catalogue.of_family(family)
+    machine = Hardware.from_dict(_read_json(hardware)) if hardware else look(settings.home())
+    found = fitting.fits(machine, purpose, wanted)
+    value = {"purpose": purpose, "models": [fit.as_dict() for fit in found]}
+    output.answer(value, lambda: show_models(found, purpose))
+
+
 @app.command(help=_("What fits here for this model, and why."))
 def plan(
     model: ModelName,

@@ -75,7 +75,8 @@ def _from_os_error(error: BaseException) -> ApplianceError:
             _("{name} is on a read-only disk.").format(name=name),
             error.strerror or "",
             _(
-                "Choose a folder that can be written (APPLIANCE_HOME for the workspace; in Docker, mount a volume at /data)."
+                "Choose a folder that can be written "
+                "(APPLIANCE_HOME for the workspace; in Docker, mount a volume at /data)."
             ),
         )
     if error.errno == errno.ENOENT:

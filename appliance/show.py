@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from appliance.hardware.doctor import Check
     from appliance.jobs.control import Draft
     from appliance.jobs.folder import Job
+    from appliance.planning.fitting import Fit
     from appliance.planning.plan import Plan
 
 
@@ -61,6 +62,21 @@ def checks(found: Sequence[Check]) -> None:
             output.warn(check.sentence)
             if check.fix:
                 output.say(f"    {check.fix}", "cyan")
+
+
+def models(found: Sequence[Fit], purpose: str) -> None:
+    """`appliance models`: three groups, small to large, one sentence for each model."""
+    titles = {"runs": _("Runs here"), "runs_if": _("Runs here if"), "does_not": _("Does not run here")}
+    for group, title in titles.items():
+        rows = [
+            (fit.model.name, f"{fit.model.parameters_b:.1f} B", fit.sentence) for fit in found if fit.group == group
+        ]
+        if rows:
+            output.table([title, _("Size"), str(len(rows))], rows)
+            output.say()
+    if purpose == "finetune":
+        output.note(_("For serving them: appliance models --for serve"))
+    output.note(_("Download one by its name: appliance download NAME"))
 
 
 def plan(made: Plan) -> None:

@@ -22,6 +22,7 @@ from appliance import settings
 from appliance.errors import ApplianceError, explain
 from appliance.hub.needed import check_names
 from appliance.locale import _, language
+from appliance.planning.catalogue import name_at
 
 NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 _TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
@@ -46,7 +47,10 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """A model at one hub. `revision`: the commit; `asked`: what the hub is asked for (ModelScope takes a branch)."""
+    """A model at one hub. `revision`: the commit; `asked`: what the hub is asked for (ModelScope takes a branch).
+
+    `reference` is the person's; the hub is asked under its own name for the model, where the catalogue knows one.
+    """
 
     hub: str
     reference: str
@@ -160,7 +164,7 @@ def _list_huggingface(reference: str, revision: str | None) -> Listing:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=settings.variable("HF_ENDPOINT") or None, token=_token("huggingface") or False)
-    info = api.model_info(reference, revision=revision, files_metadata=True, timeout=15)
+    info = api.model_info(name_at("huggingface", reference), revision=revision, files_metadata=True, timeout=15)
     files = tuple(
         HubFile(
             str(entry.rfilename),
@@ -178,7 +182,7 @@ def _get_huggingface(found: Listing, file: HubFile, folder: Path) -> None:
     from huggingface_hub import hf_hub_download
 
     hf_hub_download(
-        found.reference,
+        name_at("huggingface", found.reference),
         file.name,
         revision=found.asked,
         local_dir=folder,
@@ -206,7 +210,7 @@ def _list_modelscope(reference: str, revision: str | None) -> Listing:
     # The legacy client and not HubApi.list_repo_files: that one drops the commit.
     with TemporaryDirectory() as place:
         api = _modelscope(Path(place))
-        raw = api.legacy.list_repo_files(reference, "model", revision=asked, recursive=True)
+        raw = api.legacy.list_repo_files(name_at("modelscope", reference), "model", revision=asked, recursive=True)
     entries = [entry for entry in raw if entry.get("Type") != "tree"]
     files = tuple(
         HubFile(
@@ -223,7 +227,7 @@ def _list_modelscope(reference: str, revision: str | None) -> Listing:
 
 def _get_modelscope(found: Listing, file: HubFile, folder: Path) -> None:
     _modelscope(folder / ".cache" / "modelscope").download_file(
-        found.reference,
+        name_at("modelscope", found.reference),
         "model",
         file.name,
         revision=found.asked,

@@ -54,8 +54,12 @@ def model_folder(reference: str) -> Path:
     found = workspace.resolve(reference)
     if found is not None:
         return found
-    if workspace.is_hub_name(reference):
-        raise NotHere(reference)
+    name = _at_a_hub(reference)
+    found = workspace.resolve(name)
+    if found is not None:
+        return found
+    if workspace.is_hub_name(name):
+        raise NotHere(name)
     here = ", ".join(model.name for model in workspace.list_models())
     raise ApplianceError(
         _("There is no model {name}.").format(name=reference),
@@ -64,11 +68,19 @@ def model_folder(reference: str) -> Path:
     )
 
 
+def _at_a_hub(reference: str) -> str:
+    """owner/name for a name of the catalogue; other references as they are."""
+    from appliance.planning.catalogue import hub_name
+
+    return hub_name(reference)
+
+
 # --- download --------------------------------------------------------------------------------------------------------
 
 
 def download(reference: str, *, source: str = "auto", revision: str | None = None, to: str | None = None) -> Draft:
     """A model from a hub, a folder or an archive into the workspace."""
+    reference = reference if Path(reference).expanduser().exists() else _at_a_hub(reference)
     target = Path(to).expanduser().absolute() if to else settings.models_folder() / workspace.folder_name(reference)
     local = Path(reference).expanduser()
     if not local.exists() and not workspace.is_hub_name(reference):

@@ -27,12 +27,14 @@ from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
 
+_NUMBER = (int, float)
 # Each step's words and their types.
 _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "download": {"model": str, "source": str, "revision": str, "to": str},
     "finetune": {
         "model": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int, "steps": int,
-        "epochs": (int, float), "learning_rate": (int, float), "map": dict, "sheet": str, "accept_drops": bool,
+        "epochs": _NUMBER, "learning_rate": _NUMBER, "map": dict, "sheet": str, "name": str,
+        "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "serve": {
@@ -77,12 +79,12 @@ def read(path: Path) -> list[Step]:
             problems,
         )
     # A relative path in a recipe means: beside the recipe.
-    for kind, words in steps:
+    for _kind, words in steps:
         for name in ("data", "model", "adapter", "base", "key_file"):
             if name in words:
                 beside = path.absolute().parent / Path(words[name]).expanduser()
                 # What isn't there may be a name in the workspace or at a hub; a file of rows can only be a file.
-                if (kind, name) == ("finetune", "data") or os.path.exists(beside):
+                if name in ("data", "key_file") or os.path.exists(beside):
                     words[name] = str(beside)
     return steps
 
@@ -118,11 +120,12 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
     problems = []
     for word, value in words.items():
         wanted = _WORDS[kind].get(word)
+        if wanted == _NUMBER and isinstance(value, str):
+            value = words[word] = _as_number(value)
         if wanted is None:
             problems.append(_("unknown word {word} (known: {known}).").format(word=word, known=", ".join(_WORDS[kind])))
         elif not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-            name = " / ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
-            problems.append(_("{word} must be {type}, not {value}.").format(word=word, type=name, value=value))
+            problems.append(_("{word} must be {type}, not {value}.").format(word=word, type=_type(wanted), value=value))
         elif isinstance(value, str) and "\0" in value:
             problems.append(_("{word} holds a character that no name can have.").format(word=word))
         elif isinstance(value, dict) and not all(isinstance(part, str) for pair in value.items() for part in pair):
@@ -136,6 +139,21 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
         _("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given
     ]
     return problems
+
+
+def _as_number(text: str) -> float | str:
+    """YAML reads 2e-4 as a text, because it has no point."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _type(wanted: type | tuple[type, ...]) -> str:
+    if wanted == _NUMBER:
+        return _("a number")
+    words = {str: _("text"), int: _("a whole number"), bool: _("true or false"), dict: _("names with values")}
+    return words[wanted]  # type: ignore[index]
 
 
 def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool = False) -> list[Job]:
@@ -152,7 +170,7 @@ def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool
         ).hexdigest()
         job = None if fresh else _earlier(trail)
         if job is None:
-            draft = _draft(kind, words, known)
+            draft = _with_model(kind, words, known, lambda job: watch(job, number, False))  # noqa: B023
             draft.recipe = {"step": number, "trail": trail}
             job = control.submit(draft)
         elif job.state().state in ("failed", "stopped"):
@@ -194,6 +212,18 @@ def _earlier(trail: str) -> Job | None:
             if made and Path(made).exists():
                 return job
     return None
+
+
+def _with_model(kind: str, words: dict[str, Any], known: dict[str, str], show: Callable[[Job], State]) -> control.Draft:
+    """The step's draft; a model that only a hub has is downloaded first, as a job of its own."""
+    try:
+        return _draft(kind, words, known)
+    except prepare.NotHere as missing:
+        job = control.submit(prepare.download(missing.reference))
+        state = show(job)
+        if state.state != "done":
+            raise failure(job, state) from None
+        return _draft(kind, words, known)
 
 
 def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.Draft:

@@ -13,21 +13,15 @@ from appliance.jobs.watch import failure, summary
 from appliance.locale import _
 
 _OTHER = object()
-# Small to large; each stands at both hubs under the same name.
-SUGGESTED = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "Qwen/Qwen3-32B")
 
 
 def suggested(hardware: Any) -> list[tuple[str, str]]:
-    """(text, owner/name): what a beginner would take, with what this machine makes of it."""
-    from appliance.planning.generic import sizes_that_fit
+    """(text, owner/name): what a beginner would take here, smallest first, with what this machine makes of it."""
+    from appliance.planning import fitting
 
-    fitting = sizes_that_fit(hardware)
-    found = []
-    for name in SUGGESTED:
-        fits = name.rsplit("-", 1)[1] in fitting
-        text = _("{name}  (can learn here)") if fits else _("{name}  (too large to learn here)")
-        found.append((text.format(name=name), name))
-    return found
+    can, cannot = _("{name}  (can learn here)"), _("{name}  (too large to learn here)")
+    found = fitting.suggested(hardware)
+    return [((can if fits else cannot).format(name=m.huggingface), m.huggingface) for m, fits in found]
 
 
 def model(question: str, hardware: Any) -> str:

@@ -16,13 +16,17 @@ SCORES_KEPT, SCORES_LIVE = 6, 4
 MLP_LIVE, HIDDEN_LIVE = 6, 6
 # Bytes a logit with all logits at once: kept in 16 bits, their float32 copy, its log-softmax, the gradient of it, and
 # one more copy for shifting or counting right answers, as most trainers make.
-PLAIN_LOGIT = 16
+PLAIN_LOGIT = 18
 # In pieces: each piece and its log-softmax stay for the backward pass, in 16 bits.
-CHUNKED_LOGIT = 4
+CHUNKED_LOGIT = 8
 # A fused loss goes over tiles of 4096 tokens × 32768 words and keeps one (TRL's; Liger's and others' are of its size):
 # in 16 bits on CUDA, where a kernel turns it into its gradient in place; elsewhere with about four float32 copies.
 TILE_TOKENS, TILE_WORDS = 4096, 32768
 TILE_CUDA, TILE_ELSEWHERE = 2, 4 + 4 * 4
+
+
+# Layers packed by bitsandbytes compute in float32 unless told otherwise, and keep the copy of their input.
+PACKED_INPUT = 4
 
 
 def layer_kept(shape: Shape, run: Training) -> float:
@@ -39,6 +43,8 @@ def layer_kept(shape: Shape, run: Training) -> float:
     # The gate's activation needs the gate; its product with `up` needs both. A plain MLP keeps its activation's input.
     kept += half * inner * (3 if shape.mlp_matrices == 3 else 1)
     kept += half * _inputs_kept(shape, run, inner)
+    if not run.checkpointing and (run.quant or "").startswith(("nf4", "fp4")):
+        kept += PACKED_INPUT * (shape.hidden * (1 + shape.mlp_matrices - 1) + wide + inner)
     bytes_kept = kept * run.tokens
     if run.attention == "eager":
         bytes_kept += _scores(shape, run) * SCORES_KEPT * half / 2
@@ -97,7 +103,7 @@ def _inputs_kept(shape: Shape, run: Training, inner: int) -> float:
         if not run.adapted:
             names.add("up")
     copies = [names & {"q", "k", "v"}, names & {"gate", "up"}]
-    own = run.method in ("lora", "dora")
+    own = run.method in ("lora", "dora") or (run.adapted and run.foreign)
     kept = sum(hidden * (len(group) if own else 1) for group in copies if group)
     kept += wide if own and "o" in names else 0
     return float(kept + (inner if "down" in names else 0))

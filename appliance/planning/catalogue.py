@@ -76,7 +76,7 @@ def of_family(name: str | None) -> tuple[Model, ...]:
     found = tuple(model for model in load() if model.family.lower().startswith(word) or model.name.startswith(word))
     if not found:
         families = ", ".join(sorted({model.family for model in load()}))
-        raise UsageError(_("Unknown family {name}.").format(name=name), "", families)
+        raise UsageError(_("Unknown family {name}.").format(name=name), "", _("One of: {names}").format(names=families))
     return found
 
 
@@ -84,6 +84,11 @@ def find(reference: str) -> Model | None:
     """The model of that catalogue name, or of that name at either hub; upper and lower case are the same."""
     word = reference.lower()
     return next((m for m in load() if word in (m.name, m.huggingface.lower(), m.modelscope.lower())), None)
+
+
+def hub_name(reference: str) -> str:
+    """owner/name of a model that is called by its catalogue name; any other reference as it is."""
+    return next((model.huggingface for model in load() if model.name == reference.lower()), reference)
 
 
 def name_at(hub: str, reference: str) -> str:

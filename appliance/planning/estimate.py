@@ -26,7 +26,7 @@ CONTEXT_CPU_GIB = 0.7
 # What torch allocates before any model: cuBLAS's workspace (32 MiB on current cards) and small things.
 WORKSPACE_GIB = 0.05
 # The allocator keeps freed blocks; with rows of different lengths they seldom fit again. Share of what comes and goes.
-FRAGMENTATION = 0.30
+FRAGMENTATION = 0.50
 # Moments of the optimizers in bytes a trained value, by the value's own width in bytes. In 8 bits: with their scales.
 _STATES_8BIT = 2.04
 # The plain AdamW computes all its denominators at once: one more copy of what is trained, at the step.
@@ -63,11 +63,14 @@ def summed(parts: dict[str, float]) -> Estimate:
     return Estimate(total, low, high, gib)
 
 
-def readings(parts: dict[str, float], moving: float, figure: str, device: str) -> dict[str, float]:
+SPARE, SPARE_MOST_GIB = 1.0, 4.0
+
+
+def readings(parts: dict[str, float], moving: float, figure: str, device: str, large: float = 0.0) -> dict[str, float]:
     """The parts with what that reading counts beside torch's own allocations. `moving`: bytes that come and go."""
     parts = {**parts, "workspace": WORKSPACE_GIB * GIB if device == "cuda" else 0.0}
     if figure in ("reserved", "device"):
-        parts["fragmentation"] = FRAGMENTATION * moving
+        parts["fragmentation"] = FRAGMENTATION * moving + min(SPARE * large, SPARE_MOST_GIB * GIB)
     if figure == "device":
         parts["context"] = (CONTEXT_CUDA_GIB if device == "cuda" else CONTEXT_CPU_GIB) * GIB
     return parts
@@ -91,11 +94,14 @@ def training_estimate(shape: Shape, run: Training) -> Estimate:
     quant = run.quant or ("nf4-dq" if run.method == "qlora" else None)
     # Transformers keeps a mixture's experts as one parameter, which its own 4-bit loader does not reach.
     weights = weight_bytes(shape, quant, run.dtype_bytes, experts=run.quant is not None)
-    trained, width = _trained(shape, run)
-    gradients, states = trained * width, trained * _state_bytes(run, width)
+    pieces = _trained(shape, run)
+    adapter = sum(count * width for count, width in pieces)
+    gradients, states = adapter, sum(count * _state_bytes(run, width) for count, width in pieces)
     kept, live = activations.layer_kept(shape, run), activations.layer_live(shape, run)
     if quant:
         live += unpacked_bytes(shape, quant)
+    if quant and quant.startswith("gptq"):
+        live += HALF * shape.linear_parameters / shape.layers + 4 * unpacked_bytes(shape, quant) / HALF
     if run.method == "dora":
         live += 4 * max((a * b for a, b, _n in shape.linear_matrices), default=0)
     if run.checkpointing:
@@ -103,11 +109,11 @@ def training_estimate(shape: Shape, run: Training) -> Estimate:
     else:
         stored = kept * shape.layers + activations.between_layers(shape, run) * 4 / (4 + shape.layers * run.dtype_bytes)
     head = activations.logit_bytes(shape, run)
-    step = trained * width * run.share if run.optimizer in _FOREACH else 0.0
+    step = gradients * run.share if run.optimizer in _FOREACH else 0.0
     moving = max(stored + max(head, live), step)
     parts = {
         "weights": weights * run.weights_share,
-        "adapter": float(trained * width) if run.adapted else 0.0,
+        "adapter": float(adapter) if run.adapted else 0.0,
         "gradients": gradients * run.share,
         "optimizer": states * run.share,
         "logits": min(head, moving),
@@ -115,18 +121,19 @@ def training_estimate(shape: Shape, run: Training) -> Estimate:
     parts["activations"] = moving - parts["logits"]
     if run.method == "full" and run.task in ("dpo", "kto"):
         parts["reference"] = weights * run.weights_share
-    return summed(readings(parts, moving, run.figure, run.device))
+    return summed(readings(parts, moving, run.figure, run.device, head if run.loss == "plain" else 0.0))
 
 
-def _trained(shape: Shape, run: Training) -> tuple[int, int]:
-    """How many values are trained, and the bytes of each."""
+def _trained(shape: Shape, run: Training) -> list[tuple[int, int]]:
+    """(how many values are trained, bytes of each)."""
     if not run.adapted:
-        return shape.parameters, run.dtype_bytes
+        return [(shape.parameters, run.dtype_bytes)]
     count = shape.lora_parameters(run.rank, run.targets)
     if run.method == "dora":  # magnitudes: one number for each output
         count += sum(b * n for _a, b, n in shape.linear_matrices)
-    count += shape.vocab * shape.hidden * len(run.whole)
-    return count, HALF if run.method == "qlora" else 4
+    # PEFT keeps adapters in float32; TRL, and so this appliance, in 16 bits over 4-bit weights.
+    pieces = [(count, HALF if run.method == "qlora" and not run.foreign else 4)]
+    return [*pieces, (shape.vocab * shape.hidden * len(run.whole), run.dtype_bytes)]
 
 
 def _state_bytes(run: Training, width: int) -> float:

@@ -15,7 +15,6 @@ from appliance.locale import _
 from appliance.planning import catalogue
 from appliance.planning.card import best_card
 from appliance.planning.catalogue import Model
-from appliance.planning.estimate import serving_estimate
 from appliance.planning.plan import Plan, plan
 from appliance.planning.profiles import Profile, choose
 from appliance.planning.serving import ServingPlan, serving_plan
@@ -31,6 +30,7 @@ _KEPT_GIB, _WORTH_CLOSING_GIB = 0.5, 1.0
 # On a processor patience ends before memory does.
 _PATIENCE_ON_CPU = 2e9
 _MOST_SUGGESTED = 6
+_ENDLESS_GIB = 1e6
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,8 @@ def _serving(hardware: Hardware, model: Model) -> Fit:
     packed = replace(shape, quantised="awq") if device == "cuda" else None
 
     def need(of: Shape, length: int) -> float:
-        return serving_estimate(of, length, device=device).total_gib
+        """GiB for one conversation of that length, were there memory without end."""
+        return serving_plan(_endless(hardware), of, length=length, most_parallel=1).memory.total_gib
 
     made, why = _served(hardware, shape, wanted)
     if made and made.length >= wanted:
@@ -242,10 +243,16 @@ def _never(hardware: Hardware, need: float, why: str) -> str:
     return text.format(need=need, has=has)
 
 
+def _endless(hardware: Hardware) -> Hardware:
+    cards = [replace(one, memory_gib=_ENDLESS_GIB, free_gib=_ENDLESS_GIB) for one in hardware.accelerators]
+    cpu = replace(hardware.cpu, memory_gib=_ENDLESS_GIB, free_gib=_ENDLESS_GIB)
+    return replace(hardware, accelerators=cards, cpu=cpu)
+
+
 def _without_others(hardware: Hardware) -> tuple[float, Hardware | None]:
     """(GiB that other programs hold, the machine without them); None where they hold hardly anything."""
     card, _why = best_card(hardware)
-    if card is None:
+    if card is None or card.kind != "cuda":  # elsewhere the system itself holds what is not free
         return 0.0, None
     cards = [replace(one, free_gib=max(one.free_gib, one.memory_gib - _KEPT_GIB)) for one in hardware.accelerators]
     freed = replace(hardware, accelerators=cards)

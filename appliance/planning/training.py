@@ -58,6 +58,11 @@ class Training:
         return self.method != "full"
 
     @property
+    def foreign(self) -> bool:
+        """Are the weights packed in a named way, by another trainer, and not by this appliance's own QLoRA?"""
+        return self.quant is not None
+
+    @property
     def share(self) -> float:
         """A card's share of what sharding splits."""
         return 1 / self.gpus if self.sharding in ("zero2", "zero3", "fsdp") else 1.0

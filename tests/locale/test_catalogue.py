@@ -22,13 +22,16 @@ SHOWS = (
     *(ROOT / name for name in ("questions.py", "attend.py", "show.py", "demo.py", "cli.py", "jobs/watch.py")),
 )
 # What says and asks: how many of its arguments a person reads (None: all of them).
-_SPEAKERS = {
+_SPEAKERS: dict[str, dict[str, int | None]] = {
     "output": {"say": 1, "note": 1, "warn": 1, "good": 1, "pairs": None, "table": None, "waiting": 1},
     "questions": {"choose": 2, "yes": 1, "text": 2, "path": 1, "wait_for_enter": 1},
 }
 # Names, which are the same in every language.
-_NAMES = {"LoRA", "QLoRA", "ModelScope", "Hugging Face", "vllm", "transformers", "auto", "语言 / Language: ", "语言 / Language"}
-_HELP_NAMES = {"auto | lora | qlora | dora", "auto | vllm | transformers"}
+_NAMES = {
+    "LoRA", "QLoRA", "ModelScope", "Hugging Face", "vllm", "transformers", "auto",
+    "语言 / Language: ", "语言 / Language",
+}  # fmt: skip
+_WORDS_TO_TYPE = re.compile(r"\w+( \| \w+)+")
 
 
 def sentences() -> list[str]:
@@ -109,7 +112,8 @@ def _outside(path: Path) -> Iterator[tuple[int, str]]:
             continue
         for keyword in node.keywords:
             if keyword.arg == "help":
-                yield from ((node.lineno, text) for text in _literals(keyword.value) if text not in _HELP_NAMES)
+                texts = _literals(keyword.value)
+                yield from ((node.lineno, text) for text in texts if not _WORDS_TO_TYPE.fullmatch(text))
         if not (isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name)):
             continue
         speaker = _SPEAKERS.get(node.func.value.id, {})

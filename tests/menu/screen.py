@@ -15,6 +15,7 @@ from typing import Any
 import pexpect
 import pyte
 
+from appliance import settings
 from appliance.locale import _
 
 ENTER, CTRL_C, DOWN, UP, TAB = "\r", "\x03", "\x1b[B", "\x1b[A", "\t"
@@ -68,6 +69,7 @@ class Screen:
             "OMP_NUM_THREADS": "1",
             "APPLIANCE_HOME": str(home),
             "APPLIANCE_LANG": language,
+            "PYTHONPATH": str(settings.CODE_ROOT),
             **{name: value for name, value in os.environ.items() if name == "APPLIANCE_ENVS"},
             **(env or {}),
         }
@@ -79,7 +81,7 @@ class Screen:
         self._columns = columns
         words = command or [sys.executable, "-P", "-m", "appliance"]
         self.child = pexpect.spawn(
-            words[0], words[1:], env=variables, cwd=str(Path(__file__).parents[2]), dimensions=(lines, columns)
+            words[0], words[1:], env=variables, cwd=str(settings.CODE_ROOT), dimensions=(lines, columns)
         )
         self.child.delaybeforesend = None
 

@@ -30,7 +30,7 @@ def long_job(workspace: Path, rows: Path) -> Iterator[Job]:
 
 def questions_of(entry: str, workspace: Path, shelf: Path, rows: Path) -> list[list[tuple[str, list[str]]]]:
     """Every way through an entry as (question, keys that answer it); Ctrl-C is tried at each question of each."""
-    start = (_("Start?"), [])
+    start: tuple[str, list[str]] = (_("Start?"), [])
     data = (_("Your data file (Excel, CSV, JSON, text):"), [str(rows), ENTER])
     learn = (_("Which model should learn from it?"), [ENTER])
     return {

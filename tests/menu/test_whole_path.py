@@ -34,7 +34,9 @@ def test_guided_to_a_served_answer(menu: Menu, workspace: Path, rows: Path, lang
     screen = menu(language)
     screen.keys("g", ENTER)
     screen.asks(_("Your data file (Excel, CSV, JSON, text):")).keys(str(rows), ENTER)
-    screen.asks(_("Which model should learn from it?"), "tiny-base", "Qwen/Qwen3-0.6B", _("another: a folder or owner/name"))
+    screen.asks(
+        _("Which model should learn from it?"), "tiny-base", "Qwen/Qwen3-0.6B", _("another: a folder or owner/name")
+    )
     screen.pick("tiny-base")
     screen.asks(_("Start?"), _("yes"), _("no"))
     for fact in (_("What"), _("Memory"), _("Disk"), "appliance run "):
@@ -93,7 +95,8 @@ def test_the_four_entries_one_by_one(menu: Menu, home: Path, shelf: Path, rows: 
     screen.keys("2", ENTER).asks(_("Which model should answer?")).pick("base-bfloat16-tuned")
     screen.asks(_("Who may ask it?")).keys(ENTER)
     screen.asks(_("Start?"), _("start"), _("advanced"), _("back")).pick(_("advanced"))
-    screen.asks(_("Port:")).keys("\x15", "0", ENTER).wait_for(_("A number from 1 to 65535.")).keys("\x15", "8100", ENTER)
+    screen.asks(_("Port:")).keys("\x15", "0", ENTER).wait_for(_("A number from 1 to 65535."))
+    screen.keys("\x15", "8100", ENTER)
     screen.asks(_("Name that clients use (empty: the model's own):")).keys("mine", ENTER)
     screen.asks(_("Engine:"), "auto", "vllm", "transformers").pick("transformers")
     screen.asks(_("Start?")).keys(ENTER).wait_for(_("It answers."), LONG).waits_for_any_key()
