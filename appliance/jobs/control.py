@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -58,7 +59,7 @@ def submit(draft: Draft) -> Job:
         raise missing_environment(draft.environment)
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{draft.kind}-{_slug(draft.name)}"
     root = settings.jobs_folder()
-    staging = root / f".{stem}.{os.getpid()}.tmp"
+    staging = root / f".{stem}.{secrets.token_hex(4)}.tmp"
     staging.mkdir(parents=True)
     try:
         spec = dict(draft.spec)

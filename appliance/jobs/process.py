@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -9,10 +10,19 @@ import time
 from pathlib import Path
 
 
+@functools.cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
 def start_mark(pid: int) -> str | None:
     """When the process started, as a text to compare; None when it is gone or a zombie.
 
-    On Linux these are clock ticks since boot (field 22 of /proc/PID/stat), which a changed wall clock does not move.
+    On Linux these are clock ticks since boot (field 22 of /proc/PID/stat), which a changed wall clock does not move, with
+    the boot they count from: after a restart of the machine the same pid and ticks are another process.
     """
     if sys.platform == "linux":
         try:
@@ -20,7 +30,7 @@ def start_mark(pid: int) -> str | None:
         except OSError:
             return None
         state, *fields = stat[stat.rindex(")") + 2 :].split()
-        return None if state in "ZX" else f"ticks:{fields[18]}"
+        return None if state in "ZX" else f"ticks:{fields[18]}@{_boot()}"
     import psutil
 
     try:

@@ -17,6 +17,8 @@ MLP_LIVE, HIDDEN_LIVE = 6, 6
 # Bytes a logit with all logits at once: kept in 16 bits, their float32 copy, its log-softmax, the gradient of it, and
 # one more copy for shifting or counting right answers, as most trainers make.
 PLAIN_LOGIT = 18
+# DeepSpeed's engine computes in 16 bits throughout, the loss included.
+ENGINE_LOGIT = 10
 # In pieces: each piece and its log-softmax stay for the backward pass, in 16 bits.
 CHUNKED_LOGIT = 8
 # A fused loss goes over tiles of 4096 tokens × 32768 words and keeps one (TRL's; Liger's and others' are of its size):
@@ -37,7 +39,7 @@ def layer_kept(shape: Shape, run: Training) -> float:
     # Norms: the input in float32; the normalised value where the norm's own weight is trained.
     kept = 2.0 * hidden * (4 + (half if trained else 0))
     # Queries, keys, values and the output; flash attention keeps keys and values of grouped heads as they are.
-    kept += half * (2 * wide + 2 * (kv if run.attention == "flash" else wide))
+    kept += half * (2 * wide + 2 * (kv if attention_kind(shape, run) == "flash" else wide))
     if shape.qk_norm:
         kept += 4 * (wide + kv) + (half * (wide + kv) if trained else 0)
     # The gate's activation needs the gate; its product with `up` needs both. A plain MLP keeps its activation's input.
@@ -46,7 +48,7 @@ def layer_kept(shape: Shape, run: Training) -> float:
     if not run.checkpointing and (run.quant or "").startswith(("nf4", "fp4")):
         kept += PACKED_INPUT * (shape.hidden * (1 + shape.mlp_matrices - 1) + wide + inner)
     bytes_kept = kept * run.tokens
-    if run.attention == "eager":
+    if attention_kind(shape, run) == "eager":
         bytes_kept += _scores(shape, run) * SCORES_KEPT * half / 2
     return bytes_kept
 
@@ -54,7 +56,7 @@ def layer_kept(shape: Shape, run: Training) -> float:
 def layer_live(shape: Shape, run: Training) -> float:
     """Bytes alive only while the backward pass is in one layer, all tokens together."""
     live = (MLP_LIVE * mlp_width(shape) + HIDDEN_LIVE * shape.hidden) * run.dtype_bytes / 2 * run.tokens
-    if run.attention == "eager":
+    if attention_kind(shape, run) == "eager":
         live += _scores(shape, run) * SCORES_LIVE * run.dtype_bytes / 2
     return live
 
@@ -69,12 +71,17 @@ def logit_bytes(shape: Shape, run: Training) -> float:
     if run.task == "reward":  # one number a row instead of a word's probabilities
         return 0.0
     if run.loss == "plain":
-        return float(run.tokens * shape.vocab * PLAIN_LOGIT)
+        return float(run.tokens * shape.vocab * (ENGINE_LOGIT if run.deepspeed else PLAIN_LOGIT))
     if run.loss == "chunked":
         return float(run.tokens * shape.vocab * CHUNKED_LOGIT)
     each = TILE_CUDA if run.device == "cuda" else TILE_ELSEWHERE
     tile = min(run.tokens, TILE_TOKENS) * min(shape.vocab, TILE_WORDS) * each
     return float(tile + run.tokens * shape.hidden * (4 + 2 * run.dtype_bytes))
+
+
+def attention_kind(shape: Shape, run: Training) -> str:
+    """Scores that the model caps or biases by itself are computed one by one, whatever was asked for."""
+    return "eager" if shape.own_scores else run.attention
 
 
 def mlp_width(shape: Shape) -> int:

@@ -63,6 +63,7 @@ def summed(parts: dict[str, float]) -> Estimate:
     return Estimate(total, low, high, gib)
 
 
+BUCKETS = 3
 SPARE, SPARE_MOST_GIB = 1.0, 4.0
 
 
@@ -94,6 +95,8 @@ def training_estimate(shape: Shape, run: Training) -> Estimate:
     quant = run.quant or ("nf4-dq" if run.method == "qlora" else None)
     # Transformers keeps a mixture's experts as one parameter, which its own 4-bit loader does not reach.
     weights = weight_bytes(shape, quant, run.dtype_bytes, experts=run.quant is not None)
+    if run.loss == "chunked" and shape.tied:  # LitGPT, whose way this is, holds the head as a matrix of its own
+        weights += shape.vocab * shape.hidden * run.dtype_bytes
     pieces = _trained(shape, run)
     adapter = sum(count * width for count, width in pieces)
     gradients, states = adapter, sum(count * _state_bytes(run, width) for count, width in pieces)
@@ -110,6 +113,13 @@ def training_estimate(shape: Shape, run: Training) -> Estimate:
         stored = kept * shape.layers + activations.between_layers(shape, run) * 4 / (4 + shape.layers * run.dtype_bytes)
     head = activations.logit_bytes(shape, run)
     step = gradients * run.share if run.optimizer in _FOREACH else 0.0
+    buffers = 0.0
+    if run.deepspeed:
+        trained = sum(count for count, _width in pieces)
+        adapter, gradients, states = 2.0 * trained, (2.0 + 4.0) * trained, (4.0 + 8.0) * trained
+        buffers = BUCKETS * 2 * 2e8 if run.sharding == "zero2" else 2 * 1e9
+        buffers = min(buffers, 3*2*shape.parameters)
+        step = 4.0 * min(1e9, trained * run.share)
     moving = max(stored + max(head, live), step)
     parts = {
         "weights": weights * run.weights_share,
@@ -119,9 +129,11 @@ def training_estimate(shape: Shape, run: Training) -> Estimate:
         "logits": min(head, moving),
     }
     parts["activations"] = moving - parts["logits"]
+    if buffers:
+        parts["communication"] = buffers
     if run.method == "full" and run.task in ("dpo", "kto"):
         parts["reference"] = weights * run.weights_share
-    return summed(readings(parts, moving, run.figure, run.device, head if run.loss == "plain" else 0.0))
+    return summed(readings(parts, moving, run.figure, run.device, head if run.loss == "plain" and not run.deepspeed else 0.0))
 
 
 def _trained(shape: Shape, run: Training) -> list[tuple[int, int]]:

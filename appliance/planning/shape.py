@@ -20,6 +20,8 @@ _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float
 _TIED_BY_DEFAULT = ("gemma", "gpt2", "gpt_neo", "opt", "bloom")
 # Families that normalise queries and keys, each head by itself.
 _QK_NORMED = ("qwen3", "gemma3", "olmo2", "glm4_moe")
+# Families that cap their attention scores or add to them.
+_OWN_SCORES = ("gemma2", "baichuan")
 # Families whose MLP has no gate.
 _PLAIN_MLP = (
     "gpt2", "phi", "phi-msft", "gpt_neox", "gptj", "opt", "bloom", "starcoder2", "falcon", "RefinedWeb",
@@ -61,6 +63,7 @@ class Shape:
     vision: bool = False
     vision_parameters: int = 0
     qk_norm: bool = False
+    own_scores: bool = False  # attention scores are capped or biased, which fused kernels do not do
     counted: int | None = None  # from the safetensors headers
 
     @property
@@ -255,6 +258,7 @@ def _from_config(config: dict[str, Any], folder: Path) -> Shape:
         quantised=str(quantisation.get("quant_method") or "yes") if isinstance(quantisation, dict) else None,
         vision=vision,
         vision_parameters=_vision_parameters(config["vision_config"]) if vision else 0,
+        own_scores=bool(text.get("attn_logit_softcapping")) or model_type in _OWN_SCORES,
         qk_norm=model_type.startswith(_QK_NORMED),
     )
     if problems:

@@ -63,6 +63,11 @@ class Training:
         return self.quant is not None
 
     @property
+    def deepspeed(self) -> bool:
+        """Does DeepSpeed hold the optimizer? It keeps its own float32 copies, on one card too."""
+        return self.sharding in ("zero2", "zero3")
+
+    @property
     def share(self) -> float:
         """A card's share of what sharding splits."""
         return 1 / self.gpus if self.sharding in ("zero2", "zero3", "fsdp") else 1.0

@@ -71,10 +71,14 @@ def encode(tokenizer: Any, row: dict[str, Any]) -> tuple[list[int], list[int]]:
         both = tokenizer.apply_chat_template(
             row["messages"], tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **options
         )
-        ids = list(both["input_ids"])
-        return ids, [
-            token if learned else READ_ONLY for token, learned in zip(ids, both["assistant_masks"], strict=True)
-        ]
+        ids, marked = list(both["input_ids"]), list(both["assistant_masks"])
+        learned = list(marked)
+        special = set(tokenizer.all_special_ids)
+        for place in range(1, len(ids)):
+            # Some templates leave the end of the turn outside the mark; a model that never learns it never stops.
+            if marked[place - 1] and not marked[place] and ids[place] in special:
+                learned[place] = 1
+        return ids, [token if mark else READ_ONLY for token, mark in zip(ids, learned, strict=True)]
     return _encode_by_prefix(tokenizer, row["messages"], options)
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from words import appliance
 
 KEYS = {
@@ -47,7 +48,7 @@ def test_json(home: Path, card: Path, purpose: str) -> None:
 def test_words_fit_80_columns(home: Path, card: Path, language: str) -> None:
     said = appliance("models", "--hardware", card, "--lang", language)
     assert said.code == 0
-    assert all(len(line) <= 80 for line in said.out.splitlines())
+    assert all(cell_len(line) <= 80 for line in said.out.splitlines())
     assert "qwen3-8b" in said.out and "QLoRA" in said.out
 
 
