@@ -26,7 +26,8 @@ def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = Non
         questionary.Choice(title=text, value=number, shortcut_key=key)
         for number, ((text, _value), key) in enumerate(zip(choices, keys or [None] * len(choices), strict=True))
     ]
-    first = next((item for item, (_text, value) in zip(items, choices, strict=True) if value == default), None)
+    values = [value for _text, value in choices]
+    first = items[values.index(default)] if default is not None and default in values else None
     chosen = questionary.select(
         question,
         choices=items,

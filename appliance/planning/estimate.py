@@ -4,7 +4,7 @@
     forward and backward = stored activations + max(logits, one layer's backward pass)
 
 Logits and the work of one layer are never alive together: the loss is done before the first layer's backward pass.
-All sizes are GiB (2^30 bytes). docs/estimate.md has every constant with its source.
+All sizes are GiB (2^30 bytes). docs/estimate.md has every constant with its source and how well it predicts.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any
 
 from appliance.planning import activations
 from appliance.planning.shape import Shape
+from appliance.planning.trained import training_cost
 from appliance.planning.training import Training
-from appliance.planning.weights import HALF, unpacked_bytes, weight_bytes
+from appliance.planning.weights import gathered_bytes, weight_bytes
 
 GIB = 2**30
 
-# CUDA context, cuBLAS workspaces and the kernels themselves: what a device shows beside torch's own figures.
+# CUDA context, the kernels themselves and the driver's own: what a device shows beside torch's figures (0.3 to 0.6).
 CONTEXT_CUDA_GIB = 0.5
 # Python, torch and transformers as resident memory, no model loaded.
 CONTEXT_CPU_GIB = 0.7
-# What torch allocates before any model: cuBLAS's workspace (32 MiB on current cards) and small things.
+# What torch allocates beside the model: cuBLAS's workspace (32 MiB on current cards), random states, batches.
 WORKSPACE_GIB = 0.05
-# The allocator keeps freed blocks; with rows of different lengths they seldom fit again. Share of what comes and goes.
-FRAGMENTATION = 0.50
-# Moments of the optimizers in bytes a trained value, by the value's own width in bytes. In 8 bits: with their scales.
-_STATES_8BIT = 2.04
-# The plain AdamW computes all its denominators at once: one more copy of what is trained, at the step.
-_FOREACH = ("adamw_torch", "adamw", "adam")
-# Weights are known to the byte; the rest is a model of it: how far below and above the figure may be.
+# Reserved over allocated: the allocator rounds up, and keeps freed blocks that do not fit what comes next.
+FRAGMENTATION = 0.15
+# All logits at once are its worst case: blocks of hundreds of megabytes, of another size for each length of rows. Freed
+# ones of other sizes stay: half as much again as is in use, up to that much.
+SPARE, SPARE_MOST_GIB = 1.5, 9.0
+# How far below and above the figure may be: weights are known to the byte, the rest is a model of it.
 WEIGHTS_LOW, WEIGHTS_HIGH, REST_LOW, REST_HIGH = 0.99, 1.02, 0.75, 1.25
 
 
@@ -63,96 +63,57 @@ def summed(parts: dict[str, float]) -> Estimate:
     return Estimate(total, low, high, gib)
 
 
-BUCKETS = 3
-SPARE, SPARE_MOST_GIB = 1.0, 4.0
+def readings(parts: dict[str, float], figure: str, device: str, *, moving: float, large: float = 0.0) -> Estimate:
+    """The estimate for that reading: what torch allocated, what it reserved, or what the device shows.
 
-
-def readings(parts: dict[str, float], moving: float, figure: str, device: str, large: float = 0.0) -> dict[str, float]:
-    """The parts with what that reading counts beside torch's own allocations. `moving`: bytes that come and go."""
+    moving  bytes that come and go · large  those of them in blocks of all logits
+    """
     parts = {**parts, "workspace": WORKSPACE_GIB * GIB if device == "cuda" else 0.0}
-    if figure in ("reserved", "device"):
+    if figure != "allocated":
         parts["fragmentation"] = FRAGMENTATION * moving + min(SPARE * large, SPARE_MOST_GIB * GIB)
     if figure == "device":
         parts["context"] = (CONTEXT_CUDA_GIB if device == "cuda" else CONTEXT_CPU_GIB) * GIB
-    return parts
+    return summed(parts)
 
 
-def estimate(
-    shape: Shape,
-    *,
-    method: str,
-    rank: int,
-    micro_batch: int,
-    length: int,
-    **settings: Any,
-) -> Estimate:
-    """Peak memory of one training step; `settings` are Training's fields."""
-    return training_estimate(shape, Training(method=method, rank=rank, batch=micro_batch, length=length, **settings))
+def estimate(shape: Shape, *, method: str, rank: int, micro_batch: int, length: int, **settings: Any) -> Estimate:
+    """Peak memory of one training step of this appliance's worker; `settings` are further fields of Training."""
+    return estimate_training(shape, Training(method=method, rank=rank, batch=micro_batch, length=length, **settings))
 
 
-def training_estimate(shape: Shape, run: Training) -> Estimate:
+def estimate_training(shape: Shape, run: Training) -> Estimate:
     """Peak memory of one training step on one card."""
     quant = run.quant or ("nf4-dq" if run.method == "qlora" else None)
     # Transformers keeps a mixture's experts as one parameter, which its own 4-bit loader does not reach.
     weights = weight_bytes(shape, quant, run.dtype_bytes, experts=run.quant is not None)
-    if run.loss == "chunked" and shape.tied:  # LitGPT, whose way this is, holds the head as a matrix of its own
+    if run.loss == "chunked" and shape.tied:  # LitGPT, whose way that is, holds the head as a matrix of its own
         weights += shape.vocab * shape.hidden * run.dtype_bytes
-    pieces = _trained(shape, run)
-    adapter = sum(count * width for count, width in pieces)
-    gradients, states = adapter, sum(count * _state_bytes(run, width) for count, width in pieces)
-    kept, live = activations.layer_kept(shape, run), activations.layer_live(shape, run)
-    if quant:
-        live += unpacked_bytes(shape, quant)
-    if quant and quant.startswith("gptq"):
-        live += HALF * shape.linear_parameters / shape.layers + 4 * unpacked_bytes(shape, quant) / HALF
-    if run.method == "dora":
-        live += 4 * max((a * b for a, b, _n in shape.linear_matrices), default=0)
-    if run.checkpointing:
-        stored, live = activations.between_layers(shape, run), live + kept
-    else:
-        stored = kept * shape.layers + activations.between_layers(shape, run) * 4 / (4 + shape.layers * run.dtype_bytes)
+    cost = training_cost(shape, run)
     head = activations.logit_bytes(shape, run)
-    step = gradients * run.share if run.optimizer in _FOREACH else 0.0
-    buffers = 0.0
-    if run.deepspeed:
-        trained = sum(count for count, _width in pieces)
-        adapter, gradients, states = 2.0 * trained, (2.0 + 4.0) * trained, (4.0 + 8.0) * trained
-        buffers = BUCKETS * 2 * 2e8 if run.sharding == "zero2" else 2 * 1e9
-        buffers = min(buffers, 3*2*shape.parameters)
-        step = 4.0 * min(1e9, trained * run.share)
-    moving = max(stored + max(head, live), step)
+    working = activations.stored(shape, run) + max(head, activations.layer_live(shape, run, quant))
+    working += gathered_bytes(shape, run.dtype_bytes, sharding=run.sharding, gpus=run.gpus)
+    moving = max(working, cost.step, _sampling(shape, run))
+    logits = min(head, moving)
     parts = {
         "weights": weights * run.weights_share,
-        "adapter": float(adapter) if run.adapted else 0.0,
-        "gradients": gradients * run.share,
-        "optimizer": states * run.share,
-        "logits": min(head, moving),
+        "adapter": cost.adapter,
+        "gradients": cost.gradients,
+        "optimizer": cost.states,
+        "activations": moving - logits,
+        "logits": logits,
     }
-    parts["activations"] = moving - parts["logits"]
-    if buffers:
-        parts["communication"] = buffers
-    if run.method == "full" and run.task in ("dpo", "kto"):
-        parts["reference"] = weights * run.weights_share
-    return summed(readings(parts, moving, run.figure, run.device, head if run.loss == "plain" and not run.deepspeed else 0.0))
+    if run.method == "full" and run.task in ("dpo", "kto"):  # an adapter is its own reference when it is switched off
+        parts["reference"] = parts["weights"]
+    if cost.buffers:
+        parts["communication"] = cost.buffers
+    large = head if run.loss == "plain" and not run.deepspeed else 0.0
+    return readings(parts, run.figure, run.device, moving=moving, large=large)
 
 
-def _trained(shape: Shape, run: Training) -> list[tuple[int, int]]:
-    """(how many values are trained, bytes of each)."""
-    if not run.adapted:
-        return [(shape.parameters, run.dtype_bytes)]
-    count = shape.lora_parameters(run.rank, run.targets)
-    if run.method == "dora":  # magnitudes: one number for each output
-        count += sum(b * n for _a, b, n in shape.linear_matrices)
-    # PEFT keeps adapters in float32; TRL, and so this appliance, in 16 bits over 4-bit weights.
-    pieces = [(count, HALF if run.method == "qlora" and not run.foreign else 4)]
-    return [*pieces, (shape.vocab * shape.hidden * len(run.whole), run.dtype_bytes)]
-
-
-def _state_bytes(run: Training, width: int) -> float:
-    if "8bit" in run.optimizer:
-        return _STATES_8BIT
-    if run.optimizer.startswith("sgd"):
+def _sampling(shape: Shape, run: Training) -> float:
+    """Bytes while GRPO samples its answers: keys and values of all of them, and their next words' logits."""
+    if run.task != "grpo":
         return 0.0
-    if "32bit" in run.optimizer:
-        return 8.0
-    return 2.0 * width
+    answers = max(run.batch, run.generations)
+    keys_and_values = 2 * shape.layers * shape.kv_width * run.dtype_bytes * run.length
+    return float(answers * (keys_and_values + shape.vocab * (run.dtype_bytes + 4)))

@@ -9,7 +9,8 @@ from appliance.errors import ApplianceError
 from appliance.hardware.types import Hardware
 from appliance.locale import _
 from appliance.planning.card import best_card
-from appliance.planning.estimate import Estimate, serving_estimate
+from appliance.planning.estimate import Estimate
+from appliance.planning.serving_estimate import serving_estimate
 from appliance.planning.shape import Shape
 
 # Conversations are rarely longer; more is given when a person asks for it.

@@ -94,6 +94,11 @@ class Shape:
         return [one for matrices in self.named_matrices.values() for one in matrices]
 
     @property
+    def largest_matrix(self) -> int:
+        """Weights in the largest of them."""
+        return max((a * b for a, b, _n in self.linear_matrices), default=0)
+
+    @property
     def linear_parameters(self) -> int:
         """Parameters in those linear layers."""
         return sum(a * b * n for a, b, n in self.linear_matrices)

@@ -19,13 +19,14 @@ class Training:
     """One step of a run. `batch` in rows on one card, `length` in tokens a row.
 
     dtype_bytes  of the arithmetic, and of weights that are not quantised: 2 or 4
-    quant        how the frozen weights are stored (weights.KINDS); None: not quantised, or by `method` for qlora
+    quant        how the frozen weights are stored (weights.KINDS) in another trainer, with its libraries' defaults;
+                 None: as this appliance does it, NF4 with double quantisation for qlora and 16 bits otherwise
     targets      names of the adapted matrices (shape.MODULES), or None for every linear layer
     whole        matrices trained whole beside an adapter: "embed", "head"
     attention    flash, sdpa or eager: only eager keeps the scores of every pair of tokens
     loss         fused: logits are never stored; chunked: a piece at a time, kept in 16 bits; plain: all at once
     figure       which reading is predicted: torch's max_memory_allocated, its max_memory_reserved, or the device's own
-    generations  answers that GRPO samples for each question; `batch` counts answers
+    generations  answers that GRPO samples at once; `batch` counts those that are learned from at once
     """
 
     task: str = "sft"
@@ -58,9 +59,9 @@ class Training:
         return self.method != "full"
 
     @property
-    def foreign(self) -> bool:
-        """Are the weights packed in a named way, by another trainer, and not by this appliance's own QLoRA?"""
-        return self.quant is not None
+    def sixteen_bit_adapter(self) -> bool:
+        """TRL, and so this appliance's QLoRA, trains 16-bit adapters; PEFT's own default is float32."""
+        return self.method == "qlora" and self.quant is None
 
     @property
     def deepspeed(self) -> bool:

@@ -37,6 +37,12 @@ def weight_bytes(shape: Shape, quant: str | None, dtype_bytes: int, *, experts: 
 
 def unpacked_bytes(shape: Shape, quant: str | None) -> float:
     """The 16-bit copy of the largest packed matrix, which lives while that matrix is used."""
-    if quant is None:
+    return float(HALF * shape.largest_matrix) if quant else 0.0
+
+
+def gathered_bytes(shape: Shape, dtype_bytes: int, *, sharding: str, gpus: int) -> float:
+    """What FSDP gathers from the other cards: the layer at work and the next, or embeddings and head."""
+    if sharding != "fsdp":
         return 0.0
-    return float(HALF * max((a * b for a, b, _n in shape.linear_matrices), default=0))
+    inside = (shape.linear_parameters + shape.expert_parameters) / shape.layers
+    return dtype_bytes * max(2 * inside, shape.embedding_parameters) * (1 - 1 / gpus)

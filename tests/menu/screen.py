@@ -123,11 +123,16 @@ class Screen:
 
     def until(self, reached: Callable[[], Any], what: str, timeout: float = PATIENCE) -> None:
         """Read until this holds."""
-        end = time.monotonic() + timeout
+        end, still = time.monotonic() + timeout, 0
         while not reached():
             assert time.monotonic() < end, f"waited for {what}; the screen is\n{self.text}"
+            before = self.flat
             if not self._read(0.2) and not reached():
                 raise AssertionError(f"it ended before {what}; the screen is\n{self.text}")
+            # Nothing can come any more once a screen is at its end and still.
+            still = still + 1 if self.flat == before else 0
+            if still > 10 and self._at_its_end() and not reached():
+                raise AssertionError(f"{what} did not come; the screen is\n{self.text}")
 
     def wait_for(self, text: str, timeout: float = PATIENCE) -> Screen:
         """Until this stands on the screen (wrapped or not)."""
@@ -148,9 +153,11 @@ class Screen:
 
     def waits_for_any_key(self, timeout: float = PATIENCE) -> Screen:
         """Until a screen is at its end and leads back with any key."""
-        wanted = squeezed(_("Any key: back to the menu"))
-        self.until(lambda: self.flat.endswith(wanted) and self.is_raw, "the end of the screen", timeout)
+        self.until(lambda: self._at_its_end() and self.is_raw, "the end of the screen", timeout)
         return self
+
+    def _at_its_end(self) -> bool:
+        return self.flat.endswith(squeezed(_("Any key: back to the menu")))
 
     def _open_question(self) -> str:
         """The last question on the screen with its choices."""

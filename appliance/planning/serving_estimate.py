@@ -1,0 +1,64 @@
+"""How much memory a server takes: weights, keys and values, the work of reading the questions. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.planning.activations import mlp_width
+from appliance.planning.estimate import Estimate, readings
+from appliance.planning.shape import Shape
+from appliance.planning.weights import unpacked_bytes, weight_bytes
+
+# Reading a question, one layer at a time: gate, up and their product; the residual, the norm's float32 copy and result.
+MLP_LIVE, HIDDEN_LIVE = 2.5, 3
+# How a model that is packed already is stored, by what its config.json calls it.
+_PACKED = {"bitsandbytes": "nf4-dq", "gptq": "gptq-int4", "awq": "awq", "fp8": "fp8"}
+# All logits of the question, in 16 bits and in float32: what `loss="plain"` means for a server.
+ALL_LOGITS = 2 + 4
+# The last layer's hidden states, their float32 copy in the last norm, and its result.
+LAST_HIDDEN = 2 + 4 + 2
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server that holds `parallel` conversations of `length` tokens each, of which `prompt` are read at once.
+
+    logits  last: of each conversation's last token (all current servers); all: of the whole question
+    """
+
+    length: int
+    parallel: int = 1
+    prompt: int | None = None
+    dtype_bytes: int = 2
+    quant: str | None = None
+    logits: str = "last"
+    gpus: int = 1
+    device: str = "cuda"
+    figure: str = "device"
+
+
+def serving_estimate(
+    shape: Shape, length: int, parallel: int = 1, dtype_bytes: int = 2, device: str = "cuda"
+) -> Estimate:
+    """Memory of a server that holds `parallel` conversations of `length` tokens."""
+    return estimate_serving(shape, Serving(length, parallel, dtype_bytes=dtype_bytes, device=device))
+
+
+def estimate_serving(shape: Shape, server: Serving) -> Estimate:
+    """Memory of a server on each of its cards; several cards split weights, keys and values between them."""
+    quant = server.quant or _PACKED.get(shape.quantised or "")
+    share, half = 1 / server.gpus, server.dtype_bytes
+    keys_and_values = 2 * shape.layers * shape.kv_width * half * server.length * server.parallel
+    prompt = min(server.prompt or server.length, server.length) * server.parallel
+    step = prompt * half * (MLP_LIVE * mlp_width(shape) + HIDDEN_LIVE * shape.hidden)
+    rows = prompt if server.logits == "all" else server.parallel
+    logits = rows * (shape.vocab * ALL_LOGITS + shape.hidden * LAST_HIDDEN)
+    # The layers are done when the logits come: what is larger counts.
+    moving = max(step + unpacked_bytes(shape, quant), logits)
+    parts = {
+        "weights": weight_bytes(shape, quant, half) * share,
+        "kv_cache": float(keys_and_values) * share,
+        "activations": moving - min(logits, moving),
+        "logits": float(min(logits, moving)),
+    }
+    return readings(parts, server.figure, server.device, moving=moving)
