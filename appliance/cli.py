@@ -166,6 +166,38 @@ def plan(
     output.answer(made.as_dict(), lambda: show_plan(made))
 
 
+@app.command(help=_("How much memory a training step or a server takes: a config.json is enough."))
+def estimate(
+    model: ModelName,
+    task: Annotated[str, typer.Option(help="sft | dpo | orpo | simpo | kto | reward | grpo | serve")] = "sft",
+    method: Annotated[str, typer.Option(help="lora | qlora | dora | full")] = "lora",
+    rank: int = 16,
+    targets: Annotated[str, typer.Option(help=_("Adapted modules, with commas."))] = "all-linear",
+    batch: Annotated[int, typer.Option(help=_("Rows, or conversations, at once on a card."))] = 1,
+    length: Annotated[int, typer.Option(help=_("Tokens of each."))] = 1024,
+    prompt: Annotated[int | None, typer.Option(help=_("Serving: tokens of a question, of its length."))] = None,
+    optimizer: str = "adamw_torch",
+    checkpointing: Annotated[str, typer.Option(help="yes | no")] = "yes",
+    attention: Annotated[str, typer.Option(help="sdpa | flash | eager")] = "sdpa",
+    loss: Annotated[str | None, typer.Option(help="fused | chunked | plain")] = None,
+    quant: Annotated[str | None, typer.Option(help="nf4 | nf4-dq | int8 | fp8 | gptq-int4 | gptq-int8 | awq")] = None,
+    gpus: int = 1,
+    sharding: Annotated[str, typer.Option(help="none | ddp | zero2 | zero3 | fsdp")] = "none",
+    generations: Annotated[int, typer.Option(help=_("GRPO: answers sampled at once."))] = 8,
+    device: Annotated[str, typer.Option(help="cuda | mps | cpu")] = "cuda",
+    figure: Annotated[
+        str, typer.Option(help=_("Which reading: allocated or reserved by PyTorch, or the device's own."))
+    ] = "device",
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance.planning import estimate_words
+
+    words = {**locals()}
+    made = estimate_words.estimate_folder(prepare.model_folder(model), words)
+    output.answer(made.as_dict(), lambda: output.pairs(estimate_words.rows(made)))
+
+
 def _read_json(path: Path) -> Any:
     from appliance import files
 

@@ -33,7 +33,7 @@ def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = Non
         choices=items,
         default=first,
         qmark="?",
-        instruction=_("(number or ↑↓, then Enter)") if keys else _("(↑↓, then Enter)"),
+        instruction=_("(key or ↑↓, then Enter)") if keys else _("(↑↓, then Enter)"),
         style=_style(),
         use_shortcuts=bool(keys),
     ).unsafe_ask()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from appliance.jobs import control, prepare
+from appliance.jobs import control, prepare, process
 from appliance.jobs.folder import Job, State, follow
 from appliance.work import checkpoints
 
@@ -42,6 +42,14 @@ def ended(job: Job) -> State:
     for _state, _found in follow(job, interval=0.05):
         assert time.monotonic() < deadline
     return job.state()
+
+
+def gone(group: int) -> None:
+    """Wait until nothing of a process group lives; a worker needs a moment to end after its last word."""
+    deadline = time.monotonic() + PATIENCE
+    while left := process.group_members(group):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
 
 
 def done(job: Job) -> dict[str, Any]:

@@ -8,6 +8,7 @@ OpenAI's form. Its settings are a JSON file named by APPLIANCE_GUARD:
     names          {served name: the engine's own id of that model}
     body_limit     bytes of a request's body            (default 8 MiB)
     header_limit   bytes of all headers together        (default 16 KiB)
+    instance       what /health names this server by, so that its supervisor knows it from another on the same port
     body_seconds   seconds in which a body must arrive  (default 60)
 
 Keys are never in argv, the environment or a log; only their sha256 stays in memory.
@@ -57,6 +58,7 @@ class Guard:
         self.body_limit = int(settings.get("body_limit", 8 << 20))
         self.header_limit = int(settings.get("header_limit", 16 << 10))
         self.body_seconds = float(settings.get("body_seconds", 60))
+        self.instance = str(settings.get("instance", ""))
         self.keys = _read_keys(settings["key_file"])
         self.started = int(time.time())
 
@@ -112,7 +114,8 @@ class Guard:
             _log.exception("the engine's health check failed")
             status = 503
         well = status == 200
-        await _answer(send, 200 if well else 503, {"status": "ok" if well else "unhealthy"})
+        headers = [(b"x-appliance-instance", self.instance.encode())] if self.instance else []
+        await _answer(send, 200 if well else 503, {"status": "ok" if well else "unhealthy"}, headers)
 
     def _check_key(self, scope: Scope, headers: Headers) -> None:
         if not self.keys:

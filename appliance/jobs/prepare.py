@@ -179,6 +179,12 @@ def finetune(
             _("An adapter trained on it can't be merged without loss."),
             _("Download the original 16-bit model; the appliance makes it 4-bit by itself where memory is short."),
         )
+    if facts.vision:
+        raise ApplianceError(
+            _("{name} is a model that sees pictures; those can't be fine-tuned yet.").format(name=base.name),
+            "",
+            _("Choose a text model: appliance models"),
+        )
     plan = make_plan(model, report=report, wish=wish)
     if plan.verdict == "exceeds":
         raise ApplianceError(

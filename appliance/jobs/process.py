@@ -21,8 +21,8 @@ def _boot() -> str:
 def start_mark(pid: int) -> str | None:
     """When the process started, as a text to compare; None when it is gone or a zombie.
 
-    On Linux these are clock ticks since boot (field 22 of /proc/PID/stat), which a changed wall clock does not move, with
-    the boot they count from: after a restart of the machine the same pid and ticks are another process.
+    On Linux these are clock ticks since boot (field 22 of /proc/PID/stat), which a changed wall clock does not move,
+    with the boot they count from: after a restart of the machine the same pid and ticks are another process.
     """
     if sys.platform == "linux":
         try:

@@ -20,12 +20,19 @@ def show(_hardware: Any) -> None:
     if not found:
         output.note(_("There are no jobs yet."))
         return
-    choices: list[tuple[str, Job | None]] = [(f"{job.state().word:<8} {job.id}", job) for job in found[:_SHOWN]]
+    choices: list[tuple[str, Job | None]] = [(f"{_padded(job.state().word)} {job.id}", job) for job in found[:_SHOWN]]
     if len(found) > _SHOWN:
         output.note(_("The newest {n}; all of them: appliance jobs list").format(n=_SHOWN))
     job = questions.choose(_("Which job?"), [*choices, (_("back"), None)])
     if job is not None:
         _one(job)
+
+
+def _padded(word: str, cells: int = 8) -> str:
+    """Filled up to a width as the terminal counts it: a Chinese character takes two cells."""
+    from rich.cells import cell_len
+
+    return word + " " * (cells - cell_len(word))
 
 
 def _one(job: Job) -> None:

@@ -25,9 +25,9 @@ GPTQ_KEPT, GPTQ_LIVE = 2, 4
 # DoRA multiplies its adapter with an identity matrix (4 + 2 bytes an entry) and the largest matrix in float32 (4), and
 # keeps each adapted matrix's output in float32 (4).
 DORA_IDENTITY, DORA_MATRIX, DORA_KEPT = 6, 4, 4
-# Bytes a logit with all logits at once: 16 bits (2), their copy in float32 (4), its log-softmax (4) and gradient (4),
-# and the gradient in 16 bits (2).
-PLAIN_LOGIT = 16
+# Bytes a logit with all logits at once: in 16 bits until they are copied to float32, that copy, its log-softmax, and
+# the gradient: 12 at the worst moment, counted under fake tensors.
+PLAIN_LOGIT = 12
 # DeepSpeed's engine computes in 16 bits throughout, the loss included: five copies.
 ENGINE_LOGIT = 10
 # In pieces, as LitGPT does: the pieces (2), their log-softmax (4) and gradient (4) are all alive.
@@ -38,13 +38,13 @@ TILE_TOKENS, TILE_WORDS = 4096, 32768
 TILE_CUDA, TILE_ELSEWHERE = 2, 4 + 4 * 4
 
 
-def stored(shape: Shape, run: Training) -> float:
+def stored(shape: Shape, run: Training, quant: str | None) -> float:
     """Bytes kept from the forward pass for the backward pass, all layers together."""
     last_norm = run.tokens * shape.hidden * 4
     if run.checkpointing:  # each layer's input alone
         return float(last_norm + shape.layers * run.tokens * shape.hidden * run.dtype_bytes)
     kept = layer_kept(shape, run)
-    if (run.quant or "").startswith(("nf4", "fp4")):
+    if (quant or "").startswith("nf4") and not run.ours:
         inputs = shape.hidden * shape.mlp_matrices + shape.attention_width + mlp_width(shape)
         kept += PACKED_KEPT * inputs * run.tokens
     return last_norm + shape.layers * kept

@@ -16,23 +16,25 @@ from appliance.planning import activations
 from appliance.planning.shape import Shape
 from appliance.planning.trained import training_cost
 from appliance.planning.training import Training
-from appliance.planning.weights import gathered_bytes, weight_bytes
+from appliance.planning.weights import gathered_bytes, packed_kind, weight_bytes
 
 GIB = 2**30
 
 # CUDA context, the kernels themselves and the driver's own: what a device shows beside torch's figures (0.3 to 0.6).
-CONTEXT_CUDA_GIB = 0.5
+CONTEXT_CUDA_GIB = 0.6
 # Python, torch and transformers as resident memory, no model loaded.
 CONTEXT_CPU_GIB = 0.7
 # What torch allocates beside the model: cuBLAS's workspace (32 MiB on current cards), random states, batches.
 WORKSPACE_GIB = 0.05
 # Reserved over allocated: the allocator rounds up, and keeps freed blocks that do not fit what comes next.
 FRAGMENTATION = 0.15
-# All logits at once are its worst case: blocks of hundreds of megabytes, of another size for each length of rows. Freed
-# ones of other sizes stay: half as much again as is in use, up to that much.
-SPARE, SPARE_MOST_GIB = 1.5, 9.0
-# How far below and above the figure may be: weights are known to the byte, the rest is a model of it.
-WEIGHTS_LOW, WEIGHTS_HIGH, REST_LOW, REST_HIGH = 0.99, 1.02, 0.75, 1.25
+# All logits at once are its worst case: blocks of hundreds of megabytes, of another size for each length of rows, in
+# trainers that keep a copy or two of them besides. Freed ones of other sizes stay: up to 2.5 times what is in use at
+# once, and no more than that many GiB.
+SPARE, SPARE_MOST_GIB = 2.5, 11.0
+# How far below and above the figure may be: weights are known to the byte, the rest is a model of it. Of the open figures
+# nine in ten lie inside; what all logits at once leave behind varies most.
+WEIGHTS_LOW, WEIGHTS_HIGH, REST_LOW, REST_HIGH, REST_HIGH_LARGE = 0.99, 1.02, 0.75, 1.25, 1.4
 
 
 @dataclass(frozen=True)
@@ -54,26 +56,22 @@ class Estimate:
         }
 
 
-def summed(parts: dict[str, float]) -> Estimate:
-    """Parts in bytes to an estimate in GiB."""
-    gib = {name: value / GIB for name, value in parts.items()}
-    total, weights = sum(gib.values()), gib["weights"]
-    rest = total - weights
-    low, high = WEIGHTS_LOW * weights + REST_LOW * rest, WEIGHTS_HIGH * weights + REST_HIGH * rest
-    return Estimate(total, low, high, gib)
-
-
 def readings(parts: dict[str, float], figure: str, device: str, *, moving: float, large: float = 0.0) -> Estimate:
     """The estimate for that reading: what torch allocated, what it reserved, or what the device shows.
 
     moving  bytes that come and go · large  those of them in blocks of all logits
     """
     parts = {**parts, "workspace": WORKSPACE_GIB * GIB if device == "cuda" else 0.0}
-    if figure != "allocated":
+    if figure != "allocated" and device != "cpu":  # a processor's large blocks go back to the system at once
         parts["fragmentation"] = FRAGMENTATION * moving + min(SPARE * large, SPARE_MOST_GIB * GIB)
     if figure == "device":
         parts["context"] = (CONTEXT_CUDA_GIB if device == "cuda" else CONTEXT_CPU_GIB) * GIB
-    return summed(parts)
+    gib = {name: value / GIB for name, value in parts.items()}
+    total, weights = sum(gib.values()), gib["weights"]
+    rest = total - weights
+    low = WEIGHTS_LOW * weights + REST_LOW * rest
+    high = WEIGHTS_HIGH * weights + (REST_HIGH_LARGE if large else REST_HIGH) * rest
+    return Estimate(total, low, high, gib)
 
 
 def estimate(shape: Shape, *, method: str, rank: int, micro_batch: int, length: int, **settings: Any) -> Estimate:
@@ -83,14 +81,14 @@ def estimate(shape: Shape, *, method: str, rank: int, micro_batch: int, length: 
 
 def estimate_training(shape: Shape, run: Training) -> Estimate:
     """Peak memory of one training step on one card."""
-    quant = run.quant or ("nf4-dq" if run.method == "qlora" else None)
+    quant = run.quant or packed_kind(shape) or ("nf4-dq" if run.method == "qlora" else None)
     # Transformers keeps a mixture's experts as one parameter, which its own 4-bit loader does not reach.
-    weights = weight_bytes(shape, quant, run.dtype_bytes, experts=run.quant is not None)
+    weights = weight_bytes(shape, quant, run.dtype_bytes, experts=quant != "nf4-dq" or not run.ours)
     if run.loss == "chunked" and shape.tied:  # LitGPT, whose way that is, holds the head as a matrix of its own
         weights += shape.vocab * shape.hidden * run.dtype_bytes
     cost = training_cost(shape, run)
     head = activations.logit_bytes(shape, run)
-    working = activations.stored(shape, run) + max(head, activations.layer_live(shape, run, quant))
+    working = activations.stored(shape, run, quant) + max(head, activations.layer_live(shape, run, quant))
     working += gathered_bytes(shape, run.dtype_bytes, sharding=run.sharding, gpus=run.gpus)
     moving = max(working, cost.step, _sampling(shape, run))
     logits = min(head, moving)

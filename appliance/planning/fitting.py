@@ -28,7 +28,7 @@ _CONVERSATION, _SHORTEST = 8192, 512
 # What a driver keeps of a card that nobody uses; and what is worth closing other programs for.
 _KEPT_GIB, _WORTH_CLOSING_GIB = 0.5, 1.0
 # On a processor patience ends before memory does.
-_PATIENCE_ON_CPU = 2e9
+_PATIENCE_ON_CPU = 1e9
 _MOST_SUGGESTED = 6
 _ENDLESS_GIB = 1e6
 
@@ -91,6 +91,8 @@ def _finetuning(hardware: Hardware, model: Model, profile: Profile) -> Fit:
     shape = model.shape()
     made = plan(hardware, shape, profile=profile)
     need = made.memory.total_gib
+    if shape.vision:
+        return Fit(model, "does_not", _("models that see pictures can't be fine-tuned yet"), need, made.method)
     if made.verdict == "exceeds":
         held, freed = _without_others(hardware)
         alone = plan(freed, shape, profile=profile) if freed else made

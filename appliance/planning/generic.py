@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from appliance.hardware.types import Hardware
-from appliance.planning.card import best_card
 from appliance.planning.estimate import estimate
 from appliance.planning.shape import Shape
 
@@ -44,13 +42,3 @@ def largest(method: str, memory_gib: float, device: str) -> str | None:
         if need.total_gib <= memory_gib:
             found = name
     return found
-
-
-def sizes_that_fit(hardware: Hardware) -> list[str]:
-    """The names of the sizes that can be fine-tuned here in some way, smallest first."""
-    card, _why = best_card(hardware)
-    device = card.kind if card else "cpu"
-    memory = card.memory_gib if card else hardware.cpu.memory_gib
-    top = largest("qlora" if device == "cuda" else "lora", memory, device)
-    names = list(SHAPES)
-    return names[: names.index(top) + 1] if top else []

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from appliance.planning.activations import mlp_width
 from appliance.planning.estimate import Estimate, readings
 from appliance.planning.shape import Shape
-from appliance.planning.weights import unpacked_bytes, weight_bytes
+from appliance.planning.weights import packed_kind, unpacked_bytes, weight_bytes
 
-# Reading a question, one layer at a time: gate, up and their product; the residual, the norm's float32 copy and result.
-MLP_LIVE, HIDDEN_LIVE = 2.5, 3
-# How a model that is packed already is stored, by what its config.json calls it.
-_PACKED = {"bitsandbytes": "nf4-dq", "gptq": "gptq-int4", "awq": "awq", "fp8": "fp8"}
+# Reading a question, one layer at a time: gate, up and their product; the residual and the norm's float32 copy.
+MLP_LIVE, HIDDEN_LIVE = 3, 3
 # All logits of the question, in 16 bits and in float32: what `loss="plain"` means for a server.
 ALL_LOGITS = 2 + 4
 # The last layer's hidden states, their float32 copy in the last norm, and its result.
@@ -46,19 +44,21 @@ def serving_estimate(
 
 def estimate_serving(shape: Shape, server: Serving) -> Estimate:
     """Memory of a server on each of its cards; several cards split weights, keys and values between them."""
-    quant = server.quant or _PACKED.get(shape.quantised or "")
+    quant = server.quant or packed_kind(shape)
     share, half = 1 / server.gpus, server.dtype_bytes
-    keys_and_values = 2 * shape.layers * shape.kv_width * half * server.length * server.parallel
     prompt = min(server.prompt or server.length, server.length) * server.parallel
-    step = prompt * half * (MLP_LIVE * mlp_width(shape) + HIDDEN_LIVE * shape.hidden)
     rows = prompt if server.logits == "all" else server.parallel
     logits = rows * (shape.vocab * ALL_LOGITS + shape.hidden * LAST_HIDDEN)
     # The layers are done when the logits come: what is larger counts.
-    moving = max(step + unpacked_bytes(shape, quant), logits)
+    layer = prompt * half * (MLP_LIVE * mlp_width(shape) + HIDDEN_LIVE * shape.hidden) + unpacked_bytes(shape, quant)
+    reading = max(layer, float(logits))
+    token = 2 * shape.layers * shape.kv_width * half * share
+    # While a question is read, keys and values of its answer are not there yet.
+    moving = max(0.0, reading - token * (server.length * server.parallel - prompt))
     parts = {
         "weights": weight_bytes(shape, quant, half) * share,
-        "kv_cache": float(keys_and_values) * share,
-        "activations": moving - min(logits, moving),
-        "logits": float(min(logits, moving)),
+        "kv_cache": float(token * server.length * server.parallel),
+        "activations": moving if layer >= logits else 0.0,
+        "logits": 0.0 if layer >= logits else moving,
     }
     return readings(parts, server.figure, server.device, moving=moving)

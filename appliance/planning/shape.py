@@ -60,6 +60,7 @@ class Shape:
     dense_layers: int = 0  # layers of a mixture of experts that have an ordinary MLP
     dtype: str = "bfloat16"
     quantised: str | None = None
+    quantised_bits: int = 0
     vision: bool = False
     vision_parameters: int = 0
     qk_norm: bool = False
@@ -131,8 +132,8 @@ class Shape:
             "v": [(hidden, kv, self.layers)],
             "o": [(wide, hidden, self.layers)],
         }
-        mlps = ((self.intermediate, self.layers - self.moe_layers), (self.shared_intermediate, self.moe_layers))
-        mlps = tuple((width, count) for width, count in mlps if width and count)
+        both = ((self.intermediate, self.layers - self.moe_layers), (self.shared_intermediate, self.moe_layers))
+        mlps = [(width, count) for width, count in both if width and count]
         named["gate"] = [(hidden, width, n) for width, n in mlps] if self.mlp_matrices == 3 else []
         named["up"] = [(hidden, width, n) for width, n in mlps]
         named["down"] = [(width, hidden, n) for width, n in mlps]
@@ -247,11 +248,7 @@ def _from_config(config: dict[str, Any], folder: Path) -> Shape:
         vocab=whole(_NAMES["vocab"]),
         tied=tied if isinstance(tied, bool) else model_type.startswith(_TIED_BY_DEFAULT),
         max_positions=whole(("max_position_embeddings", "n_positions", "seq_length"), 0, 0) or None,
-        mlp_matrices=text.get("mlp_matrices")
-        if text.get("mlp_matrices") in (2, 3)
-        else 2
-        if model_type in _PLAIN_MLP
-        else 3,
+        mlp_matrices=2 if model_type in _PLAIN_MLP or text.get("mlp_matrices") == 2 else 3,
         experts=experts,
         experts_per_token=whole(("num_experts_per_tok", "moe_topk", "top_k_experts", "experts_per_token"), 1)
         if experts
@@ -261,6 +258,7 @@ def _from_config(config: dict[str, Any], folder: Path) -> Shape:
         dense_layers=min(layers, whole(("first_k_dense_replace",), 0, 0)) if experts else 0,
         dtype=str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype") or "bfloat16"),
         quantised=str(quantisation.get("quant_method") or "yes") if isinstance(quantisation, dict) else None,
+        quantised_bits=_bits(quantisation) if isinstance(quantisation, dict) else 0,
         vision=vision,
         vision_parameters=_vision_parameters(config["vision_config"]) if vision else 0,
         own_scores=bool(text.get("attn_logit_softcapping")) or model_type in _OWN_SCORES,
@@ -269,6 +267,14 @@ def _from_config(config: dict[str, Any], folder: Path) -> Shape:
     if problems:
         raise _invalid(folder, _("Its config.json is incomplete or wrong."), problems)
     return shape
+
+
+def _bits(quantisation: dict[str, Any]) -> int:
+    """Bits of the packed weights: 4 unless the configuration says 8 in one of the usual ways."""
+    bits = quantisation.get("bits") or quantisation.get("w_bit")
+    eight = bits == 8 or quantisation.get("load_in_8bit") or quantisation.get("quant_method") in ("fp8", "fbgemm_fp8")
+    # compressed-tensors says it for each group of layers
+    return 8 if eight or '"num_bits": 8' in json.dumps(quantisation) else 4
 
 
 def _vision_parameters(config: dict[str, Any]) -> int:

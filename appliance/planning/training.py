@@ -1,4 +1,4 @@
-"""The settings of a training run that decide its memory. Values only: what each of them costs stands in its own file."""
+"""The settings of a training run that decide its memory. What each of them costs stands in its own file."""
 
 from __future__ import annotations
 
@@ -59,9 +59,14 @@ class Training:
         return self.method != "full"
 
     @property
+    def ours(self) -> bool:
+        """Is it this appliance's own worker? That names no packing and never has all logits at once."""
+        return self.quant is None and self.loss == "fused"
+
+    @property
     def sixteen_bit_adapter(self) -> bool:
         """TRL, and so this appliance's QLoRA, trains 16-bit adapters; PEFT's own default is float32."""
-        return self.method == "qlora" and self.quant is None
+        return self.method == "qlora" and self.ours
 
     @property
     def deepspeed(self) -> bool:

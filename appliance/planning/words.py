@@ -28,15 +28,15 @@ def label(choice: str) -> str:
         "learning_rate": _("Learning rate"),
         "rank": _("Rank"),
         "targets": _("Adapted layers"),
-        "verdict": _("Verdict"),
+        "verdict": _("Fits?"),
     }.get(choice, choice)
 
 
 def _value(choice: str, value: Any) -> str:
     if choice == "method":
         return {"lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}.get(value, str(value))
-    if choice == "verdict":
-        return {"fits": _("fits"), "tight": _("fits, but only just"), "exceeds": _("does not fit")}[value]
+    if choice == "verdict":  # the sentence says it
+        return ""
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -52,5 +52,6 @@ def rows(plan: Mapping[str, Any], choices: Iterable[str] | None = None) -> list[
             continue
         # A value that the sentence itself begins with isn't said twice.
         shown = "" if value is None else _value(choice, value)
-        found.append((label(choice), reason if not shown or reason.startswith(shown) else f"{shown}: {reason}"))
+        said = not shown or reason.startswith(shown)
+        found.append((label(choice), reason if said else _("{value}: {reason}").format(value=shown, reason=reason)))
     return found

@@ -6,6 +6,7 @@ Runs in the front's environment; the engine runs in its own. `serving.json` says
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -30,11 +31,7 @@ def run(context: Context) -> dict[str, Any]:
     """Spec: model (folder), name, host, port, engine, options, key_file (or null). Ends only when stopped or failed."""
     spec = context.spec
     engine = engines.by_name(spec["engine"])
-    host, port = spec["host"], ports.free_port(spec["host"], spec["port"])
-    while not context.take_port(port):
-        port = ports.free_port(host, port + 1)
-    if port != spec["port"]:
-        context.note(_("Port {wanted} is taken: serving on {port}.").format(wanted=spec["port"], port=port))
+    host = spec["host"]
     if spec["key_file"]:
         keys.ensure_key_file(Path(spec["key_file"]))
     elif not ports.is_loopback(host):
@@ -45,8 +42,9 @@ def run(context: Context) -> dict[str, Any]:
         )
     guard = context.folder / "guard.json"
     own_name = engine.own_name(Path(spec["model"]), spec["name"])
-    files.write_json(guard, {"key_file": spec["key_file"], "names": {spec["name"]: own_name}}, mode=0o600)
-    command = engine.command(settings.python_of(engine.environment), Path(spec["model"]), host, port, spec)
+    instance = secrets.token_hex(8)
+    names = {spec["name"]: own_name}
+    files.write_json(guard, {"key_file": spec["key_file"], "names": names, "instance": instance}, mode=0o600)
     serving = {
         "address": None,
         "key_file": spec["key_file"],
@@ -56,9 +54,18 @@ def run(context: Context) -> dict[str, Any]:
     }
     files.write_json(context.folder / "serving.json", serving)
     context.progress("starting", 0, 1)
-    child = _start(command, engine, guard, context)
+    port, child = _start(engine, guard, context)
     try:
-        _wait_until_ready(child, engine, host, port, context)
+        while True:
+            try:
+                _wait_until_ready(child, engine, f"http://{_reachable(host)}:{port}/health", instance, context)
+                break
+            except ApplianceError:
+                _end(child)
+                # Someone else took the port between our look and the engine's: the next free one, then.
+                if not ports.taken(host, port):
+                    raise
+                port, child = _start(engine, guard, context)
         address = f"http://{_reachable(host)}:{port}/v1"
         serving.update(address=address, phase="ready")
         files.write_json(context.folder / "serving.json", serving)
@@ -78,7 +85,15 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _start(command: list[str], engine: engines.Engine, guard: Path, context: Context) -> subprocess.Popen[bytes]:
+def _start(engine: engines.Engine, guard: Path, context: Context) -> tuple[int, subprocess.Popen[bytes]]:
+    """The engine on the first free port from the wished one on. Raises ApplianceError when none is free."""
+    spec = context.spec
+    port = ports.free_port(spec["host"], spec["port"])
+    while not context.take_port(port):
+        port = ports.free_port(spec["host"], port + 1)
+    if port != spec["port"]:
+        context.note(_("Port {wanted} is taken: serving on {port}.").format(wanted=spec["port"], port=port))
+    command = engine.command(settings.python_of(engine.environment), Path(spec["model"]), spec["host"], port, spec)
     variables = settings.child_environment()
     variables.update(engine.variables(context.spec))
     variables["APPLIANCE_GUARD"] = str(guard)
@@ -88,16 +103,18 @@ def _start(command: list[str], engine: engines.Engine, guard: Path, context: Con
     tether = [str(settings.python_of("core")), "-P", "-m", "appliance.engines.tether", *command]
     with context.job.log.open("ab") as log:
         # In our own process group: whoever ends the group ends the engine too.
-        return subprocess.Popen(
+        return port, subprocess.Popen(
             tether, cwd=context.folder, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
 
 
 def _wait_until_ready(
-    child: subprocess.Popen[bytes], engine: engines.Engine, host: str, port: int, context: Context
+    child: subprocess.Popen[bytes], engine: engines.Engine, url: str, instance: str, context: Context
 ) -> None:
-    """Until /health answers 200; tells the engine's phases meanwhile. Raises ApplianceError when it ends or hangs."""
-    url = f"http://{_reachable(host)}:{port}/health"
+    """Until /health answers 200; tells the engine's phases meanwhile. Raises ApplianceError when it ends or hangs.
+
+    instance  what our own guard names itself by: another server on that port is not ours, however well it answers
+    """
     offset = context.job.log.stat().st_size
     deadline = time.monotonic() + _START_SECONDS
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -107,7 +124,7 @@ def _wait_until_ready(
             raise _why_it_ended(engine, child, context)
         try:
             with opener.open(url, timeout=2) as answer:
-                if answer.status == 200:
+                if answer.status == 200 and answer.headers.get("x-appliance-instance") == instance:
                     return
         except (OSError, urllib.error.URLError, ValueError):
             pass

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Menu
 from openai import OpenAI
-from screen import ENTER, UP, Screen, squeezed
+from screen import ENTER, TAB, UP, Screen, squeezed
 
 from appliance.jobs import folder
 from appliance.locale import _
@@ -67,7 +67,9 @@ def test_guided_to_a_served_answer(menu: Menu, workspace: Path, rows: Path, lang
 def test_the_four_entries_one_by_one(menu: Menu, home: Path, shelf: Path, rows: Path) -> None:
     screen = menu("en")
     screen.keys("1", ENTER).asks(_("Where is the model?")).pick(_("on this machine: a folder or an archive"))
-    screen.asks(_("Folder or archive:")).keys(str(shelf / "base-bfloat16"), ENTER)
+    # Tab completes, and one Enter takes what stands there.
+    screen.asks(_("Folder or archive:")).keys(str(shelf / "base-bf"), TAB).wait_for(str(shelf / "base-bfloat16"))
+    screen.keys(ENTER)
     screen.asks(_("Start?"), _("start"), _("back")).keys(ENTER)
     screen.wait_for(_("Done."), LONG).waits_for_any_key().keys(" ").asks(_("What do you want to do?"))
     assert (home / "models" / "base-bfloat16" / "model.safetensors").is_file()
@@ -83,7 +85,11 @@ def test_the_four_entries_one_by_one(menu: Menu, home: Path, shelf: Path, rows: 
     screen.asks(_("Learning rate:")).keys(ENTER)
     screen.asks(_("Start?"), _("start"), _("advanced"), _("back"))
     assert squeezed("--rank 4 --epochs 0.5") in screen.flat
-    screen.keys(ENTER).asks(_("Merge it into a model of its own now?"), timeout=LONG).pick(_("no"))
+    # Keys that nobody asked for, while it learns, answer nothing afterwards.
+    screen.keys(ENTER).wait_for("━━━━", LONG).keys("xyzzy", ENTER, ENTER)
+    screen.asks(_("Merge it into a model of its own now?"), timeout=LONG)
+    assert not any("xyzzy" in line for line in screen.seen)
+    screen.pick(_("no"))
     screen.waits_for_any_key().keys(" ").asks(_("What do you want to do?"))
     tuned = folder.find("last")
     assert tuned.result and tuned.described["plan"]["rank"] == 4
