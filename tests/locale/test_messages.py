@@ -31,7 +31,7 @@ _NAMES = {
     "LoRA", "QLoRA", "ModelScope", "Hugging Face", "vllm", "transformers", "auto",
     "语言 / Language: ", "语言 / Language",
 }  # fmt: skip
-_WORDS_TO_TYPE = re.compile(r"\w+( \| \w+)+")
+_WORDS_TO_TYPE = re.compile(r"[\w-]+( \| [\w-]+)+")
 
 
 def sentences() -> list[str]:
