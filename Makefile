@@ -63,6 +63,7 @@ check-locks: setup
 
 bench: dev
 	$(DEV)/python bench/menu.py
+	$(DEV)/python bench/estimate.py
 
 pictures: setup
 	$(ENVS)/core/bin/python docs/picture.py

@@ -56,7 +56,12 @@ def main() -> int:
     own = _by_cluster(found["ours"])
     print("  average over clusters, ours lower by: ", end="")
     print(", ".join(f"{_by_cluster(errors) / own:.1f} x ({name})" for name, errors in found.items() if name != "ours"))
-    print(f"  each cluster left out of the fit in turn, average: {100 * _left_out(training):.1f} %")
+    alone = sorted(_left_out(training).items(), key=lambda entry: -entry[1])
+    print(
+        f"  each cluster left out of the fit in turn: {100 * statistics.mean(value for _name, value in alone):.1f} %",
+        end="",
+    )
+    print("; worst:", ", ".join(f"{name} {100 * value:.0f}" for name, value in alone[:4]))
     inside = [_inside(case) for case in training]
     print(f"  figures inside our range (low to high): {100 * statistics.mean(inside):.0f} %")
     served = {"ours": _errors(serving, ours)}
@@ -119,14 +124,14 @@ def _families(found: dict[str, Errors]) -> None:
         print(f"    {family:<32}{len(mine):>5}" + "".join(cells))
 
 
-def _left_out(cases: list[Case]) -> float:
-    """The average over clusters, each estimated with constants that were fitted without it."""
-    found = []
+def _left_out(cases: list[Case]) -> dict[str, float]:
+    """Each cluster's error with constants that were fitted without it."""
+    found = {}
     for cluster in dict.fromkeys(case.cluster for case in cases):
         with _Constants():
             _fit([case for case in cases if case.cluster != cluster])
-            found.append(_by_cluster(_errors([case for case in cases if case.cluster == cluster], ours)))
-    return statistics.mean(found)
+            found[cluster] = _by_cluster(_errors([case for case in cases if case.cluster == cluster], ours))
+    return found
 
 
 def _fit(cases: list[Case]) -> None:

@@ -32,8 +32,8 @@ FRAGMENTATION = 0.15
 # trainers that keep a copy or two of them besides. Freed ones of other sizes stay: up to 2.5 times what is in use at
 # once, and no more than that many GiB.
 SPARE, SPARE_MOST_GIB = 2.5, 11.0
-# How far below and above the figure may be: weights are known to the byte, the rest is a model of it. Of the open figures
-# nine in ten lie inside; what all logits at once leave behind varies most.
+# How far below and above the figure may be: weights are known to the byte, the rest is a model of it. Nine in ten of
+# the open figures lie inside; what all logits at once leave behind varies most.
 WEIGHTS_LOW, WEIGHTS_HIGH, REST_LOW, REST_HIGH, REST_HIGH_LARGE = 0.99, 1.02, 0.75, 1.25, 1.4
 
 

@@ -7,14 +7,18 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.planning.estimate import GIB, estimate
-from appliance.planning.serving_estimate import serving_estimate
-from appliance.planning.weights import KINDS
+from appliance.planning.activations import layer_kept
+from appliance.planning.estimate import CONTEXT_CUDA_GIB, GIB, estimate, estimate_training
+from appliance.planning.serving_estimate import Serving, estimate_serving, serving_estimate
+from appliance.planning.shape import Shape
+from appliance.planning.training import FIGURES, Training
+from appliance.planning.weights import KINDS, packed_kind, weight_bytes
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machines import MACHINES, MODELS, TINY
@@ -73,6 +77,118 @@ def test_serving_by_hand() -> None:
     # 2 × 36 layers × 8 heads × 128 × 2 bytes = 147,456 bytes a token.
     assert made.parts["kv_cache"] == pytest.approx(147_456 * 4096 * 4 / GIB)
     assert made.total_gib == pytest.approx(sum(made.parts.values()))
+
+
+def _kept(kind: str, **settings: Any) -> dict[str, float]:
+    """Bytes that a layer keeps for a token, by a unit of each dimension, as the formula has it."""
+    shape = replace(Shape("", 1, 1024, 16, 8, 64, 3072, 32000, False), qk_norm=kind == "qwen3")
+    run = Training(length=512, **settings)
+
+    def kept(**changes: Any) -> float:
+        return layer_kept(replace(shape, **changes), run) / run.tokens
+
+    base = kept()
+    return {
+        "hidden": (kept(hidden=2048) - base) / 1024,
+        "heads": (kept(heads=32) - base) / 1024,
+        "kv": (kept(kv_heads=16) - base) / 512,
+        "mlp": (kept(intermediate=6144) - base) / 3072,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "counted"),
+    [
+        ("llama", {"method": "lora"}, (18, 10, 0, 8)),
+        ("llama", {"method": "lora", "targets": ("q", "v")}, (12, 8, 0, 6)),
+        ("llama", {"method": "full"}, (16, 8, 0, 8)),
+        ("qwen3", {"method": "lora"}, (18, 14, 4, 8)),
+        ("qwen3", {"method": "full"}, (16, 14, 6, 8)),
+        ("llama", {"method": "dora"}, (26, 14, 8, 16)),
+        ("llama", {"method": "lora", "attention": "eager"}, (18, 10 + 512 * 6 / 64, 0, 8)),
+        ("llama", {"method": "lora", "attention": "flash"}, (18, 6, 4, 8)),
+        ("llama", {"method": "qlora"}, (12, 8, 0, 8)),
+    ],
+)
+def test_what_a_layer_keeps(kind: str, settings: dict[str, Any], counted: tuple[float, ...]) -> None:
+    """All but the last two were counted under fake tensors in transformers' own layers, one dimension at a time."""
+    assert tuple(_kept(kind, **settings).values()) == pytest.approx(counted)
+
+
+def _total(**settings: Any) -> float:
+    return estimate_training(EIGHT, Training(**settings)).total_gib
+
+
+def test_readings_stand_in_their_order() -> None:
+    for settings in ({}, {"loss": "plain"}, {"method": "full"}, {"checkpointing": False, "batch": 4}):
+        allocated, reserved, device = (_total(figure=figure, **settings) for figure in FIGURES)
+        assert allocated < reserved < device
+    assert _total(figure="device") - _total(figure="reserved") == pytest.approx(CONTEXT_CUDA_GIB)
+
+
+def test_logits_by_kind_of_loss() -> None:
+    fused, chunked, plain = (_total(loss=loss, length=8192) for loss in ("fused", "chunked", "plain"))
+    assert fused < chunked < plain
+    made = estimate_training(EIGHT, Training(loss="plain", length=8192, figure="allocated"))
+    assert made.parts["logits"] == pytest.approx(8192 * 151936 * 12 / GIB)
+    # One number a row instead of a word's probabilities.
+    assert estimate_training(EIGHT, Training(task="reward", loss="plain")).parts["logits"] == 0
+
+
+def test_pairs_and_references() -> None:
+    sft, dpo, kto = (_total(task=task, length=4096) for task in ("sft", "dpo", "kto"))
+    assert sft == kto < dpo == _total(batch=2, length=4096)
+    full = estimate_training(EIGHT, Training(task="dpo", method="full")).parts
+    assert full["reference"] == full["weights"]
+    assert "reference" not in estimate_training(EIGHT, Training(task="dpo")).parts
+    grpo = [_total(task="grpo", length=4096, generations=answers) for answers in (1, 64)]
+    # 64 × 4096 tokens of keys and values, 147,456 bytes each.
+    assert grpo[1] - grpo[0] > 30
+
+
+def test_several_cards_share() -> None:
+    def parts(sharding: str) -> dict[str, float]:
+        return estimate_training(EIGHT, Training(method="full", gpus=4, sharding=sharding)).parts
+
+    alone, data, zero2, zero3, fsdp = (parts(sharding) for sharding in ("none", "ddp", "zero2", "zero3", "fsdp"))
+    assert data["communication"] == alone["gradients"] == alone["weights"]
+    # 12 bytes a value of float32 states, on four cards.
+    assert zero2["optimizer"] == zero3["optimizer"] == pytest.approx(EIGHT.parameters * 12 / 4 / GIB)
+    assert zero2["weights"] == alone["weights"]
+    assert zero3["weights"] == fsdp["weights"] == alone["weights"] / 4
+    assert fsdp["optimizer"] == alone["optimizer"] / 4
+    assert sum(fsdp.values()) < sum(zero2.values()) < sum(data.values())
+
+
+def test_optimizers() -> None:
+    assert _total(method="full", optimizer="adamw_8bit") < _total(method="full", optimizer="adamw_torch_fused")
+    # The plain one makes a copy of all parameters at its step, when activations are gone.
+    made = estimate_training(EIGHT, Training(method="full", optimizer="adamw_torch", figure="allocated"))
+    assert made.parts["activations"] + made.parts["logits"] == pytest.approx(made.parts["weights"])
+    assert made.total_gib == pytest.approx(5 * made.parts["weights"], rel=0.01)
+
+
+def test_packed_weights() -> None:
+    sizes = [weight_bytes(EIGHT, kind, 2) for kind in ("nf4-dq", "nf4", "int8", "gptq-int8", None)]
+    assert sizes == sorted(sizes)
+    gptq = replace(EIGHT, quantised="gptq", quantised_bits=8)
+    assert serving_estimate(gptq, 1024).parts["weights"] == pytest.approx(sizes[3] / GIB)
+    assert packed_kind(replace(EIGHT, quantised="awq", quantised_bits=4)) == "awq"
+    # Another trainer's 4 bits: adapters in float32, and inputs kept where nothing is computed twice.
+    theirs, own = (Training(method="qlora", quant=quant, checkpointing=False) for quant in ("nf4-dq", None))
+    assert estimate_training(EIGHT, theirs).parts["adapter"] == 2 * estimate_training(EIGHT, own).parts["adapter"]
+    assert estimate_training(EIGHT, theirs).total_gib > 1.2 * estimate_training(EIGHT, own).total_gib
+
+
+def test_serving_reads_then_writes() -> None:
+    def served(**settings: Any) -> float:
+        return estimate_serving(EIGHT, Serving(length=16384, figure="allocated", **settings)).total_gib
+
+    # Half of the keys and values still to come are more than the work of reading the other half.
+    assert served(prompt=1) == served(prompt=8192) < served()
+    assert served(prompt=1) == pytest.approx(15.26 + 147_456 * 16384 / GIB, rel=0.005)
+    assert served(logits="all") - served() > 10
+    assert served(gpus=2) < 0.6 * served()
 
 
 @given(
