@@ -27,7 +27,7 @@ def attend(job: Job, until_ready: bool = False) -> State | None:
 
 
 def _wish(job: Job) -> str:
-    if not (sys.stdin.isatty() and output.console().is_terminal):
+    if output.is_json() or not (sys.stdin.isatty() and output.console().is_terminal):
         # Nobody can be asked. In the image the end of this process would kill the job, so it is ended cleanly.
         return "stop" if settings.in_container() else "leave"
     try:

@@ -12,7 +12,7 @@ from appliance import __version__, output, settings
 from appliance.attend import attend, show_address
 from appliance.errors import ApplianceError, UsageError, explain
 from appliance.jobs import control, folder, prepare
-from appliance.jobs.watch import failure, summary, watch
+from appliance.jobs.watch import failure, summary
 from appliance.locale import _, set_language
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -319,7 +319,7 @@ def _model_here(model: str) -> None:
     except prepare.NotHere as missing:
         output.note(missing.what)
         job = control.submit(prepare.download(missing.reference))
-        state = watch(job)
+        state = _watch(job)
         if state.state != "done":
             raise failure(job, state) from None
 

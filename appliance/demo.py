@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from appliance import data, demo_data, output, questions, settings, show
+from appliance.engines import keys
 from appliance.errors import ApplianceError
 from appliance.hardware import probe
 from appliance.hub import manifest
 from appliance.jobs import control, prepare
-from appliance.jobs.folder import Job, serving
+from appliance.jobs.folder import Job, State, serving
 from appliance.jobs.watch import failure, how_to_ask, watch
 from appliance.locale import _
 from appliance.planning.headline import headline
@@ -89,7 +90,7 @@ def _step(number: int, title: str) -> None:
 def _do(draft: control.Draft) -> Job:
     show.facts(draft)
     job = control.submit(draft)
-    state = watch(job)
+    state = _watched(job)
     if state.state != "done":
         raise failure(job, state)
     output.good(_("{id} done").format(id=job.id))
@@ -116,10 +117,19 @@ def _base_model() -> Path:
 def _started(draft: control.Draft) -> Job:
     show.facts(draft)
     job = control.submit(draft)
-    state = watch(job, until_ready=True)
+    state = _watched(job, until_ready=True)
     if not state.active:
         raise failure(job, state)
     return job
+
+
+def _watched(job: Job, until_ready: bool = False) -> State:
+    """Watch a step; a demo that is left half-way leaves nothing running."""
+    try:
+        return watch(job, until_ready)
+    except BaseException:
+        control.stop(job)
+        raise
 
 
 def _serve_and_ask(model: str, name: str, port: int) -> list[str]:
@@ -135,7 +145,7 @@ def _ask(server: Job) -> list[str]:
     from openai import OpenAI, OpenAIError
 
     at = serving(server)
-    client = OpenAI(base_url=at["address"], api_key=Path(at["key_file"]).read_text().strip(), max_retries=0, timeout=60)
+    client = OpenAI(base_url=at["address"], api_key=keys.read_key(Path(at["key_file"])), max_retries=0, timeout=60)
     answers = []
     for question in demo_data.QUESTIONS:
         try:
@@ -173,7 +183,7 @@ def _how_to_go_on(server: Job, keep: bool) -> None:
     output.paste(python)
     if keep:
         output.note(_("The server goes on. Stop it: appliance jobs stop {id}").format(id=server.id))
-    elif sys.stdin.isatty() and output.console().is_terminal:
+    elif sys.stdin.isatty() and output.console().is_terminal and not output.is_json():
         questions.wait_for_enter(_("The server answers until you press Enter."))
     else:
         output.note(_("The server ends now; `appliance demo --keep` leaves it running."))

@@ -48,11 +48,7 @@ def explain(error: BaseException) -> ApplianceError:
         maker = _KNOWN.get(kind.__name__)
         if maker:
             return maker(error)
-    return ApplianceError(
-        _("Something inside the appliance failed."),
-        f"{type(error).__name__}: {error}",
-        _("Run the same again with APPLIANCE_DEBUG=1 to see where, and please report it."),
-    )
+    return _inside(error)
 
 
 def _from_os_error(error: BaseException) -> ApplianceError:
@@ -132,7 +128,24 @@ def _weights_unreadable(error: BaseException) -> ApplianceError:
     )
 
 
+def _runtime(error: BaseException) -> ApplianceError:
+    if "home directory" in str(error):  # what pathlib says of ~name
+        return ApplianceError(
+            _("There is no such user."), str(error), _("Write the whole path instead of one that begins with ~.")
+        )
+    return _inside(error)
+
+
+def _inside(error: BaseException) -> ApplianceError:
+    return ApplianceError(
+        _("Something inside the appliance failed."),
+        f"{type(error).__name__}: {error}",
+        _("Run the same again with APPLIANCE_DEBUG=1 to see where, and please report it."),
+    )
+
+
 _KNOWN = {
+    "RuntimeError": _runtime,
     "OutOfMemoryError": _out_of_memory,
     "MemoryError": _out_of_memory,
     "GatedRepoError": _gated,

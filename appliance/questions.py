@@ -17,6 +17,26 @@ def _style() -> Any:
                   ("instruction", "fg:ansibrightblack")])  # fmt: skip
 
 
+def _asked(kind: Callable[..., Any], *words: Any, **options: Any) -> Any:
+    """The answer. Ctrl-D, which closes the input, means the same as Ctrl-C."""
+    try:
+        return kind(*words, **options).unsafe_ask()
+    except EOFError:
+        raise KeyboardInterrupt from None
+
+
+def _validator(check: Callable[[str], str | None] | None, clean: Callable[[str], str]) -> Callable[[str], bool | str]:
+    """For questionary: True, or what is wrong. A name that no system can look up is wrong, not an accident."""
+
+    def valid(value: str) -> bool | str:
+        try:
+            return (check(clean(value)) if check else None) or True
+        except (OSError, RuntimeError, ValueError) as error:
+            return str(error) or _("This can't be looked up.")
+
+    return valid
+
+
 def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = None, keys: str = "") -> Any:
     """One of (text, value) pairs, with the arrow keys and Enter. `keys`: a key for each that jumps to it."""
     import questionary
@@ -28,7 +48,8 @@ def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = Non
     ]
     values = [value for _text, value in choices]
     first = items[values.index(default)] if default is not None and default in values else None
-    chosen = questionary.select(
+    chosen = _asked(
+        questionary.select,
         question,
         choices=items,
         default=first,
@@ -36,7 +57,7 @@ def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = Non
         instruction=_("(key or ↑↓, then Enter)") if keys else _("(↑↓, then Enter)"),
         style=_style(),
         use_shortcuts=bool(keys),
-    ).unsafe_ask()
+    )
     return choices[chosen][1]
 
 
@@ -49,15 +70,17 @@ def text(question: str, default: str = "", check: Callable[[str], str | None] | 
     """A line of text. `check` returns what is wrong with it, or None."""
     import questionary
 
-    def valid(value: str) -> bool | str:
-        problem = check(value.strip()) if check else None
-        return problem or True
-
-    return str(
-        questionary.text(
-            question, default=default, validate=valid, qmark="?", instruction=hint or None, style=_style()
-        ).unsafe_ask()
-    ).strip()
+    answer = _asked(
+        questionary.text,
+        question,
+        default=default,
+        validate=_validator(check, str.strip),
+        validate_while_typing=False,
+        qmark="?",
+        instruction=hint or None,
+        style=_style(),
+    )
+    return str(answer).strip()
 
 
 def path(
@@ -71,31 +94,26 @@ def path(
         value = value.strip()
         return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
 
-    def valid(value: str) -> bool | str:
-        problem = check(clean(value)) if check else None
-        return problem or True
-
     # Not questionary.path: there Enter only closes the list of names, so that it seems to do nothing.
-    return clean(
-        str(
-            questionary.text(
-                question,
-                default=default,
-                validate=valid,
-                qmark="?",
-                style=_style(),
-                completer=GreatUXPathCompleter(only_directories=only_folders, expanduser=True),
-                complete_while_typing=False,
-            ).unsafe_ask()
-        )
+    answer = _asked(
+        questionary.text,
+        question,
+        default=default,
+        validate=_validator(check, clean),
+        validate_while_typing=False,
+        qmark="?",
+        style=_style(),
+        completer=GreatUXPathCompleter(only_directories=only_folders, expanduser=True),
+        complete_while_typing=False,
     )
+    return clean(str(answer))
 
 
 def wait_for_enter(sentence: str) -> None:
     """Until Enter is pressed."""
     import questionary
 
-    questionary.press_any_key_to_continue(sentence).unsafe_ask()
+    _asked(questionary.press_any_key_to_continue, sentence)
 
 
 def forget_keys() -> None:

@@ -302,9 +302,10 @@ def _read_keys(path: str | None) -> dict[str, bytes]:
         return {}
     keys = {}
     for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
-        name, colon, key = line.strip().rpartition(b":")
+        name, colon, key = (part.strip() for part in line.rpartition(b":"))
         if key:
-            keys[name.decode() if colon else str(number)] = hashlib.sha256(key).digest()
+            called = name.decode(errors="replace") if colon else str(number)
+            keys[called if called not in keys else f"{called} ({number})"] = hashlib.sha256(key).digest()
     if not keys:  # never open the door because a file is empty
         raise ValueError("the key file holds no key")
     return keys

@@ -49,7 +49,7 @@ def items(source: Path) -> list[Item]:
         return [Item(name, name, (source / name).stat().st_size) for name in choose(names)]
     what = _("The archive {name} is refused.").format(name=source.name)
     with _reading(source):
-        sizes = _zip_members(source, what) if zipfile.is_zipfile(source) else _tar_members(source, what)
+        sizes = _zip_members(source, what) if _is_zip(source) else _tar_members(source, what)
     check_names(sizes, what)
     folded: dict[str, str] = {}
     clashes = [
@@ -104,7 +104,7 @@ def _streams(source: Path, wanted: list[Item]) -> Iterator[tuple[Item, IO[bytes]
     if source.is_dir():
         for item in wanted:
             yield item, (source / item.origin).open("rb")
-    elif zipfile.is_zipfile(source):
+    elif _is_zip(source):
         with zipfile.ZipFile(source) as archive:
             for item in wanted:
                 yield item, archive.open(item.origin)
@@ -133,6 +133,11 @@ def _reading(source: Path) -> Iterator[None]:
 def _plain(name: str) -> str:
     # `tar -C folder .` writes ./config.json: harmless and common.
     return name[2:] if name.startswith("./") else name
+
+
+def _is_zip(source: Path) -> bool:
+    """By its name: a tar that holds a zip (PyTorch's .bin is one) looks like a zip from its end."""
+    return source.name.lower().endswith(".zip")
 
 
 def _tar_members(source: Path, what: str) -> dict[str, int]:

@@ -34,6 +34,7 @@ class Draft:
     accelerators  indices of the cards it will lock
     facts         (label, sentence) pairs for the screen before the start
     command       the command line that does the same without the menu
+    disk_at       where disk_gib is needed, if not in the workspace
     rows_from     a data file whose kept rows are written into the job folder as rows.jsonl
     """
 
@@ -47,13 +48,15 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
     command: str = ""
     disk_gib: float = 0.0
+    disk_at: Path | None = None
     rows_from: dict[str, Any] | None = None
     recipe: dict[str, Any] | None = None
 
 
 def submit(draft: Draft) -> Job:
     """Make the job's folder, whole or not at all, and start its worker. Raises ApplianceError."""
-    _check_disk(draft.disk_gib)
+    _check_workspace()
+    _check_disk(draft.disk_gib, draft.disk_at or settings.home())
     python = settings.python_of(draft.environment)
     if not python.exists():
         raise missing_environment(draft.environment)
@@ -111,21 +114,26 @@ def _snapshot(wanted: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _check_disk(needed_gib: float) -> None:
+def _check_workspace() -> None:
     home = settings.home()
     try:
         home.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(home).free / 2**30
     except OSError as error:
         raise unwritable_workspace(error) from error
     if not os.access(home, os.W_OK | os.X_OK):
         raise unwritable_workspace(PermissionError(13, "Permission denied", str(home)))
+
+
+def _check_disk(needed_gib: float, place: Path) -> None:
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 2**30
     # A reserve for states and logs, so that a job which just fits can still say how it ended.
     if free < needed_gib + 0.1:
         raise ApplianceError(
             _("Not enough disk space."),
-            _("This needs {needed:.1f} GiB in {home}; {free:.1f} GiB are free.").format(
-                needed=needed_gib + 0.1, home=home, free=free
+            _("This needs {needed:.1f} GiB in {place}; {free:.1f} GiB are free.").format(
+                needed=needed_gib + 0.1, place=place, free=free
             ),
             _("Free some space, remove old jobs (appliance jobs remove ID), or set APPLIANCE_HOME to a larger disk."),
         )
@@ -163,6 +171,9 @@ def _spawn(job: Job, environment: str, kind: str) -> None:
     extra = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
     variables = settings.child_environment(*extra)
     variables["APPLIANCE_LANG"] = language()
+    if cards := job.spec.get("accelerators"):
+        # The card that it locks, and no other: to the libraries it is the only one, with the number 0.
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cards))
     with job.log.open("ab") as log:
         try:
             # Detached on purpose: nobody waits for it here, its state is in the folder.
@@ -201,6 +212,7 @@ def resume(job: Job) -> Job:
     # What a killed worker left behind (an engine, say) would hold the card and the port against its successor.
     if state.pid is not None:
         process.end_group(state.pid, state.start_mark)
+    (job.folder / "serving.json").unlink(missing_ok=True)  # an address that is no more
     job.write_state(State("queued", attempt=state.attempt + 1))
     _spawn(job, spec["environment"], spec["kind"])
     return job
@@ -216,6 +228,12 @@ def stop(job: Job, patience: float = 30.0, grace: float = 5.0) -> State:
         if state.pid is not None and job.written_state().active:  # a killed worker: end what it left
             process.end_group(state.pid, state.start_mark)
         return state
+    if not process.alive(state.pid, state.start_mark) and job.locked():
+        raise ApplianceError(
+            _("The job {id} runs in another container.").format(id=job.id),
+            _("Its process can't be reached from here."),
+            _("Stop it there, or stop that container."),
+        )
     deadline = time.monotonic() + patience
     told = False
     for now, _events in follow(job, interval=0.1):
@@ -237,9 +255,13 @@ def stop(job: Job, patience: float = 30.0, grace: float = 5.0) -> State:
     return job.state()
 
 
+def _active() -> list[Job]:
+    return [job for job in all_jobs() if job.state().active]
+
+
 def stop_all(patience: float = 8.0) -> None:
     """Stop every active job at once, for the end of a container: all are told first, then waited for."""
-    active = [job for job in all_jobs() if job.state().active]
+    active = _active()
     for job in active:
         state = job.state()
         if process.alive(state.pid, state.start_mark):
@@ -284,12 +306,12 @@ def install_end_of_container() -> None:
 
 def stay_in_container(say: Callable[[str], None]) -> None:
     """Inside the image, the main process stays while jobs run, since its end would kill them. Ctrl-C stops them."""
-    if not settings.in_container() or not (active := [job for job in all_jobs() if job.state().active]):
+    if not settings.in_container() or not _active():
         return
     say(_("The container stays while jobs run. Ctrl-C, or docker stop, saves and ends them."))
     try:
-        for job in active:
-            for _state, _events in follow(job, interval=1.0):
+        while active := _active():  # one may have been started meanwhile, by a second menu
+            for _state, _events in follow(active[0], interval=1.0):
                 continue
     except KeyboardInterrupt:
         stop_all()

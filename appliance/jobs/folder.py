@@ -10,7 +10,9 @@ lock           held with flock by the worker: two workers never work on one job
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -115,12 +117,30 @@ class Job:
             return state
         if state.pid is None and time.time() - state.changed < _START_GRACE_SECONDS:
             return state
+        if self.locked():  # its worker lives where we don't see its pid: in another container on the same workspace
+            return state
         # The worker may have ended between our two looks: what it wrote last counts.
         again = self.written_state()
         if not again.active:
             return again
         again.state, again.error = "failed", _lost().as_dict()
         return again
+
+    def locked(self) -> bool:
+        """Whether a worker holds the job's lock, wherever it runs."""
+        try:
+            handle = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(handle)
+        return False
 
     def write_state(self, state: State, durable: bool = True) -> None:
         """Replace state.json."""

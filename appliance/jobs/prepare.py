@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files, settings
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.hub import workspace
 from appliance.jobs.control import Draft
@@ -351,6 +351,7 @@ def merge(adapter: str, *, base: str | None = None, to: str | None = None) -> Dr
         ],
         command=command("merge", folder, *flags(base=base, to=to)),
         disk_gib=size,
+        disk_at=target.parent,
     )
 
 
@@ -422,6 +423,8 @@ def serve(
             _("Merge it first: appliance merge {name}").format(name=model),
         )
     folder = model_folder(model)
+    if not 0 < port < 65536:
+        raise UsageError(_("{port} is no port.").format(port=port), "", _("A number from 1 to 65535, such as 8000."))
     asked_host, host = host, host or settings.serving_host(no_key)
     facts = models.inspect(folder, need_chat_template=True)
     hardware = probe(settings.home())

@@ -126,6 +126,8 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
             problems.append(_("unknown word {word} (known: {known}).").format(word=word, known=", ".join(_WORDS[kind])))
         elif not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             problems.append(_("{word} must be {type}, not {value}.").format(word=word, type=_type(wanted), value=value))
+        elif word == "port" and isinstance(value, int) and not 0 < value < 65536:
+            problems.append(_("{port} is no port.").format(port=value))
         elif isinstance(value, str) and "\0" in value:
             problems.append(_("{word} holds a character that no name can have.").format(word=word))
         elif isinstance(value, dict) and not all(isinstance(part, str) for pair in value.items() for part in pair):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -56,11 +57,11 @@ class Picture:
             kind = event.get("kind")
             if kind == "progress":
                 self.progress = event
-            elif kind == "metric" and isinstance(event.get("loss"), float):
+            elif kind == "metric" and isinstance(event.get("loss"), float) and math.isfinite(event["loss"]):
                 self.losses.append(event["loss"])
             elif kind in ("note", "warning"):
                 self.said.append((str(kind), str(event.get("text", ""))))
-            elif kind == "ready":
+            elif kind == "ready" and event.get("attempt") == state.attempt:  # not that of an earlier try
                 self.ready = event
             elif kind == "phase":
                 self.phase = str(event.get("text", ""))
@@ -182,9 +183,12 @@ def _plain(job: Job, until_ready: bool) -> State:
 def failure(job: Job, state: State) -> ApplianceError:
     """Why a job failed, as its worker said it."""
     error = ApplianceError.from_dict(state.error or {})
-    error.next_step = error.next_step.replace(" ID", f" {job.id}") or _(
-        "See its last words: appliance jobs logs {id}"
-    ).format(id=job.id)
+    if not error.what:
+        error.what = _("The job {id} was stopped.").format(id=job.id)
+        error.next_step = _("Go on with it: appliance jobs resume {id}").format(id=job.id)
+    for verb in ("resume", "logs", "show"):  # not "remove": there ID means any other
+        error.next_step = error.next_step.replace(f"jobs {verb} ID", f"jobs {verb} {job.id}")
+    error.next_step = error.next_step or _("See its last words: appliance jobs logs {id}").format(id=job.id)
     return error
 
 

@@ -44,12 +44,24 @@ def open_menu() -> int:
         with _silent_keys():
             return loop()
     except KeyboardInterrupt:  # between two questions: a screen was being drawn, the machine looked at
+        _end_jobs()
         return 130
     except Exception as error:
+        _end_jobs()
         if settings.debug():
             raise
         output.error(explain(error))
         return 1
+
+
+def _end_jobs() -> None:
+    """Inside the image this process's end is the container's: its jobs are saved first."""
+    from appliance import settings
+
+    if settings.in_container():
+        from appliance.jobs.control import stop_all
+
+        stop_all()
 
 
 @contextmanager

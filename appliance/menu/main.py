@@ -35,8 +35,8 @@ def loop() -> int:
     hardware = probe(settings.home())
     _end_of_container()
     while True:
-        _first_screen(hardware)
         try:
+            _first_screen(hardware)
             choice = questions.choose(
                 _("What do you want to do?"), entries(), keys="".join(key for _text, key in entries())
             )
@@ -132,5 +132,5 @@ def _may_leave() -> bool:
         from appliance.jobs.control import stop_all
 
         with output.waiting(_("stopping")):
-            stop_all()
+            stop_all(patience=30.0)
     return bool(stop)

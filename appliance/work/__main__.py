@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import Stopped, explain
+from appliance.jobs.folder import Job, State
 from appliance.locale import set_language
 from appliance.work.context import Context
 
@@ -35,7 +36,18 @@ def main() -> int:
     """Do the job; exit code 0 done, 1 failed, 143 stopped. What went wrong is in state.json, details in log.txt."""
     folder = Path(sys.argv[1])
     os.umask(0o022)
-    with Context(folder) as context:
+    try:
+        context = Context(folder)
+        context.begin()
+    except BlockingIOError:  # another worker is at it
+        traceback.print_exc()
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        job = Job(folder)
+        job.write_state(State("failed", attempt=job.written_state().attempt, error=explain(error).as_dict()))
+        return 1
+    with context:
         set_language(context.job.spec.get("language"))
         began = time.time()
         try:

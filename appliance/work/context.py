@@ -25,8 +25,21 @@ _PROGRESS_PER_SECOND = 5.0
 _RESERVE_BYTES = 64 * 1024
 
 
+def _lock(handle: int, tries: int = 50) -> None:
+    """A worker's own lock. A reader that looks whether it is held has it for a moment, so not the first try decides."""
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            tries -= 1
+            if tries <= 0:
+                raise
+            time.sleep(0.02)
+
+
 class Context:
-    """One running job, seen from its worker. Use `with Context(folder) as context`."""
+    """One running job, seen from its worker: `begin()`, then `with context`."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -120,9 +133,10 @@ class Context:
 
     # --- life ----------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Context:
+    def begin(self) -> None:
+        """Take the job: its lock, its events, its state. Raises BlockingIOError when another worker has it."""
         self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(self._lock)
         self._events = os.open(self.folder / "events.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         size = os.fstat(self._events).st_size
         if size and os.pread(self._events, 1, size - 1) != b"\n":  # a line torn by a kill: close it off
@@ -135,6 +149,8 @@ class Context:
         self._state.start_mark = process.start_mark(os.getpid())
         self.set_state("queued")
         threading.Thread(target=self._beat, daemon=True).start()
+
+    def __enter__(self) -> Context:
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -5,6 +5,7 @@ The plan has decided everything; this file carries it out, saves so that nothing
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -115,7 +116,7 @@ def _load_model(base: Path, plan: dict[str, Any], spec: dict[str, Any]) -> Any:
             bnb_4bit_compute_dtype=dtype,
         )
     if plan.get("device") == "cuda":
-        options["device_map"] = {"": plan["accelerators"][0]}
+        options["device_map"] = {"": 0}  # the only card that this process sees
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
@@ -176,6 +177,7 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
         dataset_kwargs={"skip_prepare_dataset": True},
         logging_steps=1,
         logging_first_step=True,
+        logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=spec.get("save_steps") or max(1, min(100, steps // 5)),
         report_to="none",
@@ -218,6 +220,11 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
     return trainer
 
 
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
 def _reporter(context: Context, steps: int) -> Any:
     from transformers import TrainerCallback
 
@@ -237,7 +244,17 @@ def _reporter(context: Context, steps: int) -> Any:
             names = {"loss": "loss", "learning_rate": "learning_rate", "grad_norm": "grad_norm"}
             values = {ours: logs[theirs] for theirs, ours in names.items() if logs and theirs in logs}
             if values:
-                context.metric(step=state.global_step, **values)
+                context.metric(step=state.global_step, **{name: _finite(value) for name, value in values.items()})
+            if _finite(values.get("loss", 0.0)) is None:
+                raise ApplianceError(
+                    _("The training diverged at step {step}: the loss is no number any more.").format(
+                        step=state.global_step
+                    ),
+                    _("The learning rate {rate:g} is too high for this model or data.").format(
+                        rate=context.plan["learning_rate"]
+                    ),
+                    _("Fine-tune again with a lower --learning-rate, a tenth of it for example."),
+                )
 
     return Reporter()
 

@@ -54,11 +54,7 @@ def run(context: Context) -> dict[str, Any]:
     if to.exists():
         if (manifest.read(to) or {}).get("reference") == context.id:
             return _result(context, to, adapter, base, "kept")  # finished, but killed before it could say so
-        raise ApplianceError(
-            _("{folder} is there already.").format(folder=to),
-            _("A merge never writes over anything."),
-            _("Choose another name with --to, or remove that folder first."),
-        )
+        raise _taken(to)
     config = files.read_json(base / "config.json")
     if "quantization_config" in config:
         raise ApplianceError(
@@ -66,7 +62,8 @@ def run(context: Context) -> dict[str, Any]:
             _("Merging onto 4- or 8-bit weights loses what was learned."),
             _("Download the original 16-bit model and name it with --base."),
         )
-    staging = to.with_name(f".{to.name}.partial")
+    # Of this job alone: two merges to one name must not share it.
+    staging = to.with_name(f".{to.name}.{context.id}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
@@ -88,11 +85,22 @@ def run(context: Context) -> dict[str, Any]:
         models.inspect(staging)
         manifest.write(staging, source="merge", reference=context.id, revision=None)
         context.progress("verifying", 1, 1)
-        os.rename(staging, to)
+        try:
+            os.rename(staging, to)
+        except OSError as error:
+            raise (_taken(to) if to.exists() else error) from error
         files.sync_folder(to.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return _result(context, to, adapter, base, way)
+
+
+def _taken(to: Path) -> ApplianceError:
+    return ApplianceError(
+        _("{folder} is there already.").format(folder=to),
+        _("A merge never writes over anything."),
+        _("Choose another name with --to, or remove that folder first."),
+    )
 
 
 def _result(context: Context, to: Path, adapter: Path, base: Path, way: str) -> dict[str, Any]:

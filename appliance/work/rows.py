@@ -45,12 +45,12 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int) -> E
     for row in rows:
         ids, labels = encode(tokenizer, row)
         encoded.longest = max(encoded.longest, len(ids))
-        if len(ids) > length:
-            encoded.cut += 1
-            ids, labels = ids[:length], labels[:length]
+        too_long = len(ids) > length
+        ids, labels = ids[:length], labels[:length]
         if all(label == READ_ONLY for label in labels[1:]):
             encoded.left_out += 1
             continue
+        encoded.cut += too_long
         encoded.examples.append({"input_ids": ids, "labels": labels})
     if not encoded.examples:
         raise ApplianceError(

@@ -5,6 +5,7 @@ Runs in the front's environment; the engine runs in its own. `serving.json` says
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 from appliance import engines, files, settings
 from appliance.engines import keys, ports
 from appliance.errors import ApplianceError, Stopped
+from appliance.jobs import process
 from appliance.locale import _
 from appliance.work.context import Context
 
@@ -70,7 +72,7 @@ def run(context: Context) -> dict[str, Any]:
         serving.update(address=address, phase="ready")
         files.write_json(context.folder / "serving.json", serving)
         context.progress("starting", 1, 1)
-        context.event("ready", **serving)
+        context.event("ready", attempt=context.attempt, **serving)
         _watch(child, engine, context)
     finally:
         _end(child)
@@ -98,8 +100,6 @@ def _start(engine: engines.Engine, guard: Path, context: Context) -> tuple[int, 
     variables.update(engine.variables(context.spec))
     variables["APPLIANCE_GUARD"] = str(guard)
     variables["APPLIANCE_PARENT"] = str(os.getpid())
-    if context.accelerators:
-        variables.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, context.accelerators)))
     tether = [str(settings.python_of("core")), "-P", "-m", "appliance.engines.tether", *command]
     with context.job.log.open("ab") as log:
         # In our own process group: whoever ends the group ends the engine too.
@@ -177,5 +177,10 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        # What the engine itself had started (vLLM's workers hold the card's memory): we lead this group.
+        for pid in process.group_members(os.getpgrp()):
+            if pid != os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -186,3 +187,16 @@ def test_an_active_job_is_not_removed_and_an_ended_one_not_stopped(home: Path) -
         control.resume(job)
     assert control.remove(job) > 0 and not place.exists()
     assert list((home / "jobs").iterdir()) == []
+
+
+def test_a_worker_in_another_container_is_alive(job: Job) -> None:
+    """Its pid means nothing here, but its lock does."""
+    job.write_state(State("running", pid=2**22 + 1, start_mark="ticks:1@elsewhere"))
+    with (job.folder / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert job.state().state == "running"
+        for act in (control.stop, control.remove, control.resume):
+            with pytest.raises(ApplianceError):
+                act(job)
+        assert job.folder.exists()
+    assert job.state().state == "failed"

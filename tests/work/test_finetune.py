@@ -12,6 +12,7 @@ from workers import adapter_hash, done, ended, finetune, kill, saved, trained, u
 
 from appliance import files
 from appliance.jobs import control, prepare
+from appliance.jobs.watch import summary
 from appliance.work import checkpoints
 
 
@@ -141,3 +142,15 @@ def test_spec_of_a_removed_data_file(home: Path, shelf: Path, tmp_path: Path) ->
     job = control.submit(draft)
     mine.unlink()
     assert done(job)["rows"] == 8
+
+
+def test_a_training_that_diverges_ends_with_a_sentence(home: Path, shelf: Path, rows: Path) -> None:
+    draft = prepare.finetune(str(shelf / "base-float32"), str(rows), wish={"steps": 60, "batch": 2})
+    assert draft.plan
+    draft.plan["learning_rate"] = 1e30
+    job = control.submit(draft)
+    state = ended(job)
+    assert state.state == "failed" and state.error
+    assert "diverged" in state.error["what"] and "learning-rate" in state.error["next"]
+    assert all("NaN" not in line for line in (job.folder / "events.jsonl").read_text().splitlines())
+    summary(job)  # a loss that is no number is drawn without an accident

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tiny import PRECISIONS
-from workers import done, ended, kill, until
+from workers import done, ended, gone, kill, until
 
 from appliance import files
 from appliance.errors import ApplianceError
@@ -166,6 +166,7 @@ def test_killed_after_the_rename_it_is_not_merged_twice(home: Path, shelf: Path)
     first = done(job)
     (job.folder / "result.json").unlink()
     state = job.written_state()
+    gone(state.pid)
     state.state = "running"  # as a kill between the rename and the result leaves it
     job.write_state(state)
     control.resume(job)
@@ -209,3 +210,16 @@ def test_bfloat16_is_the_nearest(upper: np.ndarray, lower: int) -> None:
         assert (off <= other).all()
         tie = (off == other) & (neighbour != bits) & (off > 0)
         assert (bits[tie] % 2 == 0).all()
+
+
+def test_two_merges_to_one_name_at_once(home: Path, shelf: Path) -> None:
+    """One wins, the other says so; nothing is mixed."""
+    draft = prepare.merge(str(shelf / "adapters" / "plain"), base=str(shelf / "base-bfloat16"), to="out")
+    jobs = [control.submit(draft) for _number in range(2)]
+    states = [ended(job) for job in jobs]
+    assert sorted(state.state for state in states) == ["done", "failed"]
+    lost = next(state for state in states if state.state == "failed")
+    assert lost.error and "is there already" in lost.error["what"]
+    to = Path(jobs[0].spec["spec"]["to"])
+    assert not [path for path in to.parent.iterdir() if path.name.startswith(".")]
+    assert not manifest.differences(to, manifest.read(to) or {})
