@@ -53,7 +53,7 @@ def picture(language: str) -> str:
     menu._first_screen(Hardware.from_dict(MACHINE))
     console.print(
         f"[cyan bold]?[/] [bold]{_('What do you want to do?')}[/] "
-        f"[bright_black]{_('(number or ↑↓, then Enter)')}[/]"
+        f"[bright_black]{_('(key or ↑↓, then Enter)')}[/]"
     )  # fmt: skip
     for number, (text, key) in enumerate(menu.entries()):
         pointer, style = (" » ", "cyan bold") if number == 0 else ("   ", "")
