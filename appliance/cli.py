@@ -330,6 +330,11 @@ def _do(draft: control.Draft, detach: bool) -> None:
 
     facts(draft)
     job = control.submit(draft)
+    _see_through(job, detach)
+
+
+def _see_through(job: folder.Job, detach: bool) -> None:
+    """Show a job until it ended and answer. With --detach return when it runs, for a serve when it answers."""
     if detach and job.kind != "serve":
         output.answer(job.as_dict(), lambda: output.good(_("Started: {id}").format(id=job.id)))
         return
@@ -461,13 +466,7 @@ def jobs_stop(name: JobName, yes: Yes = False, json: Json = False, lang: Lang = 
 @jobs_app.command("resume", help=_("Go on with a stopped or failed job."))
 def jobs_resume(name: JobName, detach: Detach = False, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
     job = control.resume(folder.find(name))
-    if detach and job.kind != "serve":
-        output.answer(job.as_dict(), lambda: output.good(_("Started: {id}").format(id=job.id)))
-        return
-    state = _watch(job, until_ready=job.kind == "serve")
-    _answer(job, state)
-    if job.kind == "serve" and state.active and not detach:
-        _finish(job, _watch(job))
+    _see_through(job, detach)
 
 
 @jobs_app.command("remove", help=_("Delete an ended job and what is in its folder."))

@@ -55,7 +55,7 @@ class Draft:
 
 def submit(draft: Draft) -> Job:
     """Make the job's folder, whole or not at all, and start its worker. Raises ApplianceError."""
-    _check_workspace()
+    check_workspace()
     _check_disk(draft.disk_gib, draft.disk_at or settings.home())
     python = settings.python_of(draft.environment)
     if not python.exists():
@@ -114,7 +114,8 @@ def _snapshot(wanted: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _check_workspace() -> None:
+def check_workspace() -> None:
+    """The workspace is there and can be written; made if it is not there. Raises ApplianceError."""
     home = settings.home()
     try:
         home.mkdir(parents=True, exist_ok=True)

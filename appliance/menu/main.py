@@ -30,8 +30,9 @@ def entries() -> list[tuple[str, str]]:
 def loop() -> int:
     """Show the first screen, open what is chosen, until the person leaves. Returns the exit code."""
     from appliance.hardware import probe
+    from appliance.jobs.control import check_workspace
 
-    _check_workspace()
+    check_workspace()
     hardware = probe(settings.home())
     _end_of_container()
     while True:
@@ -88,20 +89,6 @@ def _first_screen(hardware: Any) -> None:
     for warning in hardware.warnings[:2]:
         output.warn(warning)
     output.say()
-
-
-def _check_workspace() -> None:
-    import os
-
-    from appliance.jobs.control import unwritable_workspace
-
-    home = settings.home()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable_workspace(error) from error
-    if not os.access(home, os.W_OK | os.X_OK):
-        raise unwritable_workspace(PermissionError(13, "Permission denied", str(home)))
 
 
 def _end_of_container() -> None:
