@@ -3,19 +3,21 @@
     python -m appliance.work.exact SETTINGS.json
 
 in the training environment. SETTINGS.json: folder (with a config.json), method, rank, targets (names of linear layers,
-or null for all), batch, length, optimizer, checkpointing, attention, loss, double (NF4's double quantisation), ours
-(TRL's 16-bit adapters over packed weights). Prints one JSON object: parts (bytes at the peak, by label), allocated and
-reserved (bytes), versions; or error.
+or null for all), batch, length, optimizer, checkpointing, attention ("eager", or null), loss, double (NF4's double
+quantisation), ours (TRL's 16-bit adapters over packed weights); or a list of such. Prints one JSON object a line: parts
+(bytes at the peak, by label), allocated and reserved (bytes), versions; or error.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from appliance import files
@@ -40,8 +42,15 @@ def count(settings: dict[str, Any]) -> dict[str, Any]:
             storages.see(parameter, "adapter" if adapter else "weights")
         for buffer in model.buffers():
             storages.see(buffer, "weights")
-        with fakes, storages:
-            _steps(model, settings, storages)
+        try:
+            with fakes, storages:
+                _steps(model, settings, storages)
+        except Exception as error:
+            raise ApplianceError(
+                _("A step of this model can't be counted."),
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+                _("Leave --exact out: the formula knows its shape."),
+            ) from error
     return {
         "parts": storages.peak_parts,
         "allocated": storages.peak,
@@ -52,14 +61,13 @@ def count(settings: dict[str, Any]) -> dict[str, Any]:
 def _model(folder: Path, settings: dict[str, Any]) -> Any:
     """The model on `meta` as the worker sets it up: packed, adapted, checkpointing, with TRL's head."""
     from transformers import AutoConfig, AutoModelForCausalLM
-    from trl.trainer.utils import add_fused_lm_head
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
                 config, dtype=DTYPE, attn_implementation=settings["attention"], trust_remote_code=False
-            )
+            )  # None: what the model's class chooses, as the worker does
             if settings["method"] == "qlora":
                 stand_ins.pack(model, double=settings["double"])
     except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
@@ -79,6 +87,8 @@ def _model(folder: Path, settings: dict[str, Any]) -> Any:
         if settings["checkpointing"]:
             model.enable_input_require_grads()
     if settings["loss"] == "fused":
+        from trl.trainer.utils import add_fused_lm_head
+
         add_fused_lm_head(head, outputs=("log_probs", "entropy", "is_top1"))
     return model.train()
 
@@ -86,7 +96,10 @@ def _model(folder: Path, settings: dict[str, Any]) -> Any:
 def _adapted(model: Any, settings: dict[str, Any]) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    targets = settings["targets"] or "all-linear"
+    targets: Any = "all-linear"
+    if settings["targets"]:
+        names = {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+        targets = sorted(names & set(settings["targets"]))
     config = LoraConfig(
         r=settings["rank"], target_modules=targets, use_dora=settings["method"] == "dora", task_type="CAUSAL_LM"
     )
@@ -178,21 +191,18 @@ def _update(optimizer: Any, trained: list[Any], storages: Storages) -> None:
 
 
 def main() -> int:
-    """Answer on stdout; exit code 1 with an error there."""
-    import peft
-    import transformers
-    import trl
-
+    """An answer a line on stdout; exit code 1 where one of them is an error."""
     transformers.logging.set_verbosity_error()
-    settings = files.read_json(Path(sys.argv[1]))
-    try:
-        answer = count(settings)
-    except ApplianceError as error:
-        print(json.dumps({"error": error.as_dict()}))
-        return 1
-    libraries = {module.__name__: module.__version__ for module in (torch, transformers, peft, trl)}
-    print(json.dumps({**answer, "versions": libraries}))
-    return 0
+    given = files.read_json(Path(sys.argv[1]))
+    libraries = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
+    failed = False
+    for settings in given if isinstance(given, list) else [given]:
+        try:
+            answer = {**count(settings), "versions": libraries}
+        except ApplianceError as error:
+            failed, answer = True, {"error": error.as_dict()}
+        print(json.dumps(answer), flush=True)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class _Attention(Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(context: Any, query: Any, key: Any, value: Any, bias: Any) -> Any:
-        rows, heads, tokens, width = query.shape
+        rows, heads, tokens, _width = query.shape
         out = query.new_empty(rows, tokens, heads, value.shape[-1]).transpose(1, 2)
         sums = torch.empty(rows, heads, tokens, dtype=torch.float32)
         context.save_for_backward(query, key, value, out, sums, bias)

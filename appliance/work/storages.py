@@ -46,7 +46,9 @@ class Segments:
             length, start = free[place]
             self._forget(start, length)
         else:
-            length = SMALL_SEGMENT if small else MIDDLE_SEGMENT if size < MIDDLE else -(-size // LARGE_STEP) * LARGE_STEP
+            length = (
+                SMALL_SEGMENT if small else MIDDLE_SEGMENT if size < MIDDLE else -(-size // LARGE_STEP) * LARGE_STEP
+            )
             # A hole between segments, so that two of them are never neighbours.
             start, self._next = self._next, self._next + length + STEP
             self.reserved += length
