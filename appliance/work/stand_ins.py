@@ -141,16 +141,19 @@ class _LogProbs:
 
 
 def _nothing(*_args: Any, **_options: Any) -> None:
-    """A kernel that works in place: Triton's for a tile of logits, cuBLAS's with its own sum as the output."""
+    """A kernel that works in place: Triton's for a tile of logits, cuBLAS's with its own sum as the output; or None."""
 
 
 @contextmanager
 def installed() -> Iterator[None]:
     """While inside, attention and TRL's fused head take the memory they take on CUDA."""
+    from transformers import masking_utils
     from trl.kernels import chunked_logprob
     from trl.trainer import utils
 
     places = [
+        # Fake positions can't be looked at, so that they would be taken for packed rows, which need a mask.
+        (masking_utils, "find_packed_sequence_indices", _nothing),
         (torch.nn.functional, "scaled_dot_product_attention", attention),
         (utils, "_ChunkedLogProbFunction", _LogProbs),
         (chunked_logprob, "_forward_tile", _nothing),
