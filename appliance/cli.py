@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -188,13 +189,19 @@ def estimate(
     figure: Annotated[
         str, typer.Option(help=_("Which reading: allocated or reserved by PyTorch, or the device's own."))
     ] = "device",
+    exact: Annotated[
+        bool, typer.Option("--exact", help=_("Count a real step under fake tensors; takes a quarter of a minute."))
+    ] = False,
     json: Json = False,
     lang: Lang = None,
 ) -> None:
-    from appliance.planning import estimate_words
-
     words = {**locals()}
-    made = estimate_words.estimate_folder(prepare.model_folder(model), words)
+    from appliance.planning import estimate_words
+    from appliance.planning import exact as counted
+
+    found = prepare.model_folder(model)
+    with output.waiting(_("counting a step")) if exact else nullcontext():
+        made = (counted.estimate_exactly if exact else estimate_words.estimate_folder)(found, words)
     output.answer(made.as_dict(), lambda: output.pairs(estimate_words.rows(made)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,12 @@ def read_settings(words: Mapping[str, Any]) -> Training | Serving:
     }
     _raise(problems)
     return Training(**run, **common)
+
+
+def module_names(roles: Iterable[str]) -> list[str]:
+    """What the usual families call the linear layers of these roles (MODULES)."""
+    wanted = set(roles)
+    return sorted(name for name, meant in _ROLES.items() if set(meant.split()) <= wanted)
 
 
 def _raise(problems: list[str]) -> None:

@@ -1,0 +1,169 @@
+"""`appliance estimate --exact`: the truth without a GPU, counted by a process in the training environment.
+
+There a real step runs under fake tensors (`appliance.work.exact`, started by name: no torch here). What a count can't
+know is added as in the formula: cuBLAS's workspace and the CUDA context.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from appliance import files, settings
+from appliance.errors import ApplianceError, UsageError
+from appliance.locale import _
+from appliance.planning.estimate import CONTEXT_CUDA_GIB, GIB, WORKSPACE_GIB, Estimate
+from appliance.planning.estimate_words import module_names, read_settings
+from appliance.planning.shape import read_shape
+from appliance.planning.training import Training
+from appliance.planning.weights import packed_kind
+
+_MODULE = "appliance.work.exact"
+_SECONDS = 600
+_OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_32bit", "sgd")
+# By how much the device's reading may be off: the context is 0.3 to 0.6 by card and driver; kernels of other cards and
+# the order in which the allocator finds its blocks move what comes and goes by a few hundredths.
+_CONTEXT_LESS_GIB, _MOVING = 0.3, 0.05
+
+
+@dataclass(frozen=True)
+class Exact(Estimate):
+    """An estimate that was counted; `versions` are the libraries that ran."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**super().as_dict(), "exact": True, "versions": self.versions}
+
+
+def estimate_exactly(folder: Path, words: Mapping[str, Any]) -> Exact:
+    """Count the step that these words mean (as read_settings reads them) for the model in a folder.
+
+    Takes some ten seconds. Raises UsageError for what can't be counted (every problem at once), ApplianceError for a
+    folder without a model, a model class that transformers does not have, or a training environment that is missing.
+    """
+    run = _countable(folder, words)
+    return reading(count([settings_of(folder, run)])[0], run.figure)
+
+
+def count(wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The worker's answers (bytes), one after the other in one process. Raises ApplianceError with the first error."""
+    python = settings.python_of("train")
+    if not python.exists():
+        raise ApplianceError(
+            _("The exact estimate needs the training environment, which is not installed."),
+            _("{path} is not there.").format(path=python),
+            _("Run `make setup`, or leave --exact out for the formula."),
+        )
+    # The card is not looked at, so that it need not be free; hubs neither.
+    variables = {
+        **settings.child_environment(),
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    with TemporaryDirectory(prefix="appliance-") as place:
+        file = Path(place) / "settings.json"
+        files.write_json(file, list(wanted))
+        try:
+            done = subprocess.run(
+                [python, "-P", "-m", _MODULE, file],
+                env=variables,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS * len(wanted),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise _failed(_("It took longer than {n} s.").format(n=_SECONDS)) from None
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for answer in answers:
+        if "error" in answer:
+            raise ApplianceError.from_dict(answer["error"])
+    if len(answers) != len(wanted):
+        raise _failed((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    return answers
+
+
+def settings_of(folder: Path, run: Training) -> dict[str, Any]:
+    """What the worker's module reads."""
+    quant = run.quant or ("nf4-dq" if run.method == "qlora" else None)
+    return {
+        "folder": str(folder.absolute()),
+        "method": "qlora" if quant else run.method,
+        "rank": run.rank,
+        "targets": None if run.targets is None else module_names(run.targets),
+        "batch": run.batch,
+        "length": run.length,
+        "optimizer": run.optimizer,
+        "checkpointing": run.checkpointing,
+        "attention": "eager" if run.attention == "eager" else None,
+        "loss": run.loss,
+        "double": quant == "nf4-dq",
+        "ours": run.ours,
+    }
+
+
+def reading(answer: dict[str, Any], figure: str) -> Exact:
+    """An answer's bytes as the reading that is asked for: what torch allocated, what it reserved, or the device's."""
+    names = ("weights", "adapter", "gradients", "optimizer", "activations", "logits")
+    parts = {name: answer["parts"].get(name, 0) / GIB for name in names}
+    moving, less = parts["activations"] + parts["logits"], 0.0
+    parts["workspace"] = WORKSPACE_GIB
+    if figure != "allocated":
+        parts["fragmentation"] = (answer["reserved"] - answer["allocated"]) / GIB
+        moving += parts["fragmentation"]
+    if figure == "device":
+        parts["context"], less = CONTEXT_CUDA_GIB, _CONTEXT_LESS_GIB
+    total = sum(parts.values())
+    return Exact(total, total - less - _MOVING * moving, total + _MOVING * moving, parts, answer["versions"])
+
+
+def _countable(folder: Path, words: Mapping[str, Any]) -> Training:
+    """The settings, or UsageError with everything that only the formula knows."""
+    run = read_settings(words)
+    shape = read_shape(folder)
+    problems = []
+
+    def only(name: str, given: Any, allowed: Sequence[Any]) -> None:
+        if given not in allowed:
+            names = ", ".join(str(one) for one in allowed if one is not None)
+            problems.append(
+                _("{name}: must be one of {names}, not {given}").format(name=name, names=names, given=given)
+            )
+
+    if not isinstance(run, Training):
+        only("task", "serve", ("sft", "pretrain"))
+    else:
+        only("task", run.task, ("sft", "pretrain"))
+        only("loss", run.loss, ("fused", "plain"))
+        only("quant", run.quant or packed_kind(shape), (None, "nf4", "nf4-dq"))
+        only("optimizer", run.optimizer, _OPTIMIZERS)
+        only("gpus", run.gpus, (1,))
+        only("sharding", run.sharding, ("none", "ddp"))
+        only("device", run.device, ("cuda",))
+        only("dtype_bytes", run.dtype_bytes, (2,))
+        if run.whole:
+            problems.append(_("targets: embeddings or head trained whole can't be counted"))
+    if problems:
+        raise UsageError(
+            _("This can't be counted exactly."),
+            "; ".join(problems),
+            _("Leave --exact out for the formula, which knows it."),
+            problems,
+        )
+    assert isinstance(run, Training)
+    return run
+
+
+def _failed(why: str) -> ApplianceError:
+    return ApplianceError(
+        _("The step could not be counted."), why, _("Leave --exact out for the formula, or see `appliance doctor`.")
+    )
