@@ -65,10 +65,12 @@ def checks(found: Sequence[Check]) -> None:
     for check in found:
         if check.ok:
             output.good(check.sentence)
-        else:
+        elif check.level == "note":
             output.warn(check.sentence)
-            if check.fix:
-                output.say(f"    {check.fix}", "cyan")
+        else:
+            output.say(f"✗ {check.sentence}", "bold red")
+        if check.fix:
+            output.say(f"    {check.fix}", "cyan")
 
 
 def models(found: Sequence[Fit], purpose: str) -> None:

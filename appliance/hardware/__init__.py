@@ -23,9 +23,9 @@ def probe(workspace: Path | None = None, root: Path = Path("/")) -> Hardware:
     processor = cpu.read(root)
     found = nvidia.read(root, container, processor)
     others, sentences = _others(root)
-    warnings = found.warnings + sentences
+    warnings = [*found.warnings, *map(str, found.ill), *sentences]
     if found.problem:
-        warnings.append(f"{found.problem.sentence} {found.problem.fix}")
+        warnings.append(str(found.problem))
     for card in found.cards:
         if card.holders and card.free_gib < 0.9 * card.memory_gib:
             names = ", ".join(f"{h.name or '?'} (pid {h.pid})" for h in card.holders)
@@ -44,6 +44,7 @@ def probe(workspace: Path | None = None, root: Path = Path("/")) -> Hardware:
         container=container,
         warnings=warnings,
         driver_problem=found.problem,
+        card_problems=found.ill,
     )
 
 

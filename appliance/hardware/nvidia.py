@@ -19,12 +19,16 @@ _VENDOR = "0x10de"
 
 @dataclass
 class Nvidia:
-    """What NVML told. `problem` is None when the cards can be used, or when there are none to be missed."""
+    """What NVML told. `problem` is None when the cards can be used, or when there are none to be missed.
+
+    ill  what is wrong with single cards
+    """
 
     cards: list[Accelerator] = field(default_factory=list)
     driver: str | None = None
     cuda: str | None = None
     warnings: list[str] = field(default_factory=list)
+    ill: list[Problem] = field(default_factory=list)
     problem: Problem | None = None
 
 
@@ -76,12 +80,12 @@ def _ask(pynvml: Any, root: Path, on_board: bool, container: bool, cpu: Cpu) -> 
     seen: list[Accelerator] = []
     for index in range(count):
         try:
-            cards, warnings = nvidia_card.read(pynvml, index, root, cpu)
+            cards, problems = nvidia_card.read(pynvml, index, root, cpu)
         except pynvml.NVMLError as error:
-            found.warnings.append(_left_out(pynvml, error, index))
+            found.ill.append(_left_out(pynvml, error, index))
             continue
         seen += cards
-        found.warnings += warnings
+        found.ill += problems
     # No two alike: a card's first slice has the card's index, its others follow after all cards.
     parents: set[int] = set()
     after = count
@@ -100,8 +104,8 @@ def _ask(pynvml: Any, root: Path, on_board: bool, container: bool, cpu: Cpu) -> 
     head = (found.driver or "").split(".")[0]
     if not count:
         found.problem = _no_device(root, on_board, container)
-    elif not seen and found.warnings:
-        found.problem = Problem(_("There is an NVIDIA GPU, but it can't be used."), found.warnings.pop())
+    elif not seen and found.ill:  # the only card
+        found.problem = found.ill.pop()
     elif head.isdigit() and int(head) < OLDEST_DRIVER:
         found.problem = Problem(
             _(
@@ -116,14 +120,15 @@ def _ask(pynvml: Any, root: Path, on_board: bool, container: bool, cpu: Cpu) -> 
     return found
 
 
-def _left_out(pynvml: Any, error: Any, index: int) -> str:
+def _left_out(pynvml: Any, error: Any, index: int) -> Problem:
     if getattr(error, "value", None) == pynvml.NVML_ERROR_GPU_IS_LOST:
-        return _(
-            "GPU {index} is lost: the machine no longer reaches it. Restart the machine; if it is lost again, look at "
-            "the card's seat, its power and its temperature."
-        ).format(index=index)
-    return _('GPU {index} is left out: it reports "{error}". A restart of the machine often brings it back.').format(
-        index=index, error=error
+        return Problem(
+            _("GPU {index} is lost: the machine no longer reaches it.").format(index=index),
+            _("Restart the machine; if it is lost again, look at the card's seat, its power and its temperature."),
+        )
+    return Problem(
+        _('GPU {index} is left out: it reports "{error}".').format(index=index, error=error),
+        _("A restart of the machine often brings it back."),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.hardware.cpu import GIB
-from appliance.hardware.types import Accelerator, Cpu, Holder, nominal_gb
+from appliance.hardware.types import Accelerator, Cpu, Holder, Problem, nominal_gb
 from appliance.locale import _
 
 _PROFILE = re.compile(r"\bMIG (?:\d+c\.)?\d+g\.(\d+)gb")
@@ -27,24 +27,28 @@ def text(value: Any) -> str | None:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def read(pynvml: Any, index: int, root: Path, cpu: Cpu) -> tuple[list[Accelerator], list[str]]:
+def read(pynvml: Any, index: int, root: Path, cpu: Cpu) -> tuple[list[Accelerator], list[Problem]]:
     """The card, or its slices where it is cut into some (it can't be used as a whole then), and what is wrong with it.
 
     Raises NVMLError for a card in error.
     """
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     name = text(pynvml.nvmlDeviceGetName(handle)) or "NVIDIA"
-    warnings = _health(pynvml, handle, index, name)
+    problems = _health(pynvml, handle, index, name)
     mode = quietly(pynvml, pynvml.nvmlDeviceGetMigMode, handle)
     if mode and mode[0]:
         cards = [_slice(pynvml, one, handle, name, index, root) for one in _slices(pynvml, handle)]
         if not cards:
-            warnings.append(
-                _(
-                    "GPU {index} ({name}) is in MIG mode without a slice, so it can't be used. Make one "
-                    "(sudo nvidia-smi mig -i {index} -cgi PROFILE -C) or leave the mode "
-                    "(sudo nvidia-smi -i {index} -mig 0)."
-                ).format(index=index, name=name)
+            problems.append(
+                Problem(
+                    _("GPU {index} ({name}) is in MIG mode without a slice, so it can't be used.").format(
+                        index=index, name=name
+                    ),
+                    _(
+                        "Make a slice (sudo nvidia-smi mig -i {index} -cgi PROFILE -C) or leave the mode "
+                        "(sudo nvidia-smi -i {index} -mig 0)."
+                    ).format(index=index),
+                )
             )
     else:
         try:
@@ -54,8 +58,8 @@ def read(pynvml: Any, index: int, root: Path, cpu: Cpu) -> tuple[list[Accelerato
             total, free = cpu.memory_gib, cpu.free_gib
         cards = [_described(pynvml, handle, handle, name, index, total, free, root)]
     for card in cards:
-        card.warnings = list(warnings)
-    return cards, warnings
+        card.warnings = [str(problem) for problem in problems]
+    return cards, problems
 
 
 def _described(
@@ -106,48 +110,55 @@ def _profile(pynvml: Any, handle: Any, total_gib: float) -> str:
     return f"{'' if compute == graphics else f'{compute}c.'}{graphics}g.{size}"
 
 
-def _health(pynvml: Any, handle: Any, index: int, name: str) -> list[str]:
-    """Sentences on memory that fails; cards for players have no such counters."""
-    warnings = []
+def _health(pynvml: Any, handle: Any, index: int, name: str) -> list[Problem]:
+    """Memory that fails; cards for players have no such counters."""
 
-    def errors(since: Any) -> int:
-        return (
-            quietly(
-                pynvml, pynvml.nvmlDeviceGetTotalEccErrors, handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, since
-            )
-            or 0
-        )
+    def errors(since: int) -> int:
+        kind = pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED
+        return quietly(pynvml, pynvml.nvmlDeviceGetTotalEccErrors, handle, kind, since) or 0
 
+    card = {"index": index, "name": name}
     recent, ever = errors(pynvml.NVML_VOLATILE_ECC), errors(pynvml.NVML_AGGREGATE_ECC)
+    _few, _many, pending, failed = quietly(pynvml, pynvml.nvmlDeviceGetRemappedRows, handle) or (0, 0, 0, 0)
+    pending = pending or quietly(pynvml, pynvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
+    problems = []
     if recent:
-        warnings.append(
-            _(
-                "GPU {index} ({name}) has had {count} memory errors since its last start that could not be corrected: "
-                "results may be wrong. Restart the machine; if they come again, have the card replaced."
-            ).format(index=index, name=name, count=recent)
+        problems.append(
+            Problem(
+                _(
+                    "GPU {index} ({name}) has had {count} memory errors since its last start that could not be "
+                    "corrected: results may be wrong."
+                ).format(**card, count=recent),
+                _("Restart the machine; if they come again, have the card replaced."),
+            )
         )
     elif ever:
-        warnings.append(
-            _(
-                "GPU {index} ({name}) has had {count} memory errors in its life that could not be corrected, "
-                "none since its last start. If more come, have it replaced."
-            ).format(index=index, name=name, count=ever)
-        )
-    _few, _many, pending, failed = quietly(pynvml, pynvml.nvmlDeviceGetRemappedRows, handle) or (0, 0, 0, 0)
-    if failed:
-        warnings.append(
-            _("GPU {index} ({name}) has no spare memory rows left for broken ones: have it replaced.").format(
-                index=index, name=name
+        problems.append(
+            Problem(
+                _(
+                    "GPU {index} ({name}) has had {count} memory errors in its life that could not be corrected, "
+                    "none since its last start."
+                ).format(**card, count=ever),
+                _("It can be used; if more come, have it replaced."),
             )
         )
-    if pending or quietly(pynvml, pynvml.nvmlDeviceGetRetiredPagesPendingStatus, handle):
-        warnings.append(
-            _(
-                "GPU {index} ({name}) has broken memory that is only taken out of use when it starts anew: "
-                "stop what runs on it, then sudo nvidia-smi -i {index} -r, or restart the machine."
-            ).format(index=index, name=name)
+    if failed:
+        problems.append(
+            Problem(
+                _("GPU {index} ({name}) has no spare memory rows left for broken ones.").format(**card),
+                _("Have the card replaced."),
+            )
         )
-    return warnings
+    if pending:
+        problems.append(
+            Problem(
+                _("GPU {index} ({name}) has broken memory that is only taken out of use when it starts anew.").format(
+                    **card
+                ),
+                _("Stop what runs on it, then: sudo nvidia-smi -i {index} -r (or restart the machine).").format(**card),
+            )
+        )
+    return problems
 
 
 def _holders(pynvml: Any, handle: Any, root: Path) -> list[Holder]:

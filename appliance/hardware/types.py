@@ -85,15 +85,23 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why the NVIDIA cards of this machine can't be used, and the exact fix; both for a person."""
+    """What is wrong with the NVIDIA cards of this machine, or with one of them, and the exact fix; for a person."""
 
     sentence: str
     fix: str
 
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.fix}"
+
 
 @dataclass
 class Hardware:
-    """This machine. `driver_problem` is set when there is, or may be, a card that can't be used."""
+    """This machine.
+
+    driver_problem  why there is, or may be, an NVIDIA card that can't be used; None when all is well
+    card_problems   what is wrong with single cards; the others can be used
+    Both stand in `warnings` too, as everything that a person should know.
+    """
 
     accelerators: list[Accelerator]
     cpu: Cpu
@@ -104,6 +112,7 @@ class Hardware:
     container: bool = False
     warnings: list[str] = field(default_factory=list)
     driver_problem: Problem | None = None
+    card_problems: list[Problem] = field(default_factory=list)
 
     def driver_too_old(self) -> bool:
         """Whether the NVIDIA driver is older than what this image's CUDA needs."""

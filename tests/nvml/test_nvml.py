@@ -151,7 +151,7 @@ def test_the_only_card_is_lost(stub: Path, gpu_root: Path) -> None:
     seen = machine.probe(gpu_root, stub, "card 24564 0 8 9 15 RTX 4090\n")
     ok, sentence, fix = seen["check"]
     assert not ok
-    assert "can't be used" in sentence and "GPU 0 is lost" in fix
+    assert "GPU 0 is lost" in sentence and "Restart the machine" in fix
     assert len(seen["probe"]["warnings"]) == 1
 
 
