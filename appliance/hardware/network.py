@@ -81,7 +81,7 @@ def _ask(answer: Answer, timeout: float) -> None:
             return
     except (OSError, ValueError) as error:  # URLError is an OSError; a hostile endpoint gives ValueError
         reason = getattr(error, "reason", error)
-        answer.why = str(reason) or type(error).__name__
+        answer.why = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
         if isinstance(reason, ssl.SSLCertVerificationError):
             # A clock that is far off makes every certificate invalid; then plain HTTP can still tell the time.
             answer.clock = _clock_without_tls(answer.endpoint, timeout)
