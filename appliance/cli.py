@@ -118,7 +118,7 @@ def doctor(json: Json = False, lang: Lang = None) -> None:
     from appliance.show import checks
 
     found = examine(settings.home())
-    value = {"ok": all(check.ok for check in found), "checks": [vars(check) for check in found]}
+    value = {"ok": all(check.level != "problem" for check in found), "checks": [check.as_dict() for check in found]}
     output.answer(value, lambda: checks(found))
     raise typer.Exit(0 if value["ok"] else 1)
 

@@ -23,6 +23,10 @@ def machine_lines(found: Hardware, brief: bool = False) -> list[tuple[str, str]]
     rows = []
     for card in found.accelerators:
         details = [output.gib(card.memory_gib), _("{free} free").format(free=output.gib(card.free_gib))]
+        if not card.memory_gib:  # an NPU whose driver's tool does not answer
+            details = [_("memory unknown")]
+        if not card.used_here:
+            details.append(_("not used"))
         if card.compute_capability and not brief:
             details.append(_("compute capability {cc}").format(cc=card.compute_capability))
         rows.append((_("Card {n}").format(n=card.index), f"{card.name}: {', '.join(details)}"))
@@ -45,7 +49,10 @@ def hardware(found: Hardware, meaning: Sequence[str]) -> None:
     """`appliance probe`."""
     rows = machine_lines(found)
     if found.driver:
-        rows.append((_("Driver"), found.driver))
+        cuda = f" (CUDA {found.cuda})" if found.cuda else ""
+        rows.append((_("Driver"), found.driver + cuda))
+    if found.cpu.features:
+        rows.append((_("Instructions"), ", ".join(found.cpu.features)))
     output.pairs(rows)
     for sentence in meaning:
         output.say(f"→ {sentence}", "bold")
@@ -58,10 +65,12 @@ def checks(found: Sequence[Check]) -> None:
     for check in found:
         if check.ok:
             output.good(check.sentence)
-        else:
+        elif check.level == "note":
             output.warn(check.sentence)
-            if check.fix:
-                output.say(f"    {check.fix}", "cyan")
+        else:
+            output.say(f"✗ {check.sentence}", "bold red")
+        if check.fix:
+            output.say(f"    {check.fix}", "cyan")
 
 
 def models(found: Sequence[Fit], purpose: str) -> None:

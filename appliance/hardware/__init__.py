@@ -6,17 +6,15 @@ import os
 from pathlib import Path
 
 from appliance import settings
-from appliance.hardware import apple, cpu, nvidia
+from appliance.hardware import amd, apple, ascend, cpu, nvidia
 from appliance.hardware.types import Accelerator, Cpu, Hardware, Holder, Problem
 from appliance.locale import _
 
 __all__ = ["Accelerator", "Cpu", "Hardware", "Holder", "Problem", "probe"]
 
-_AMD = "0x1002"
-
 
 def probe(workspace: Path | None = None, root: Path = Path("/")) -> Hardware:
-    """Everything seen, in at most 50 ms, without an exception.
+    """Everything seen, in at most 50 ms (where npu-smi is, a second at most), without an exception.
 
     workspace  the folder whose disk counts; default: settings.home()
     root       `/`, or a folder that holds another machine's /proc, /sys and /dev
@@ -24,9 +22,10 @@ def probe(workspace: Path | None = None, root: Path = Path("/")) -> Hardware:
     container = in_container(root)
     processor = cpu.read(root)
     found = nvidia.read(root, container, processor)
-    warnings = found.warnings + _others(root)
+    others, sentences = _others(root)
+    warnings = [*found.warnings, *map(str, found.ill), *sentences]
     if found.problem:
-        warnings.append(f"{found.problem.sentence} {found.problem.fix}")
+        warnings.append(str(found.problem))
     for card in found.cards:
         if card.holders and card.free_gib < 0.9 * card.memory_gib:
             names = ", ".join(f"{h.name or '?'} (pid {h.pid})" for h in card.holders)
@@ -36,7 +35,7 @@ def probe(workspace: Path | None = None, root: Path = Path("/")) -> Hardware:
                 )
             )
     return Hardware(
-        accelerators=found.cards + apple.read(processor),
+        accelerators=found.cards + apple.read(processor) + others,
         cpu=processor,
         disk_free_gib=free_gib(workspace or settings.home()),
         shm_gib=_shm_gib(root),
@@ -45,6 +44,7 @@ def probe(workspace: Path | None = None, root: Path = Path("/")) -> Hardware:
         container=container,
         warnings=warnings,
         driver_problem=found.problem,
+        card_problems=found.ill,
     )
 
 
@@ -75,15 +75,16 @@ def _shm_gib(root: Path) -> float | None:
     return round(disk.f_blocks * disk.f_frsize / cpu.GIB, 3)
 
 
-def _others(root: Path) -> list[str]:
-    """Accelerators that are seen and named, but not used."""
-    warnings = []
-    if _AMD in nvidia.display_vendors(root) or (root / "dev/kfd").exists():
-        warnings.append(_("An AMD GPU was seen. It is not used: PyTorch in here is built for NVIDIA and processors."))
-    try:
-        ascend = any(entry.name.startswith("davinci") for entry in os.scandir(root / "dev"))
-    except OSError:
-        ascend = False
-    if ascend:
-        warnings.append(_("An Ascend NPU was seen. It is not used: it needs Huawei's torch_npu, which is not in here."))
-    return warnings
+def _others(root: Path) -> tuple[list[Accelerator], list[str]]:
+    """Accelerators that are seen and named but not used, with a sentence for each kind and for each that is ill."""
+    amds, npus = amd.read(root), ascend.read(root)
+    warnings = [maker.sentence(cards[0]) for maker, cards in ((amd, amds), (ascend, npus)) if cards]
+    if not amds and amd.VENDOR in nvidia.display_vendors(root):
+        warnings.insert(
+            0,
+            _(
+                "An AMD GPU was seen, but its driver (amdgpu) shows no memory of it. It would not be used either: "
+                "PyTorch in here is built for NVIDIA and processors."
+            ),
+        )
+    return amds + npus, warnings + [sentence for card in npus for sentence in card.warnings]

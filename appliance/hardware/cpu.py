@@ -11,11 +11,26 @@ from appliance.hardware.types import Cpu
 
 GIB = 2**30
 
+# PyTorch's and oneDNN's AVX-512 kernels want these five at once (ATen/native/DispatchStub.cpp and oneDNN's
+# "avx512_core"); AMX is tiles with at least one kind of arithmetic.
+_FEATURES = {
+    "avx2": {"avx2"},
+    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"},
+    "avx512_vnni": {"avx512_vnni"},
+    "avx512_bf16": {"avx512_bf16"},
+    "amx": {"amx_tile", "amx_int8"},
+    "amx_bf16": {"amx_tile", "amx_bf16"},
+    "asimd": {"asimd"},
+    "sve": {"sve"},
+    "i8mm": {"i8mm"},
+    "bf16": {"bf16"},
+}
+
 
 def read(root: Path) -> Cpu:
     """`root` is `/`, or a folder with another machine's /proc and /sys."""
     total, free = _memory(root)
-    return Cpu(_model(root), _cores(root), round(total / GIB, 2), round(free / GIB, 2))
+    return Cpu(_model(root), _cores(root), round(total / GIB, 2), round(free / GIB, 2), _features(root))
 
 
 def sysctl(name: str) -> str:
@@ -33,6 +48,16 @@ def _model(root: Path) -> str:
         if key.strip() in ("model name", "Model"):
             return value.strip()
     return sysctl("machdep.cpu.brand_string") or platform.processor() or platform.machine()
+
+
+def _features(root: Path) -> list[str]:
+    """Of the flags, those that matter to matrices; the parts of AMX and of AVX-512 that always come together as one."""
+    for line in _lines(root / "proc/cpuinfo"):
+        key, _colon, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):  # x86, Arm
+            flags = set(value.split())
+            return [name for name, needed in _FEATURES.items() if needed <= flags]
+    return []
 
 
 def _cores(root: Path) -> int:
@@ -66,21 +91,19 @@ def _memory(root: Path) -> tuple[int, int]:
 
         memory = psutil.virtual_memory()
         total, free = memory.total, memory.available
+    host = total
     for folder in _cgroup_folders(root, "memory"):
         limit = _number(folder / "memory.max", folder / "memory.limit_in_bytes")
-        if limit is None or limit >= total:  # v1 writes a huge number for "no limit"
+        if limit is None or limit >= host:  # v1 writes a huge number for "no limit"
             continue
         used = _number(folder / "memory.current", folder / "memory.usage_in_bytes") or 0
         # The page cache is in `used`, but the kernel gives it back when memory is wanted.
-        cache = next(
-            (
-                int(line.split()[1])
-                for line in _lines(folder / "memory.stat")
-                if line.startswith(("inactive_file ", "total_inactive_file "))
-            ),
-            0,
-        )
-        total, free = limit, min(free, max(0, limit - used + cache))
+        stat = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat") if " " in line)
+        # v1 counts a group's own pages apart from those of the groups below it; `used` has both.
+        cache = stat.get("total_inactive_file", stat.get("inactive_file", "0")).strip()
+        # A group above may have room for less than this one's limit: its other groups use it too.
+        free = min(free, max(0, limit - used + (int(cache) if cache.isdigit() else 0)))
+        total = min(total, limit)
     return total, min(free, total)
 
 
@@ -89,11 +112,10 @@ def _cgroup_folders(root: Path, controller: str) -> list[Path]:
     folders: list[Path] = []
     for line in _lines(root / "proc/self/cgroup"):
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if number == "0" and not controllers:
-            mount = root / "sys/fs/cgroup"
-        elif controller in controllers.split(","):
-            mount = root / "sys/fs/cgroup" / controller
-        else:
+        mount = root / "sys/fs/cgroup"
+        if controller in controllers.split(","):  # v1: a mount for each controller, or for those that go together
+            mount = next((place for place in (mount / controller, mount / controllers) if place.exists()), mount)
+        elif number != "0" or controllers:
             continue
         group = Path(path.lstrip("/"))
         # Inside a container the path may be the host's; then only the mount itself exists, and is this group.

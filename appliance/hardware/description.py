@@ -22,12 +22,12 @@ class _Fields:
     def _wrong(self, key: str, what: str) -> None:
         self.problems.append(f"{self.where}.{key}: {what}")
 
-    def number(self, key: str, default: float | None = None) -> float:
+    def number(self, key: str, default: float | None = None, below: float = 1e6) -> float:
         value = self.values.get(key, default)
         if value is None:
             self._wrong(key, _("is missing"))
             return 0.0
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < below:
             self._wrong(key, _("must be a number from 0 up"))
             return 0.0
         return float(value)
@@ -38,6 +38,9 @@ class _Fields:
             self._wrong(key, _("must be a text"))
             return default
         return value
+
+    def texts(self, key: str) -> list[str]:
+        return [text for text in self.items(key) if isinstance(text, str)]
 
     def items(self, key: str) -> list[Any]:
         value = self.values.get(key) or []
@@ -59,13 +62,19 @@ def read(value: Any) -> Hardware:
     memory = cpu.number("memory_gib")
     hardware = Hardware(
         accelerators=accelerators,
-        cpu=Cpu(cpu.text("model") or "", int(cpu.number("cores", 1)) or 1, memory, cpu.number("free_gib", memory)),
+        cpu=Cpu(
+            cpu.text("model") or "",
+            int(cpu.number("cores", 1)) or 1,
+            memory,
+            cpu.number("free_gib", memory),
+            cpu.texts("features"),
+        ),
         disk_free_gib=top.number("disk_free_gib", 100.0),
         shm_gib=None if top.values.get("shm_gib") is None else top.number("shm_gib"),
         driver=top.text("driver"),
         cuda=top.text("cuda"),
         container=top.values.get("container") is True,
-        warnings=[text for text in top.items("warnings") if isinstance(text, str)],
+        warnings=top.texts("warnings"),
     )
     if problems:
         raise ApplianceError(
@@ -97,13 +106,16 @@ def _accelerator(fields: _Fields, position: int) -> Accelerator:
         holders=[
             _holder(_Fields(item, f"{fields.where}.holders", fields.problems)) for item in fields.items("holders")
         ],
+        uuid=fields.text("uuid"),
+        parent=None if fields.values.get("parent") is None else int(fields.number("parent")),
+        warnings=fields.texts("warnings"),
     )
 
 
 def _holder(fields: _Fields) -> Holder:
     share = fields.values.get("memory_gib")
     return Holder(
-        int(fields.number("pid", 0)), fields.text("name"), None if share is None else fields.number("memory_gib")
+        int(fields.number("pid", 0, 2**31)), fields.text("name"), None if share is None else fields.number("memory_gib")
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from appliance import settings
-from appliance.hardware.cpu import GIB
-from appliance.hardware.types import CUDA_OF_THIS_IMAGE, OLDEST_DRIVER, Accelerator, Cpu, Holder, Problem, nominal_gb
+from appliance.hardware import nvidia_card
+from appliance.hardware.nvidia_card import quietly, text
+from appliance.hardware.types import CUDA_OF_THIS_IMAGE, OLDEST_DRIVER, Accelerator, Cpu, Problem
 from appliance.locale import _
 
 _LIBRARY = "libnvidia-ml.so.1"
@@ -19,12 +19,16 @@ _VENDOR = "0x10de"
 
 @dataclass
 class Nvidia:
-    """What NVML told. `problem` is None when the cards can be used, or when there are none to be missed."""
+    """What NVML told. `problem` is None when the cards can be used, or when there are none to be missed.
+
+    ill  what is wrong with single cards
+    """
 
     cards: list[Accelerator] = field(default_factory=list)
     driver: str | None = None
     cuda: str | None = None
     warnings: list[str] = field(default_factory=list)
+    ill: list[Problem] = field(default_factory=list)
     problem: Problem | None = None
 
 
@@ -47,7 +51,7 @@ def read(root: Path, container: bool, cpu: Cpu) -> Nvidia:
     except pynvml.NVMLError as error:
         return Nvidia(problem=_failed(pynvml, error, root, on_board, container))
     finally:
-        _quietly(pynvml, pynvml.nvmlShutdown)
+        quietly(pynvml, pynvml.nvmlShutdown)
 
 
 def display_vendors(root: Path) -> set[str]:
@@ -68,32 +72,40 @@ def display_vendors(root: Path) -> set[str]:
 
 
 def _ask(pynvml: Any, root: Path, on_board: bool, container: bool, cpu: Cpu) -> Nvidia:
-    found = Nvidia(driver=_text(_quietly(pynvml, pynvml.nvmlSystemGetDriverVersion)))
-    version = _quietly(pynvml, pynvml.nvmlSystemGetCudaDriverVersion_v2)
+    found = Nvidia(driver=text(quietly(pynvml, pynvml.nvmlSystemGetDriverVersion)))
+    version = quietly(pynvml, pynvml.nvmlSystemGetCudaDriverVersion_v2)
     if isinstance(version, int):
         found.cuda = f"{version // 1000}.{version % 1000 // 10}"
     count = int(pynvml.nvmlDeviceGetCount())
-    visible = _visible()
+    seen: list[Accelerator] = []
     for index in range(count):
-        if visible is not None and index not in visible:
-            continue
         try:
-            found.cards.append(_card(pynvml, index, root, cpu))
+            cards, problems = nvidia_card.read(pynvml, index, root, cpu)
         except pynvml.NVMLError as error:
-            found.warnings.append(
-                _(
-                    'GPU {index} is left out: it reports "{error}". A restart of the machine often brings it back.'
-                ).format(index=index, error=error)
-            )
-    if visible is not None and len(visible) < count:
+            found.ill.append(_left_out(pynvml, error, index))
+            continue
+        seen += cards
+        found.ill += problems
+    # No two alike: a card's first slice has the card's index, its others follow after all cards.
+    parents: set[int] = set()
+    after = count
+    for card in seen:
+        if card.parent in parents:
+            card.index, after = after, after + 1
+        elif card.parent is not None:
+            parents.add(card.parent)
+    found.cards = _visible(seen)
+    if len(found.cards) < len(seen):
         found.warnings.append(
             _("CUDA_VISIBLE_DEVICES shows {shown} of {count} GPUs to this program.").format(
-                shown=len([i for i in visible if i < count]), count=count
+                shown=len(found.cards), count=len(seen)
             )
         )
     head = (found.driver or "").split(".")[0]
     if not count:
         found.problem = _no_device(root, on_board, container)
+    elif not seen and found.ill:  # the only card
+        found.problem = found.ill.pop()
     elif head.isdigit() and int(head) < OLDEST_DRIVER:
         found.problem = Problem(
             _(
@@ -108,65 +120,34 @@ def _ask(pynvml: Any, root: Path, on_board: bool, container: bool, cpu: Cpu) -> 
     return found
 
 
-def _card(pynvml: Any, index: int, root: Path, cpu: Cpu) -> Accelerator:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    name = _text(pynvml.nvmlDeviceGetName(handle)) or "NVIDIA"
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    try:
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        total, free = memory.total / GIB, memory.free / GIB
-    except pynvml.NVMLError_NotSupported:  # chips that share the processor's memory (GB10, Jetson)
-        total, free = cpu.memory_gib, cpu.free_gib
-    return Accelerator(
-        kind="cuda",
-        name=name,
-        index=index,
-        memory_gib=round(total, 2),
-        nominal_gb=nominal_gb(total),
-        free_gib=round(free, 2),
-        compute_capability=f"{major}.{minor}",
-        bf16=major >= 8,  # Ampere was the first with bf16 tensor cores
-        holders=_holders(pynvml, handle, root),
+def _left_out(pynvml: Any, error: Any, index: int) -> Problem:
+    if getattr(error, "value", None) == pynvml.NVML_ERROR_GPU_IS_LOST:
+        return Problem(
+            _("GPU {index} is lost: the machine no longer reaches it.").format(index=index),
+            _("Restart the machine; if it is lost again, look at the card's seat, its power and its temperature."),
+        )
+    return Problem(
+        _('GPU {index} is left out: it reports "{error}".').format(index=index, error=error),
+        _("A restart of the machine often brings it back."),
     )
 
 
-def _holders(pynvml: Any, handle: Any, root: Path) -> list[Holder]:
-    held: dict[int, float | None] = {}
-    for question in (pynvml.nvmlDeviceGetComputeRunningProcesses, pynvml.nvmlDeviceGetGraphicsRunningProcesses):
-        for process in _quietly(pynvml, question, handle) or []:
-            share = process.usedGpuMemory
-            held[process.pid] = round(share / GIB, 2) if share else held.get(process.pid)
-    return [Holder(pid, _process_name(pynvml, pid, root), share) for pid, share in sorted(held.items())]
-
-
-def _process_name(pynvml: Any, pid: int, root: Path) -> str | None:
-    try:
-        return (root / f"proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:  # another pid namespace: NVML knows it by the host's
-        name = _text(_quietly(pynvml, pynvml.nvmlSystemGetProcessName, pid))
-        return Path(name).name if name else None
-
-
-def _visible() -> set[int] | None:
-    """The indices that CUDA_VISIBLE_DEVICES names; None when it is not set or names cards by UUID."""
+def _visible(cards: list[Accelerator]) -> list[Accelerator]:
+    """Those that CUDA_VISIBLE_DEVICES names, by number or by the beginning of a UUID; all when it is not set."""
     words = [word.strip() for word in settings.variable("CUDA_VISIBLE_DEVICES").split(",") if word.strip()]
-    if not words or not all(word.lstrip("-").isdigit() for word in words):
-        return None
-    # CUDA stops at the first number that is no card's, so that "-1" hides all.
-    numbers = [int(word) for word in words]
-    return set(numbers[: next((i for i, n in enumerate(numbers) if n < 0), len(numbers))])
-
-
-def _quietly(pynvml: Any, question: Callable[..., Any], *arguments: Any) -> Any:
-    """An answer that older drivers, or some cards, don't give; None then."""
-    try:
-        return question(*arguments)
-    except (pynvml.NVMLError, UnicodeDecodeError):
-        return None
-
-
-def _text(value: Any) -> str | None:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    if not words:
+        return cards
+    shown: list[Accelerator] = []
+    for word in words:
+        if word.lstrip("-").isdigit():
+            # A number is a whole card's, and in MIG mode stands for its first slice.
+            named = [card for card in cards if card.index == int(word)]
+        else:
+            named = [card for card in cards if (card.uuid or "").startswith(word)]
+        if not named:  # CUDA stops at the first word that names nothing, so that "-1" hides all
+            break
+        shown += named[:1]
+    return [card for card in cards if card in shown]
 
 
 def _without_library(root: Path, on_board: bool, container: bool) -> Problem | None:

@@ -11,6 +11,8 @@ CUDA_OF_THIS_IMAGE = "13"
 OLDEST_DRIVER = 580
 
 KINDS = ("cuda", "mps", "npu", "rocm")
+# What this image's PyTorch can compute on; the others are seen and named.
+USED_KINDS = ("cuda", "mps")
 
 # What cards are sold as. A driver reports less than that (ECC, reserved memory): an A10 says 22.49 GiB and
 # is a 24 GB card.
@@ -33,7 +35,14 @@ class Holder:
 
 @dataclass
 class Accelerator:
-    """One card, or the GPU part of an Apple chip."""
+    """One card, a slice of one (MIG), or the GPU part of an Apple chip.
+
+    index     among the accelerators of its kind; an NVIDIA card's is NVML's. A card's first slice has the card's own
+              index, its others follow after all cards, so that no two are alike.
+    uuid      NVIDIA's name for the card or the slice; CUDA_VISIBLE_DEVICES takes it. A slice has no other.
+    parent    of a slice: the index of its card
+    warnings  what is wrong with the card though it works
+    """
 
     kind: str
     name: str
@@ -44,6 +53,14 @@ class Accelerator:
     compute_capability: str | None
     bf16: bool
     holders: list[Holder] = field(default_factory=list)
+    uuid: str | None = None
+    parent: int | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def used_here(self) -> bool:
+        """Whether jobs of this image can run on it at all."""
+        return self.kind in USED_KINDS
 
     def capability(self) -> tuple[int, int]:
         """Compute capability as numbers that compare: "8.6" is (8, 6); (0, 0) when there is none."""
@@ -53,25 +70,38 @@ class Accelerator:
 
 @dataclass
 class Cpu:
-    """The processor as far as this process may use it: affinity and cgroup limits count, not the host's figures."""
+    """The processor as far as this process may use it: affinity and cgroup limits count, not the host's figures.
+
+    features  those of its instructions that matter to matrices, by their Linux names without what all share:
+              "avx2", "avx512", "avx512_bf16", "amx", "sve", "i8mm", "bf16" …
+    """
 
     model: str
     cores: int
     memory_gib: float
     free_gib: float
+    features: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why the NVIDIA cards of this machine can't be used, and the exact fix; both for a person."""
+    """What is wrong with the NVIDIA cards of this machine, or with one of them, and the exact fix; for a person."""
 
     sentence: str
     fix: str
 
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.fix}"
+
 
 @dataclass
 class Hardware:
-    """This machine. `driver_problem` is set when there is, or may be, a card that can't be used."""
+    """This machine.
+
+    driver_problem  why there is, or may be, an NVIDIA card that can't be used; None when all is well
+    card_problems   what is wrong with single cards; the others can be used
+    Both stand in `warnings` too, as everything that a person should know.
+    """
 
     accelerators: list[Accelerator]
     cpu: Cpu
@@ -82,6 +112,7 @@ class Hardware:
     container: bool = False
     warnings: list[str] = field(default_factory=list)
     driver_problem: Problem | None = None
+    card_problems: list[Problem] = field(default_factory=list)
 
     def driver_too_old(self) -> bool:
         """Whether the NVIDIA driver is older than what this image's CUDA needs."""
@@ -96,6 +127,7 @@ class Hardware:
             "disk_free_gib": self.disk_free_gib,
             "shm_gib": self.shm_gib,
             "driver": self.driver,
+            "cuda": self.cuda,
             "warnings": list(self.warnings),
         }
 

@@ -125,6 +125,7 @@ def make_plan(
 ) -> Any:
     """The plan for this model (a config.json is enough), this data and this machine."""
     from appliance.hardware import probe
+    from appliance.planning import calibration
     from appliance.planning.plan import plan
     from appliance.planning.shape import read_shape
 
@@ -140,6 +141,8 @@ def make_plan(
         # A character is at most about one token; the template adds a few.
         longest=report.longest_characters + 64 if report else None,
         wish=wish or {},
+        # What was measured here says nothing about another machine.
+        calibration=None if hardware else calibration.load(settings.home()),
     )
 
 

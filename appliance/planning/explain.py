@@ -111,6 +111,18 @@ def explain(
     }[verdict].format(need=memory.total_gib, high=memory.high_gib, free=free)
 
 
+def explain_calibration(chosen: Way, memory: Estimate, shape: Shape, reasons: dict[str, str]) -> None:
+    """A sentence where runs on this machine have corrected the formula by a per cent or more."""
+    change = 100 * (memory.total_gib / chosen.formula(shape).total_gib - 1)
+    if abs(change) < 1:
+        return
+    less, more = (
+        _("Measured on this machine: {percent:.0f} % less than the formula."),
+        _("Measured on this machine: {percent:.0f} % more than the formula."),
+    )
+    reasons["calibration"] = (less if change < 0 else more).format(percent=abs(change))
+
+
 def alternatives(
     chosen: Way, shape: Shape, free: float, verdict: str, card: Accelerator | None
 ) -> list[dict[str, Any]]:

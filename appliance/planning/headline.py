@@ -35,8 +35,8 @@ def headline(hardware: Hardware) -> list[str]:
     if card.free_gib < 0.9 * card.memory_gib:
         text = _("Only {free:.1f} GiB of it are free now: other programs hold the rest.")
         sentences.append(text.format(free=card.free_gib))
-    elif len(hardware.accelerators) > 1:
-        sentences.append(_("{count} GPUs: a job uses one of them.").format(count=len(hardware.accelerators)))
+    elif (count := sum(one.kind == "cuda" for one in hardware.accelerators)) > 1:
+        sentences.append(_("{count} GPUs: a job uses one of them.").format(count=count))
     return sentences
 
 

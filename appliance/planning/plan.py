@@ -10,6 +10,7 @@ from typing import Any
 from appliance.hardware.types import Accelerator, Hardware
 from appliance.locale import _
 from appliance.planning import explain, schedule
+from appliance.planning.calibration import Calibration
 from appliance.planning.card import best_card
 from appliance.planning.estimate import Estimate
 from appliance.planning.profiles import Profile, choose
@@ -34,6 +35,7 @@ class Plan:
     method: str
     dtype: str
     device: str
+    device_name: str
     accelerators: list[int]
     micro_batch: int
     accumulation: int
@@ -68,12 +70,14 @@ def plan(
     longest: int | None = None,
     wish: Mapping[str, Any] | None = None,
     profile: Profile | None = None,
+    calibration: Calibration | None = None,
 ) -> Plan:
     """The best way to fine-tune this model here.
 
     rows     how many rows the data has, if known
     longest  tokens of its longest row, or a bound
     wish     what a person asked for: method, rank, batch, length, steps, epochs, learning_rate
+    calibration  what runs on this machine have measured (calibration.load); None: the formula alone
     Order: LoRA, then QLoRA, each with the largest micro-batch that fits, then shorter rows, then "exceeds".
     Raises ApplianceError for wrong profiles, UsageError for wrong wishes.
     """
@@ -84,6 +88,8 @@ def plan(
     reasons = {"device": why_card, "profile": _("{title}.").format(title=profile.title)}
     warnings = explain.warnings_of(card, shape, wanted)
     first = _first_try(profile, card, shape, longest, wanted, reasons, warnings)
+    if calibration:
+        first = replace(first, calibration=replace(calibration, device=card.name if card else "cpu"))
     batch = schedule.effective_batch(profile.choose.effective_batch, profile.choose.epochs, rows)
     ways = list(_ways(first, profile, card, wanted, batch))
     chosen, memory, verdict = _pick(ways, shape, free)
@@ -92,12 +98,14 @@ def plan(
         profile.choose.epochs, rows, chosen.micro_batch * accumulation, wanted.epochs, wanted.steps, reasons
     )
     explain.explain(chosen, first, memory, verdict, free, profile, card, wanted, batch, reasons)
+    explain.explain_calibration(chosen, memory, shape, reasons)
     result = Plan(
         profile=profile.name,
         title=profile.title,
         method=chosen.method,
         dtype=chosen.dtype,
         device=chosen.device,
+        device_name=card.name if card else "cpu",
         accelerators=[card.index] if card else [],
         micro_batch=chosen.micro_batch,
         accumulation=accumulation,

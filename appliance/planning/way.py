@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from appliance.planning.calibration import Calibration, corrected
 from appliance.planning.estimate import Estimate, estimate
 from appliance.planning.shape import Shape
 
@@ -12,7 +13,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Way:
-    """One way to do it, not yet known to fit."""
+    """One way to do it, not yet known to fit. `calibration`: what this machine has measured, if its runs count."""
 
     method: str
     dtype: str
@@ -22,9 +23,19 @@ class Way:
     optimizer: str
     checkpointing: bool
     device: str
+    calibration: Calibration | None = field(default=None, compare=False, repr=False)
 
     def memory(self, shape: Shape) -> Estimate:
         """Its peak for that model."""
+        formula = self.formula(shape)
+        return (
+            corrected(formula, self.calibration.factor(self.method, self.checkpointing))
+            if self.calibration
+            else formula
+        )
+
+    def formula(self, shape: Shape) -> Estimate:
+        """Its peak by the formula alone."""
         return estimate(
             shape,
             method=self.method,

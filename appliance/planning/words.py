@@ -29,6 +29,7 @@ def label(choice: str) -> str:
         "rank": _("Rank"),
         "targets": _("Adapted layers"),
         "verdict": _("Fits?"),
+        "calibration": _("Experience"),
     }.get(choice, choice)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from appliance import files
 from appliance.errors import ApplianceError
 from appliance.locale import _
-from appliance.work import checkpoints, rows
+from appliance.work import checkpoints, experience, rows
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
@@ -76,8 +76,10 @@ def run(context: Context) -> dict[str, Any]:
         "memory": {
             "predicted_gib": (plan.get("memory") or {}).get("total_gib"),
             "measured_gib": _peak_memory_gib(torch, plan.get("device", "cpu")),
+            "largest_batch": trainer.largest,
         },
     }
+    experience.remember(base, plan, trainer.largest, result["memory"]["measured_gib"])
     context.progress("saving", 0, 1)
     _save(trainer, tokenizer, base, adapter, context, result)
     # The adapter is whole; the checkpoints have done their work.
@@ -154,7 +156,11 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
     plan, spec = context.plan, context.spec
 
     class Trainer(checkpoints.StagedCheckpoints, SFTTrainer):  # type: ignore[misc]
-        pass
+        largest = (0, 0)  # rows and tokens a row of the largest batch that went through the model
+
+        def training_step(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
+            self.largest = max(self.largest, tuple(inputs["input_ids"].shape), key=math.prod)
+            return super().training_step(model, inputs, *more, **options)
 
     on_cpu = plan.get("device") == "cpu"
     batch = plan["micro_batch"] * plan["accumulation"]

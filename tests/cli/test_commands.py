@@ -16,18 +16,26 @@ from appliance.jobs.folder import Job
 EVERY_JOB = {"id", "kind", "state", "folder", "result"}
 
 
-def test_the_machine(home: Path) -> None:
+NO_HUBS = {"HF_ENDPOINT": "http://127.0.0.1:9", "MODELSCOPE_ENDPOINT": "http://127.0.0.1:9"}
+
+
+def test_the_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NO_HUBS.items():
+        monkeypatch.setenv(name, value)
     probe = appliance("probe", "--json")
     assert probe.code == 0
     assert {"accelerators", "cpu", "disk_free_gib", "shm_gib", "driver", "warnings"} <= probe.json.keys()
     doctor = appliance("doctor", "--json")
     assert doctor.code == (0 if doctor.json["ok"] else 1)
     assert all(check["ok"] or check["fix"] for check in doctor.json["checks"])
+    assert doctor.json["ok"] == all(check["level"] != "problem" for check in doctor.json["checks"])
+    assert {check["name"]: check["level"] for check in doctor.json["checks"]}["hub"] == "note"
     assert appliance("--version").out.strip() == appliance("--version", "--json").json["version"]
 
 
 def test_a_check_that_fails_fails_the_doctor(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("APPLIANCE_ENVS", str(tmp_path))
+    for name, value in {"APPLIANCE_ENVS": str(tmp_path), **NO_HUBS}.items():
+        monkeypatch.setenv(name, value)
     for words in (("doctor",), ("doctor", "--json")):
         assert appliance(*words).code == 1
 

@@ -53,6 +53,54 @@ def test_cgroup_v1_with_the_hosts_path(tmp_path: Path) -> None:
     assert (seen.memory_gib, seen.free_gib, seen.cores) == (4.0, 3.0, 1)
 
 
+def test_a_group_above_that_its_others_have_filled(tmp_path: Path) -> None:
+    """The limit is the inner group's, what is free the outer one's: of 16 GiB, 15 are taken, most by its neighbours."""
+    files = {
+        "pod/memory.max": f"{16 * GIB}\n",
+        "pod/memory.current": f"{15 * GIB}\n",
+        "pod/memory.stat": f"inactive_file {GIB // 2}\n",
+        "pod/one/memory.max": f"{8 * GIB}\n",
+        "pod/one/memory.current": f"{1 * GIB}\n",
+        "pod/cpu.max": "100000 100000\n",
+        "pod/one/cpu.max": "800000 100000\n",
+    }
+    seen = cpu.read(_root(tmp_path, "0::/pod/one\n", files))
+    assert (seen.memory_gib, seen.free_gib, seen.cores) == (8.0, 1.5, 1)
+
+
+def test_cgroup_v1_nested_in_mounts_that_go_together(tmp_path: Path) -> None:
+    files = {
+        "memory/pod/memory.limit_in_bytes": f"{6 * GIB}\n",
+        "memory/pod/memory.usage_in_bytes": f"{5 * GIB}\n",
+        # Its own pages, and those of the groups below as well: usage has both.
+        "memory/pod/memory.stat": f"inactive_file 0\ntotal_inactive_file {2 * GIB}\n",
+        "memory/pod/one/memory.limit_in_bytes": "9223372036854771712\n",
+        "cpu,cpuacct/pod/cpu.cfs_quota_us": "100000\n",
+        "cpu,cpuacct/pod/cpu.cfs_period_us": "100000\n",
+        "cpu,cpuacct/pod/one/cpu.cfs_quota_us": "-1\n",
+        "cpu,cpuacct/pod/one/cpu.cfs_period_us": "100000\n",
+    }
+    group = "4:memory:/pod/one\n3:cpu,cpuacct:/pod/one\n1:name=systemd:/pod/one\n0::/pod/one\n"
+    seen = cpu.read(_root(tmp_path, group, files))
+    assert (seen.memory_gib, seen.free_gib, seen.cores) == (6.0, 3.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "features"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512bw avx512dq avx512vl avx512cd avx512_bf16 amx_tile amx_bf16 amx_int8",
+         ["avx2", "avx512", "avx512_bf16", "amx", "amx_bf16"]),
+        ("flags\t\t: fpu avx2 avx512f avx512cd", ["avx2"]),  # Xeon Phi: not the ones that kernels use
+        ("Features\t: fp asimd sve i8mm bf16", ["asimd", "sve", "i8mm", "bf16"]),
+        ("model\t: 1", []),
+    ],
+)  # fmt: skip
+def test_instructions(tmp_path: Path, line: str, features: list[str]) -> None:
+    root = _root(tmp_path, "0::/\n", {})
+    (root / "proc/cpuinfo").write_text(f"model name\t: Made-up CPU\n{line}\n")
+    assert cpu.read(root).features == features
+
+
 @pytest.mark.parametrize("limit", ["9223372036854771712\n", "-1\n", "", "rubbish\n"])
 def test_no_limit_in_v1_or_nonsense(tmp_path: Path, limit: str) -> None:
     files = {"memory/memory.limit_in_bytes": limit, "cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "0\n"}

@@ -20,8 +20,8 @@ CPU = {"model": "x", "cores": 4, "memory_gib": 32}
 
 def test_keys(tmp_path: Path) -> None:
     answer = probe(tmp_path / "not" / "yet" / "there").as_dict()
-    assert set(answer) == {"accelerators", "cpu", "disk_free_gib", "shm_gib", "driver", "warnings"}
-    assert set(answer["cpu"]) == {"model", "cores", "memory_gib", "free_gib"}
+    assert set(answer) == {"accelerators", "cpu", "disk_free_gib", "shm_gib", "driver", "cuda", "warnings"}
+    assert set(answer["cpu"]) == {"model", "cores", "memory_gib", "free_gib", "features"}
     assert answer["cpu"]["cores"] >= 1
     assert 0 < answer["cpu"]["free_gib"] <= answer["cpu"]["memory_gib"]
     assert answer["disk_free_gib"] > 0
@@ -41,6 +41,14 @@ def test_what_is_left_out_is_filled_in() -> None:
     )
     assert (second.index, second.bf16, second.compute_capability) == (1, False, "7.5")
     assert hardware.cpu.free_gib == 32
+
+
+def test_there_and_back() -> None:
+    card = {**A10, "uuid": "MIG-1", "parent": 0, "warnings": ["ill"], "holders": [{"pid": 1, "name": "a"}]}
+    answer = Hardware.from_dict({"accelerators": [card], "cpu": {**CPU, "features": ["amx"]}, "cuda": "13.0"}).as_dict()
+    assert Hardware.from_dict(json.loads(json.dumps(answer))).as_dict() == answer
+    assert answer["accelerators"][0].items() >= {"uuid": "MIG-1", "parent": 0, "warnings": ["ill"]}.items()
+    assert (answer["cpu"]["features"], answer["cuda"]) == (["amx"], "13.0")
 
 
 def test_every_problem_at_once() -> None:

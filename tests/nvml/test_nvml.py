@@ -59,6 +59,8 @@ def test_cards(stub: Path, gpu_root: Path) -> None:
     ] == [(name, i, gb, bf16, cap.replace(" ", ".")) for i, (name, _m, cap, gb, bf16) in enumerate(CARDS)]
     a10 = seen["probe"]["accelerators"][4]
     assert (a10["kind"], a10["memory_gib"], a10["free_gib"], a10["holders"]) == ("cuda", 22.49, 22.2, [])
+    assert (a10["uuid"], a10["parent"], a10["warnings"]) == ("GPU-00000004-0000", None, [])
+    assert seen["probe"]["cuda"] == "13.0"
 
 
 def test_takes_at_most_50_ms(stub: Path, gpu_root: Path) -> None:
@@ -79,6 +81,80 @@ def test_two_cards_one_of_them_held(stub: Path, gpu_root: Path) -> None:
     assert "program-4242424 (pid 4242424)" in seen["warnings"][0]
 
 
+def test_machines_of_several_cards(stub: Path, gpu_root: Path) -> None:
+    two = machine.probe(gpu_root, stub, "card 24564 300 8 9 0 RTX 4090\n" * 2)["probe"]
+    assert [card["index"] for card in two["accelerators"]] == [0, 1]
+    eight = machine.probe(gpu_root, stub, "card 81251 300 8 0 0 NVIDIA A100-SXM4-80GB\n" * 8)
+    assert [card["nominal_gb"] for card in eight["probe"]["accelerators"]] == [80] * 8
+    assert eight["check"][0] and eight["seconds"] <= 0.05
+
+
+H100 = "card 81559 0 9 0 0 NVIDIA H100 80GB HBM3\n"
+
+
+@pytest.mark.parametrize("named", [0, 1])
+def test_slices_are_cards_of_their_own(stub: Path, gpu_root: Path, named: int) -> None:
+    """Two slices of the first card, the second one held by a program, and a whole card beside it."""
+    text = H100 * 2 + f"mig 0 40192 20 3 3 {named}\nmig 0 9856 9000 1 1 {named}\nmig_holder 1 4242424 8000\n"
+    seen = machine.probe(gpu_root, stub, text)["probe"]
+    assert [
+        (card["name"], card["index"], card["parent"], card["nominal_gb"], card["memory_gib"], card["uuid"])
+        for card in seen["accelerators"]
+    ] == [
+        ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", 0, 0, 40, 39.25, "MIG-00000100-0000"),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 2, 0, 10, 9.62, "MIG-00000101-0000"),
+        ("NVIDIA H100 80GB HBM3", 1, None, 80, 79.65, "GPU-00000001-0000"),
+    ]
+    first, second, _whole = seen["accelerators"]
+    assert (first["compute_capability"], first["bf16"], first["holders"]) == ("9.0", True, [])
+    assert second["holders"][0]["pid"] == 4242424
+    assert "On GPU 2" in seen["warnings"][0]
+
+
+def test_a_part_of_a_slices_compute(stub: Path, gpu_root: Path) -> None:
+    (card,) = machine.probe(gpu_root, stub, H100 + "mig 0 40192 0 3 1 0\n")["probe"]["accelerators"]
+    assert card["name"].endswith("MIG 1c.3g.40gb")
+    assert card["nominal_gb"] == 40
+
+
+def test_mig_mode_without_a_slice(stub: Path, gpu_root: Path) -> None:
+    seen = machine.probe(gpu_root, stub, H100 + "mig 0 0 0 0 0 0\n")
+    assert seen["probe"]["accelerators"] == []
+    ok, _sentence, fix = seen["check"]
+    assert not ok
+    assert "nvidia-smi -i 0 -mig 0" in fix
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ecc 0 3 7", "3 memory errors since its last start"),
+        ("ecc 0 0 7", "7 memory errors in its life"),
+        ("ecc 0 0 0\nrows 0 0 0\npages 0 0", None),
+        ("rows 0 1 0", "nvidia-smi -i 0 -r"),
+        ("rows 0 0 1", "no spare memory rows"),
+        ("pages 0 1", "nvidia-smi -i 0 -r"),
+    ],
+)
+def test_a_card_that_is_ill_says_so(stub: Path, gpu_root: Path, text: str, words: str | None) -> None:
+    seen = machine.probe(gpu_root, stub, f"{H100}{H100}{text}\n")["probe"]
+    ill, well = seen["accelerators"]
+    assert well["warnings"] == []
+    assert ill["warnings"] == seen["warnings"]
+    if words is None:
+        assert seen["warnings"] == []
+    else:
+        assert len(seen["warnings"]) == 1 and words in seen["warnings"][0]
+
+
+def test_the_only_card_is_lost(stub: Path, gpu_root: Path) -> None:
+    seen = machine.probe(gpu_root, stub, "card 24564 0 8 9 15 RTX 4090\n")
+    ok, sentence, fix = seen["check"]
+    assert not ok
+    assert "GPU 0 is lost" in sentence and "Restart the machine" in fix
+    assert len(seen["probe"]["warnings"]) == 1
+
+
 def test_a_lost_card_is_a_warning(stub: Path, gpu_root: Path) -> None:
     seen = machine.probe(gpu_root, stub, "card 24564 0 8 9 15 RTX 4090\ncard 24564 0 8 9 0 RTX 4090\n")["probe"]
     assert [card["index"] for card in seen["accelerators"]] == [1]
@@ -96,6 +172,9 @@ def test_cuda_visible_devices(stub: Path, gpu_root: Path) -> None:
     seen = machine.probe(gpu_root, stub, text, CUDA_VISIBLE_DEVICES="2,1")["probe"]
     assert [card["index"] for card in seen["accelerators"]] == [1, 2]
     assert "2 of 4" in seen["warnings"][0]
+    seen = machine.probe(gpu_root, stub, text, CUDA_VISIBLE_DEVICES="GPU-00000003,GPU-9,0")["probe"]
+    assert [card["index"] for card in seen["accelerators"]] == [3]
+    assert machine.probe(gpu_root, stub, text, CUDA_VISIBLE_DEVICES="-1")["probe"]["accelerators"] == []
 
 
 def test_old_driver(stub: Path, gpu_root: Path) -> None:
@@ -124,6 +203,8 @@ def test_a_library_that_does_not_start(stub: Path, tmp_path: Path, code: int, co
     seen = machine.probe(root, stub, f"init {code}\n")
     assert seen["probe"]["accelerators"] == []
     assert words in seen["check"][1]
+    if code == 18:
+        assert "Restart the machine" in seen["check"][2]
 
 
 @pytest.mark.parametrize(
