@@ -117,8 +117,8 @@ def explain_calibration(chosen: Way, memory: Estimate, shape: Shape, reasons: di
     if abs(change) < 1:
         return
     less, more = (
-        _("Measured on this machine: {percent:.0f} % less than the formula."),
-        _("Measured on this machine: {percent:.0f} % more than the formula."),
+        _("Measured on this machine: {percent:.0f} percent less than the formula."),
+        _("Measured on this machine: {percent:.0f} percent more than the formula."),
     )
     reasons["calibration"] = (less if change < 0 else more).format(percent=abs(change))
 
