@@ -104,7 +104,7 @@ def test_a_plan_is_corrected_and_says_so(tmp_path: Path, envs: Path) -> None:
     made = plan(A10, MODELS["4B"], wish={"batch": 1}, calibration=known)
     assert made.memory.total_gib < without.memory.total_gib
     percent = round(100 * (1 - made.memory.total_gib / without.memory.total_gib))
-    assert made.reasons["calibration"] == f"Measured on this machine: {percent} % less than the formula."
+    assert made.reasons["calibration"] == f"Measured on this machine: {percent} percent less than the formula."
     assert f"{made.memory.total_gib:.1f} GiB" in made.reasons["verdict"]
     # Another card knows nothing of it, and another version of the trainer neither.
     other = plan(MACHINES["4090"], MODELS["4B"], wish={"batch": 1}, calibration=known)
