@@ -107,7 +107,7 @@ def _base_model() -> Path:
                 name=_BASE,
                 spec={"to": str(folder), "seed": 0},
                 environment="train",
-                facts=[(_("What"), _("Teach a model of a few million weights some small talk."))],
+                facts=[(_("What"), _("Teach a model of under a million weights some small talk."))],
                 disk_gib=0.1,
             )
         )

@@ -318,7 +318,12 @@ def adapters() -> list[tuple[Job, Path]]:
     found = []
     for job in all_jobs():
         result = job.result or {}
-        if "adapter" in result and (Path(result["adapter"]) / "adapter_config.json").is_file():
+        # A merge names the adapter that it used, too.
+        if (
+            job.kind == "finetune"
+            and "adapter" in result
+            and (Path(result["adapter"]) / "adapter_config.json").is_file()
+        ):
             found.append((job, Path(result["adapter"])))
     return found
 

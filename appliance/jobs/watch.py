@@ -205,7 +205,8 @@ def summary(job: Job) -> list[tuple[str, str]]:
     picture = Picture(job)
     found, _offset = events(job)
     picture.add(state, found)
-    if picture.progress is not None and state.state != "done":
+    # Of a server that has ended, how far its start once was says nothing.
+    if picture.progress is not None and state.state != "done" and (job.kind != "serve" or state.active):
         rows.append((_("Progress"), f"{picture.words()} {picture.share():.0%}  {picture.figures()}"))
     if picture.curve():
         rows.append((_("Loss"), f"{picture.curve()}  {picture.losses[0]:.3f} → {picture.losses[-1]:.3f}"))

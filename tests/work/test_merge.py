@@ -223,3 +223,10 @@ def test_two_merges_to_one_name_at_once(home: Path, shelf: Path) -> None:
     to = Path(jobs[0].spec["spec"]["to"])
     assert not [path for path in to.parent.iterdir() if path.name.startswith(".")]
     assert not manifest.differences(to, manifest.read(to) or {})
+
+
+def test_a_merge_is_no_second_adapter(home: Path, shelf: Path, tmp_path: Path) -> None:
+    """What it made is a model; the list of adapters holds what fine-tunes made."""
+    job = submit(shelf, "base-bfloat16", "plain")
+    assert done(job)["adapter"]
+    assert prepare.adapters() == []
