@@ -38,7 +38,8 @@ def well(done: subprocess.CompletedProcess[str]) -> str:
 
 @dataclass
 class Box:
-    """One hardened container, not started yet. `volume` becomes /data."""
+    """One hardened container, not started yet. `volume` becomes /data. It stays after its end, so that its exit code
+    can be asked; the fixture removes it."""
 
     volume: str | None = None
     flags: tuple[str, ...] = ()
@@ -46,7 +47,7 @@ class Box:
 
     def words(self, how: tuple[str, ...], command: tuple[str, ...]) -> list[str]:
         data = ("-v", f"{self.volume}:/data") if self.volume else ()
-        return ["run", *how, "--rm", "--name", self.name, *HARDENED, *data, *self.flags, IMAGE, *command]
+        return ["run", *how, "--name", self.name, *HARDENED, *data, *self.flags, IMAGE, *command]
 
     def run(self, *command: str, timeout: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run to the end, without a terminal."""
@@ -77,12 +78,10 @@ class Box:
 
     def stop(self) -> tuple[int, float]:
         """SIGTERM, and SIGKILL ten seconds later, as `docker stop` does; the exit code and the seconds it took."""
-        waiting = subprocess.Popen([*ENGINE, "wait", self.name], stdout=subprocess.PIPE, text=True)
         began = time.monotonic()
         well(engine("stop", "-t", "10", self.name))
         took = time.monotonic() - began
-        code, _none = waiting.communicate(timeout=20)
-        return int(code), took
+        return int(well(engine("inspect", "--format", "{{.State.ExitCode}}", self.name))), took
 
 
 def terminal(*words: str) -> pexpect.spawn:
