@@ -22,14 +22,11 @@ READ_ONLY = -100
 class Encoded:
     """All rows as token ids, and how many had to be cut or left out."""
 
-    examples: list[dict[str, list[int]]]
+    examples: list[dict[str, Any]]
     cut: int = 0
     left_out: int = 0
     longest: int = 0
-
-    @property
-    def learned_tokens(self) -> int:
-        return sum(label != READ_ONLY for example in self.examples for label in example["labels"])
+    learned_tokens: int = 0
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -51,6 +48,7 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int) -> E
             encoded.left_out += 1
             continue
         encoded.cut += too_long
+        encoded.learned_tokens += sum(label != READ_ONLY for label in labels)
         encoded.examples.append({"input_ids": ids, "labels": labels})
     if not encoded.examples:
         raise ApplianceError(
