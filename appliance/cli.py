@@ -243,9 +243,12 @@ def download(
 
 @app.command(help=_("Teach a model with your rows."))
 def finetune(
-    model: ModelName,
     data: Annotated[str, typer.Option("--data", "-d", help=_("The data file."))],
-    task: Annotated[str, typer.Option(help="auto | sft")] = "auto",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help=_("Go on training from this adapter."))] = None,
+    task: Annotated[str, typer.Option(help="auto | " + " | ".join(prepare.TASKS))] = "auto",
     method: Annotated[str, typer.Option(help="auto | lora | qlora | dora")] = "auto",
     rank: int | None = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
@@ -265,10 +268,19 @@ def finetune(
         method=method, rank=rank, batch=batch, length=length, steps=steps, epochs=epochs, learning_rate=learning_rate
     )
     mapping = _mapping(map)
-    _model_here(model)
+    if model:
+        _model_here(model)
     with output.waiting(_("looking at the rows")):
         draft = prepare.finetune(
-            model, data, task=task, wish=wish, mapping=mapping, sheet=sheet, name=name, accept_drops=yes
+            model,
+            data,
+            task=task,
+            adapter=adapter,
+            wish=wish,
+            mapping=mapping,
+            sheet=sheet,
+            name=name,
+            accept_drops=yes,
         )
     _do(draft, detach)
 

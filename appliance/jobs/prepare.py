@@ -146,11 +146,17 @@ def make_plan(
     )
 
 
+# The rows that a task needs, where they are not called as the task is.
+_ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo"}
+TASKS = ("sft", "pretrain", "dpo", "kto", "orpo", "simpo", "reward")
+
+
 def finetune(
-    model: str,
+    model: str | None,
     data_file: str,
     *,
     task: str = "auto",
+    adapter: str | None = None,
     wish: dict[str, Any] | None = None,
     mapping: dict[str, str] | None = None,
     sheet: str | None = None,
@@ -159,23 +165,25 @@ def finetune(
     seed: int = 42,
     save_steps: int | None = None,
 ) -> Draft:
-    """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either."""
+    """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
+
+    adapter  one to go on training from; without `model`, its own base is taken
+    """
     from appliance import data
     from appliance.planning import words
 
-    base = model_folder(model)
+    if task not in ("auto", *TASKS):
+        raise UsageError(_("There is no task {task}.").format(task=task), "", "auto | " + " | ".join(TASKS))
+    earlier = adapter_folder(adapter) if adapter else None
+    base, model = _base_and_name(model, earlier)
     file = Path(data_file).expanduser().absolute()
     wished_task = None if task == "auto" else task
-    report = data.check(file, mapping=mapping, task=wished_task, sheet=sheet)
-    if report.task not in ("sft", "pretrain"):
-        raise ApplianceError(
-            _("This version can't train on these rows yet: they are for {task}.").format(task=report.task_word),
-            _("The file looks like {format}.").format(format=report.format_word),
-            _("Give a file with questions and answers, or conversations."),
-        )
+    wished_rows = _ROWS_OF.get(task, wished_task)
+    report = data.check(file, mapping=mapping, task=wished_rows, sheet=sheet)
+    task = wished_task or report.task
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
-    facts = models.inspect(base, need_chat_template=report.task == "sft")
+    facts = models.inspect(base, need_chat_template=task != "pretrain")
     if facts.quantised:
         raise ApplianceError(
             _("The base model {name} is quantised.").format(name=base.name),
@@ -201,7 +209,7 @@ def finetune(
     wish = wish or {}
     same = command(
         "finetune",
-        *flags(model=model, data=file, task=wished_task, sheet=sheet, name=name),
+        *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
         *flags(yes=accept_drops),
@@ -211,6 +219,8 @@ def finetune(
         name=name or base.name,
         spec={
             "model": str(base),
+            "task": task,
+            "earlier": str(earlier) if earlier else None,
             "base": {key: manifest.get(key) for key in ("source", "reference", "revision")},
             "seed": seed,
             "save_steps": save_steps,
@@ -218,7 +228,7 @@ def finetune(
         environment="train",
         accelerators=list(described.get("accelerators") or []),
         plan=described,
-        rows_from={"file": file, "mapping": mapping, "task": wished_task, "sheet": sheet},
+        rows_from={"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet},
         facts=[
             (
                 _("What"),
@@ -238,6 +248,24 @@ def finetune(
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
+
+
+def _base_and_name(model: str | None, earlier: Path | None) -> tuple[Path, str]:
+    """The base's folder and a person's word for it."""
+    if model is None and earlier is None:
+        raise UsageError(_("--model is missing."), "", _("Say which model should learn, or which adapter goes on."))
+    if earlier is None:
+        assert model is not None
+        return model_folder(model), model
+    own = _base_of(earlier, models.inspect_adapter(earlier).base)
+    base = model_folder(model) if model else own
+    if base != own:
+        raise ApplianceError(
+            _("That adapter was not trained on {name}.").format(name=base.name),
+            _("Its base is {base}.").format(base=own),
+            _("Leave --model out, or choose another adapter."),
+        )
+    return base, model or str(base)
 
 
 class TooManyDropped(ApplianceError):

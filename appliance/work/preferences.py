@@ -6,6 +6,7 @@ prompt differently once the answer follows, the answer begins where the two text
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from appliance.work.rows import READ_ONLY, Encoded
 PAIRED = ("dpo", "orpo", "simpo", "reward")
 
 
-def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task: str) -> Encoded:
+def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task: str, seed: int = 42) -> Encoded:
     """Encode every row to at most `length` tokens an answer, prompt included.
 
     Columns: prompt_ids, chosen_ids, rejected_ids (dpo); the whole of each (reward); the whole of each with attention
@@ -43,9 +44,10 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
             _("Use a longer --length or shorter questions."),
         )
     if task == "kto":
+        random.Random(seed).shuffle(encoded.examples)  # noqa: S311
         # Every answer is also held against another row's prompt: that is how far the model has moved in general.
-        answers = [example["completion_ids"] for example in encoded.examples]
-        for example, other in zip(encoded.examples, [answers[-1], *answers[:-1]], strict=True):
+        given = [example["completion_ids"] for example in encoded.examples]
+        for example, other in zip(encoded.examples, [given[-1], *given[:-1]], strict=True):
             example["KL_completion_ids"] = other
     return encoded
 
