@@ -1,4 +1,4 @@
-"""Run in the training environment: `prefers.py BASE ADAPTER` prints how much yes is preferred to no, before and after."""
+"""For the training environment: `prefers.py BASE ADAPTER` prints how much yes is preferred to no, before and after."""
 
 from __future__ import annotations
 
