@@ -43,7 +43,7 @@ def start(shelf: Path, rows: Path, step: int | None, **wish: Any) -> Job:
 
 
 def losses(job: Job) -> dict[int, float]:
-    found = list(events(job.folder))
+    found, _end = events(job)
     return {event["step"]: event["loss"] for event in found if event["kind"] == "metric" and "loss" in event}
 
 
@@ -54,7 +54,7 @@ def test_it_goes_on_from_the_checkpoint_with_smaller_batches(home: Path, shelf: 
     job = start(shelf, rows, 25, batch=4)
     assert done(job)["steps"] == 30
     assert files.read_json(job.folder / out_of_memory.NAME) == {"micro_batch": 2, "accumulation": 4, "length": 128}
-    said = [event["text"] for event in events(job.folder) if event["kind"] in ("note", "warning")]
+    said = [event["text"] for event in events(job)[0] if event["kind"] in ("note", "warning")]
     assert any("full at step 25" in text and "2 rows at once instead of 4" in text for text in said), said
     assert any("from the checkpoint at step 20" in text for text in said), said
     # The same rows at every step, so the same losses, but for the order of additions.
