@@ -16,7 +16,7 @@ from typing import Any
 from appliance import files
 from appliance.errors import ApplianceError
 from appliance.locale import _
-from appliance.work import checkpoints, experience, rows
+from appliance.work import checkpoints, experience, ranks, rows
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
@@ -25,10 +25,17 @@ _SEED = 42
 
 def run(context: Context) -> dict[str, Any]:
     """Train and write `adapter/` into the job folder. Spec: model (folder), data, seed, dropout; plan: the choices."""
+    manifest = context.folder / "adapter" / ADAPTER_MANIFEST
+    if manifest.exists():  # finished, but killed before it could say so
+        return dict(files.read_json(manifest)["result"])
+    processes = context.plan.get("gpus", 1)
+    return ranks.run(context, processes) if processes > 1 else train(context)
+
+
+def train(context: Context) -> dict[str, Any]:
+    """The training itself, in the only process or in each of several (`rank`); the first one writes the adapter."""
     spec, plan = context.spec, context.plan
     adapter = context.folder / "adapter"
-    if (adapter / ADAPTER_MANIFEST).exists():  # finished, but killed before it could say so
-        return dict(files.read_json(adapter / ADAPTER_MANIFEST)["result"])
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     context.progress("loading", 0, 3)
@@ -79,6 +86,8 @@ def run(context: Context) -> dict[str, Any]:
             "largest_batch": trainer.largest,
         },
     }
+    if trainer.args.process_index:
+        return result
     experience.remember(base, plan, trainer.largest, result["memory"]["measured_gib"])
     context.progress("saving", 0, 1)
     _save(trainer, tokenizer, base, adapter, context, result)
@@ -117,8 +126,14 @@ def _load_model(base: Path, plan: dict[str, Any], spec: dict[str, Any]) -> Any:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    if plan.get("device") == "cuda":
-        options["device_map"] = {"": 0}  # the only card that this process sees
+    if plan.get("sharding") == "fsdp":
+        # FSDP2 at loading: no process ever holds the whole model. The adapters, which come later, are whole in each.
+        from transformers.distributed import DistributedConfig
+
+        options["distributed_config"] = DistributedConfig(fsdp_size=plan["gpus"])
+    elif plan.get("device") == "cuda":
+        # Of the cards that this job sees, its own; the only one where it works alone.
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
@@ -163,7 +178,8 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
             return super().training_step(model, inputs, *more, **options)
 
     on_cpu = plan.get("device") == "cpu"
-    batch = plan["micro_batch"] * plan["accumulation"]
+    batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
+    sharded = plan.get("sharding") == "fsdp"
     steps = plan.get("steps") or max(1, round(plan["epochs"] * len(encoded.examples) / batch))
     arguments = SFTConfig(
         output_dir=str(context.folder / "trainer"),
@@ -186,6 +202,10 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=spec.get("save_steps") or max(1, min(100, steps // 5)),
+        # See below: transformers takes it for granted that trained values are sharded as well.
+        save_only_model=sharded,
+        ddp_backend="gloo" if on_cpu and plan.get("gpus", 1) > 1 else None,
+        ddp_find_unused_parameters=False,
         report_to="none",
         disable_tqdm=True,
         seed=spec.get("seed", _SEED),
@@ -221,9 +241,22 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+    # Adapters are whole in each process, and so are the optimizer's states: a checkpoint can hold them.
+    trainer.args.save_only_model = False
     trainer.checkpoint_root = context.folder / "checkpoints"
     trainer.checkpoint_root.mkdir(exist_ok=True)
     return trainer
+
+
+def _anyone(mine: bool, args: Any) -> bool:
+    """Whether it holds in any of the processes: they save and stop at the same step, or they would wait for ever."""
+    if args.world_size == 1:
+        return mine
+    import torch
+
+    told = torch.tensor([int(mine)], device=args.device)
+    torch.distributed.all_reduce(told)
+    return bool(told.item())
 
 
 def _finite(value: float) -> float | None:
@@ -242,7 +275,7 @@ def _reporter(context: Context, steps: int) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             context.progress("training", state.global_step, steps, "step")
-            if context.stopping.is_set():
+            if _anyone(context.stopping.is_set(), args):
                 control.should_save = True
                 control.should_training_stop = True
 
