@@ -12,6 +12,7 @@ from typing import Any
 
 from appliance import files
 from appliance.data import formats, words
+from appliance.data.lengths import rough_tokens
 from appliance.data.notes import EXAMPLES, Note
 from appliance.data.read import Source, open_source
 from appliance.data.report import REASONS, Question, Report
@@ -156,6 +157,7 @@ def _rows(file: Path, source: Source, recogniser: formats.Recogniser, report: Re
             seen.add(digest)
             report.kept += 1
             report.longest_characters = max(report.longest_characters, sum(map(len, contents(row))))
+            report.lengths.append(rough_tokens(row))
             if len(report.sample) < _SAMPLE:
                 report.sample.append(row)
             watch.look(record.line, row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +82,7 @@ class Report:
     rows: int = 0
     kept: int = 0
     longest_characters: int = 0
+    lengths: array[int] = field(default_factory=lambda: array("I"))  # of each kept row, in tokens, roughly
     dropped: list[Note] = field(default_factory=list)
     warnings: list[Note] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)

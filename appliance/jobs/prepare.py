@@ -5,6 +5,9 @@ recipes all come through here, so they do the same.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,24 +129,59 @@ def make_plan(
     """The plan for this model (a config.json is enough), this data and this machine."""
     from appliance.hardware import probe
     from appliance.planning import calibration
+    from appliance.planning.counting import Counter
+    from appliance.planning.lengths import Lengths
     from appliance.planning.plan import plan
-    from appliance.planning.shape import read_shape
 
-    shape = read_shape(model_folder(model))
     if data_file is not None and report is None:
         from appliance import data
 
         report = data.check(data_file)
-    return plan(
-        hardware or probe(settings.home()),
-        shape,
-        rows=report.kept if report else None,
-        # A character is at most about one token; the template adds a few.
-        longest=report.longest_characters + 64 if report else None,
-        wish=wish or {},
-        # What was measured here says nothing about another machine.
-        calibration=None if hardware else calibration.load(settings.home()),
-    )
+    with looked_up(model) as found:
+        made = plan(
+            hardware or probe(settings.home()),
+            found.shape,
+            rows=report.kept if report else None,
+            lengths=Lengths.of(report.lengths) if report else None,
+            wish=wish or {},
+            # What was measured here says nothing about another machine.
+            calibration=None if hardware else calibration.load(settings.home()),
+            counter=Counter(found.folder, settings.home()),
+        )
+    if found.sentence:
+        made.reasons = {"model": found.sentence, **made.reasons}
+    return made
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What is known of a model before any of its weights are needed: a folder with its config.json, and its shape.
+
+    sentence  said where it is not on this machine and the catalogue knows it; empty otherwise
+    """
+
+    folder: Path
+    shape: Any
+    sentence: str = ""
+
+
+@contextmanager
+def looked_up(reference: str) -> Iterator[Looked]:
+    """M's configuration: its folder's, or the catalogue's where it is not here. Raises as `model_folder` does."""
+    from appliance.planning import catalogue
+    from appliance.planning.shape import read_shape
+
+    try:
+        here = model_folder(reference)
+    except NotHere:
+        known = catalogue.find(reference)
+        if known is None:
+            raise
+        with known.folder() as folder:
+            text = _("{name} is not here yet: its shape is the catalogue's. To get it: appliance download {name}")
+            yield Looked(folder, known.shape(), text.format(name=known.name))
+        return
+    yield Looked(here, read_shape(here))
 
 
 # The rows that a task needs, where they are not called as the task is.
@@ -226,7 +264,8 @@ def finetune(
             "save_steps": save_steps,
         },
         environment="train",
-        accelerators=list(described.get("accelerators") or []),
+        accelerators=plan.accelerators,
+        uuids=plan.uuids,
         plan=described,
         rows_from={"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet},
         facts=[
@@ -492,6 +531,7 @@ def serve(
             "options": engine_options(room),
         },
         accelerators=room.accelerators,
+        uuids=room.uuids,
         facts=[
             (_("What"), _("Serve {name} behind an OpenAI-compatible address.").format(name=served)),
             (_("Engine"), reason),

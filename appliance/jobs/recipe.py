@@ -33,7 +33,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "download": {"model": str, "source": str, "revision": str, "to": str},
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
-        "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "map": dict, "sheet": str, "name": str,
+        "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
         "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
@@ -42,7 +42,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "no_key": bool,
     },
 }  # fmt: skip
-_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate")
+_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus")
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),

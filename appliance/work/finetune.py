@@ -14,7 +14,7 @@ from typing import Any
 
 from appliance import files
 from appliance.locale import _
-from appliance.work import checkpoints, experience, loading, out_of_memory, preferences, rows, trainers
+from appliance.work import checkpoints, experience, loading, out_of_memory, preferences, ranks, rows, trainers
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
@@ -25,11 +25,25 @@ def run(context: Context) -> dict[str, Any]:
 
     Spec: model (folder), task, earlier (an adapter to go on from), data, seed, dropout; plan: the choices.
     """
+    manifest = context.folder / "adapter" / ADAPTER_MANIFEST
+    if manifest.exists():  # finished, but killed before it could say so
+        return dict(files.read_json(manifest)["result"])
+    out_of_memory.apply(context)
+    processes = context.plan.get("gpus", 1)
+    try:
+        return ranks.run(context, processes) if processes > 1 else train(context)
+    except out_of_memory.Full as full:
+        out_of_memory.start_smaller(context, full)
+
+
+def train(context: Context) -> dict[str, Any]:
+    """The training itself, in the only process or in each of several (`rank`); the first one writes the adapter.
+
+    Raises out_of_memory.Full.
+    """
     out_of_memory.apply(context)
     spec, plan = context.spec, context.plan
     adapter = context.folder / "adapter"
-    if (adapter / ADAPTER_MANIFEST).exists():  # finished, but killed before it could say so
-        return dict(files.read_json(adapter / ADAPTER_MANIFEST)["result"])
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     context.progress("loading", 0, 3)
@@ -71,6 +85,8 @@ def run(context: Context) -> dict[str, Any]:
             "largest_batch": trainer.largest,
         },
     }
+    if trainer.args.process_index:
+        return result
     experience.remember(base, plan, trainer.largest, result["memory"]["measured_gib"])
     context.progress("saving", 0, 1)
     _save(trainer, tokenizer, base, adapter, context, result)
@@ -108,7 +124,7 @@ def _train(trainer: Any, context: Context) -> None:
     except Exception as error:
         if not out_of_memory.is_out_of_memory(error):
             raise
-        out_of_memory.start_smaller(context, trainer.state.global_step, error)
+        raise out_of_memory.Full(trainer.state.global_step, str(error)) from error
 
 
 def _tell_about(encoded: rows.Encoded, context: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,14 @@ def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    if plan.get("device") == "cuda":
-        options["device_map"] = {"": 0}  # the only card that this process sees
+    if plan.get("sharding") == "fsdp":
+        # FSDP2 at loading: no process ever holds the whole model. The adapters, which come later, are whole in each.
+        from transformers.distributed import DistributedConfig
+
+        options["distributed_config"] = DistributedConfig(fsdp_size=plan["gpus"])
+    elif plan.get("device") == "cuda":
+        # Of the cards that this job sees, its own; the only one where it works alone.
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     if task == "reward":
         options["num_labels"] = 1
     kind = AutoModelForSequenceClassification if task == "reward" else AutoModelForCausalLM

@@ -7,7 +7,7 @@ same process: only that gives back all that the failed step had taken, whatever 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from appliance import files
 from appliance.errors import ApplianceError
@@ -17,6 +17,14 @@ from appliance.work.context import Context
 NAME = "reduced.json"
 # Rows shorter than this say hardly anything.
 SHORTEST = 128
+
+
+class Full(Exception):
+    """The memory was not enough in a step of the training; `why` is the library's own sentence."""
+
+    def __init__(self, step: int, why: str):
+        super().__init__(why)
+        self.step, self.why = step, why
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -35,13 +43,13 @@ def apply(context: Context) -> None:
         context.plan.update(files.read_json(context.folder / NAME))
 
 
-def reduced(micro_batch: int, accumulation: int, length: int, smallest_batch: int = 1) -> dict[str, int] | None:
+def reduced(micro_batch: int, accumulation: int, length: int) -> dict[str, int] | None:
     """The next smaller way: the same rows a step in smaller pieces, then half the length; None when there is none.
 
     A piece must divide the step's rows: from 6 rows at once to 3, from 3 to 1.
     """
     rows = micro_batch * accumulation
-    smaller = next((n for n in range(micro_batch // 2, smallest_batch - 1, -1) if n and rows % n == 0), None)
+    smaller = next((n for n in range(micro_batch // 2, 0, -1) if rows % n == 0), None)
     if smaller:
         return {"micro_batch": smaller, "accumulation": rows // smaller, "length": length}
     if length // 2 >= SHORTEST:
@@ -49,23 +57,23 @@ def reduced(micro_batch: int, accumulation: int, length: int, smallest_batch: in
     return None
 
 
-def start_smaller(context: Context, step: int, cause: BaseException, smallest_batch: int = 1) -> None:
+def start_smaller(context: Context, full: Full) -> NoReturn:
     """Write down the next smaller way and start again from the last checkpoint; does not return. Raises
     ApplianceError when nothing smaller is left."""
     plan: dict[str, Any] = context.plan
-    smaller = reduced(plan["micro_batch"], plan["accumulation"], plan["length"], smallest_batch)
+    smaller = reduced(plan["micro_batch"], plan["accumulation"], plan["length"])
     if smaller is None:
         raise ApplianceError(
             _("The memory is not enough, even for one row of {length} tokens at a time.").format(length=plan["length"]),
-            str(cause).strip().split("\n")[0][:200],
+            full.why.strip().split("\n")[0][:200],
             _("Choose a smaller model or --method qlora, or close other programs that hold the card's memory."),
-        ) from cause
+        ) from full
     if smaller["length"] < plan["length"]:
         context.warn(
             _(
                 "The memory was full at step {step}. It goes on from the last checkpoint with rows of at most {length}"
                 " tokens; longer ones are cut."
-            ).format(step=step, length=smaller["length"])
+            ).format(step=full.step, length=smaller["length"])
         )
     else:
         context.warn(
@@ -73,7 +81,7 @@ def start_smaller(context: Context, step: int, cause: BaseException, smallest_ba
                 "The memory was full at step {step}. It goes on from the last checkpoint with {batch} rows at once"
                 " instead of {before}; a step still learns from {rows} rows."
             ).format(
-                step=step,
+                step=full.step,
                 batch=smaller["micro_batch"],
                 before=plan["micro_batch"],
                 rows=smaller["micro_batch"] * smaller["accumulation"],

@@ -73,7 +73,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
     kind, settings, own = of(task, plan["micro_batch"])
     if task == "kto":
         own |= balanced([example["label"] for example in encoded.examples])
-    batch = plan["micro_batch"] * plan["accumulation"]
+    batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
     steps = plan.get("steps") or max(1, round(plan["epochs"] * len(encoded.examples) / batch))
 
     class Trainer(checkpoints.StagedCheckpoints, kind):  # type: ignore[misc, valid-type]
@@ -94,6 +94,8 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+    # Adapters are whole in each process, and so are the optimizer's states: a checkpoint can hold them.
+    trainer.args.save_only_model = False
     trainer.checkpoint_root = context.folder / "checkpoints"
     trainer.checkpoint_root.mkdir(exist_ok=True)
     return trainer
@@ -122,6 +124,10 @@ def _arguments(plan: dict[str, Any], spec: dict[str, Any], steps: int, folder: s
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
         "save_steps": spec.get("save_steps") or max(1, min(100, steps // 5)),
+        # See above: transformers takes it for granted that trained values are sharded as well.
+        "save_only_model": plan.get("sharding") == "fsdp",
+        "ddp_backend": "gloo" if on_cpu and plan.get("gpus", 1) > 1 else None,
+        "ddp_find_unused_parameters": False,
         "report_to": "none",
         "disable_tqdm": True,
         "seed": seed,

@@ -48,7 +48,7 @@ def reporter(context: Context, steps: int) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             context.progress("training", state.global_step, steps, "step")
-            if context.stopping.is_set():
+            if _anyone(context.stopping.is_set(), args):
                 control.should_save = True
                 control.should_training_stop = True
 
@@ -67,6 +67,17 @@ def reporter(context: Context, steps: int) -> Any:
                 raise _diverged(_("The training diverged at step {step}: the loss has exploded."), state, context)
 
     return Reporter()
+
+
+def _anyone(mine: bool, args: Any) -> bool:
+    """Whether it holds in any of the processes: they save and stop at the same step, or they would wait for ever."""
+    if args.world_size == 1:
+        return mine
+    import torch
+
+    told = torch.tensor([int(mine)], device=args.device)
+    torch.distributed.all_reduce(told)
+    return bool(told.item())
 
 
 def _diverged(sentence: str, state: Any, context: Context) -> ApplianceError:
