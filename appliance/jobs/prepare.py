@@ -123,6 +123,7 @@ def make_plan(
     *,
     data_file: Path | None = None,
     report: Any = None,
+    task: str | None = None,
     wish: dict[str, Any] | None = None,
     hardware: Any = None,
 ) -> Any:
@@ -141,6 +142,7 @@ def make_plan(
         made = plan(
             hardware or probe(settings.home()),
             found.shape,
+            task=task or (report.task if report else "sft"),
             rows=report.kept if report else None,
             lengths=Lengths.of(report.lengths) if report else None,
             wish=wish or {},
@@ -234,7 +236,7 @@ def finetune(
             "",
             _("Choose a text model: appliance models"),
         )
-    plan = make_plan(model, report=report, wish=wish)
+    plan = make_plan(model, report=report, task=task, wish=wish)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),

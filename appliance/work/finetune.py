@@ -87,7 +87,7 @@ def train(context: Context) -> dict[str, Any]:
     }
     if trainer.args.process_index:
         return result
-    experience.remember(base, plan, trainer.largest, result["memory"]["measured_gib"])
+    experience.remember(base, plan, task, trainer.largest, result["memory"]["measured_gib"])
     context.progress("saving", 0, 1)
     _save(trainer, tokenizer, base, adapter, context, result)
     # The adapter is whole; the checkpoints have done their work.
@@ -156,9 +156,16 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
     """The adapter and everything that serving needs to answer as training did; renamed when whole."""
     staging = adapter.with_name(".adapter.staging")
     shutil.rmtree(staging, ignore_errors=True)
+    beginning = context.folder / trainers.BEGINNING
     with checkpoints.full_disk_told(adapter):
         # Trained further, an adapter stands beside a frozen copy of what it was.
-        trainer.model.save_pretrained(staging, safe_serialization=True, selected_adapters=["default"])
+        trainer.model.save_pretrained(
+            staging,
+            safe_serialization=True,
+            selected_adapters=["default"],
+            path_initial_model_for_weight_conversion=str(beginning) if beginning.exists() else None,
+        )
+        shutil.rmtree(beginning, ignore_errors=True)
     tokenizer.save_pretrained(staging)
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", staging / "generation_config.json")

@@ -12,6 +12,9 @@ from appliance.work.context import Context
 from appliance.work.rows import Encoded
 
 SEED = 42
+# LoRA+: B learns so many times faster than A. Its paper's value.
+_LORA_PLUS = 16.0
+BEGINNING = "pissa-beginning"
 
 # What a task needs besides the plan's choices; the values are those of the methods' own papers.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -77,7 +80,16 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
     steps = plan.get("steps") or max(1, round(plan["epochs"] * len(encoded.examples) / batch))
 
     class Trainer(checkpoints.StagedCheckpoints, kind):  # type: ignore[misc, valid-type]
-        pass
+        def create_optimizer(self, *words: Any) -> Any:
+            if plan["method"] == "lora+" and getattr(self, "optimizer", None) is None:
+                from peft.optimizers import create_loraplus_optimizer
+
+                cls, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                rate = options.pop("lr")
+                self.optimizer = create_loraplus_optimizer(
+                    self.model, cls, lr=rate, loraplus_lr_ratio=_LORA_PLUS, **options
+                )
+            return super().create_optimizer(*words)
 
     trainer = Trainer(
         model=model,
@@ -94,6 +106,9 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+    if plan["method"] == "pissa" and trainer.args.process_index == 0:
+        # What it begins with; the difference to the end is an ordinary adapter for the unchanged base.
+        trainer.model.save_pretrained(str(context.folder / BEGINNING))
     # Adapters are whole in each process, and so are the optimizer's states: a checkpoint can hold them.
     trainer.args.save_only_model = False
     trainer.checkpoint_root = context.folder / "checkpoints"
@@ -147,6 +162,9 @@ def _adapter(plan: dict[str, Any], spec: dict[str, Any], task: str) -> Any:
         lora_dropout=spec.get("dropout", 0.0),
         target_modules=plan.get("targets") or "all-linear",
         use_dora=plan["method"] == "dora",
+        use_rslora=plan["method"] == "rslora",
+        # Sixteen rounds of a fast decomposition come within a hair of the exact one, in seconds instead of minutes.
+        init_lora_weights="pissa_niter_16" if plan["method"] == "pissa" else True,
         bias="none",
         task_type="SEQ_CLS" if task == "reward" else "CAUSAL_LM",
         # The head that gives the number is new: an adapter on it would leave it random.
