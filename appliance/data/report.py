@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from appliance.data.lengths import Lengths
 from appliance.data.notes import Note
 from appliance.data.rows import Row
 from appliance.locale import _, marked
@@ -33,6 +34,24 @@ REASONS = {
     "chosen_equals_rejected": marked("the chosen answer equals the rejected one"),
     "mojibake": marked("the text is garbled (wrong encoding somewhere on its way)"),
     "duplicate": marked("exactly the same as an earlier row"),
+    "image_missing": marked("an image that it names is not there"),
+    "image_unreadable": marked("an image can't be read"),
+    "image_elsewhere": marked("an image is at an address in the net, not on this machine"),
+}
+# In the order in which a person should hear of them. Fields: n, names, length, over, why.
+WARNINGS = {
+    "template_refuses": marked("{n} rows can't be written in this model's chat template: {why}"),
+    "too_long": marked("{n} rows are longer than {length} tokens, the longest by {over}: their ends would be cut off."),
+    "placeholders": marked("{n} rows hold placeholders that were never filled: {names}"),
+    "tool_not_listed": marked("{n} rows call a tool that is not among their tools: the model would make up tools."),
+    "no_tools_listed": marked("{n} rows call tools, but list none."),
+    "near_duplicates": marked("{n} rows are nearly the same as an earlier one."),
+    "keys": marked("{n} rows hold what looks like a key or token: the model would learn it."),
+    "identity_numbers": marked("{n} rows hold what looks like identity card numbers."),
+    "bank_cards": marked("{n} rows hold what looks like bank card numbers."),
+    "phone_numbers": marked("{n} rows hold what looks like phone numbers."),
+    "mail_addresses": marked("{n} rows hold mail addresses."),
+    "some_mojibake": marked("{n} rows hold single damaged characters (\ufffd)."),
 }
 _TASK_NAMES = {
     "sft": marked("fine-tuning on questions and answers"),
@@ -85,6 +104,12 @@ class Report:
     warnings: list[Note] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     sample: list[Row] = field(default_factory=list)
+    length: int | None = None  # tokens, where the caller said beyond which rows are cut
+    lengths: Lengths = field(default_factory=Lengths)
+    languages: list[dict[str, Any]] = field(default_factory=list)
+    languages_sampled: bool = False  # in a large file not every row is asked
+    compared: int = 0  # rows among which near-duplicates were looked for
+    placeholders: dict[str, int] = field(default_factory=dict)  # name -> rows that hold it
 
     @property
     def task_word(self) -> str:
@@ -138,5 +163,11 @@ class Report:
             "needs_consent": self.needs_consent,
             "questions": [question.as_dict() for question in self.questions],
             "longest_characters": self.longest_characters,
+            "length": self.length,
+            "lengths": self.lengths.as_dict(),
+            "languages": self.languages,
+            "languages_sampled": self.languages_sampled,
+            "compared": self.compared,
+            "placeholders": self.placeholders,
             "sample": self.sample,
         }

@@ -37,7 +37,7 @@ def run(context: Context) -> dict[str, Any]:
 
     transformers.set_seed(spec.get("seed", _SEED))
     base = Path(spec["model"])
-    tokenizer = _load_tokenizer(base)
+    tokenizer = rows.load_tokenizer(base)
     context.progress("loading", 1, 3)
     encoded = rows.encode_all(tokenizer, rows.read_rows(context.folder / "rows.jsonl"), plan["length"])
     _tell_about(encoded, context)
@@ -88,22 +88,6 @@ def run(context: Context) -> dict[str, Any]:
     return result
 
 
-def _load_tokenizer(base: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ApplianceError(
-            _("The tokenizer in {folder} can't be loaded.").format(folder=base),
-            str(error).strip().split("\n")[0],
-            _("Download the model again, or choose another one."),
-        ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
 def _load_model(base: Path, plan: dict[str, Any], spec: dict[str, Any]) -> Any:
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -140,6 +124,8 @@ def _tell_about(encoded: rows.Encoded, context: Context) -> None:
                 n=encoded.cut, all=len(encoded.examples), length=context.plan["length"], longest=encoded.longest
             )
         )
+    if encoded.refused:
+        context.warn(_("{n} rows were left out: the model's chat template can't write them.").format(n=encoded.refused))
     if encoded.left_out:
         context.warn(
             _("{n} rows were left out: their question alone is longer than the length.").format(n=encoded.left_out)
