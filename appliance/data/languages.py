@@ -43,9 +43,12 @@ _WORDS = {
     "vi": "là và của có không được một cho những tôi bạn trong các với này đã người",
     "id": "yang dan di untuk dengan adalah ini itu dari tidak ada apa anda saya pada akan",
     "tr": "bir ve bu için ne çok da de ile mi olarak daha gibi var ben değil",
-    "pl": "i w nie na się jest to z do że jak co czy dla od po są",
+    "pl": "w nie się jest że jak czy dla od są jego przez oraz który może tylko",
 }
-_COMMON = {code: frozenset(words.split()) for code, words in _WORDS.items()}
+_TELLS: dict[str, list[str]] = {}  # word -> the languages in which it is common
+for _code, _common in _WORDS.items():
+    for _word in _common.split():
+        _TELLS.setdefault(_word, []).append(_code)
 
 
 def language(text: str) -> str:
@@ -68,10 +71,13 @@ def language(text: str) -> str:
 
 
 def _latin(words: list[str]) -> str:
-    counts = {code: sum(word in common for word in words) for code, common in _COMMON.items()}
+    counts = dict.fromkeys(_WORDS, 0)
+    for word in words:
+        for code in _TELLS.get(word, ()):
+            counts[code] += 1
     best = max(counts, key=lambda code: counts[code])
     # A few words without any that tells (a name, a formula) are most often from an English row.
-    return best if counts[best] * 20 >= len(words) or counts[best] else "en" if len(words) < 12 else "other"
+    return best if counts[best] else "en" if len(words) < 12 else "other"
 
 
 def shares(counted: Counter[str]) -> list[dict[str, str | float]]:

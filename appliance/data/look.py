@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from appliance.data.rows import Message, Row
 from appliance.data.stream import Batch
 
 # Beyond these lines of a file only some rows are asked for their language, and none is compared for near-duplicates.
-NEAR_LINES = 50_000
-ALL_LANGUAGES_LINES = 20_000
-_SOME = 16
+NEAR_LINES = 30_000
+ALL_LANGUAGES_LINES = 5_000
+_SOME = 64
 
 # "${{ … }}" belongs to code (GitHub workflows), not to a template that somebody forgot to fill.
 PLACEHOLDER = re.compile(r"(?<!\$)\{\{\s*([\w.\- ]{1,40}?)\s*\}\}")
@@ -93,13 +92,15 @@ class Look:
                 octets.append(data)
                 sizes.append(size)
                 rich.append(more)
+        damaged: list[int] = []
         if mojibake.may_hold(b"\n".join(octets)):
-            bad = {number for number, text in enumerate(texts) if mojibake.is_garbled(text)}
-            dropped += [("mojibake", lines[number]) for number in sorted(bad)]
-            kept = [number for number in range(len(rows)) if number not in bad]
+            shares = [mojibake.share(text) for text in texts]
+            kept = [number for number, share in enumerate(shares) if share <= mojibake.TOO_MUCH]
+            dropped += [("mojibake", line) for line, share in zip(lines, shares, strict=True) if share > mojibake.TOO_MUCH]
             lines, rows = [lines[n] for n in kept], [rows[n] for n in kept]
             texts, octets = [texts[n] for n in kept], [octets[n] for n in kept]
             sizes, rich = [sizes[n] for n in kept], [rich[n] for n in kept]
+            damaged = [place for place, number in enumerate(kept) if shares[number]]
         characters = np.array(sizes, dtype=np.int64)
         extra = np.array([len(data) - len(text) for text, data in zip(texts, octets, strict=True)], dtype=np.int64)
         found = Findings(
@@ -112,6 +113,7 @@ class Look:
             rows=len(batch.lines),
             dropped=sorted(dropped, key=lambda item: item[1]),
             formats=batch.formats,
+            notes={"some_mojibake": damaged} if damaged else {},
             sample=rows[: self.sample],
         )
         _look_for_text(found, texts, octets)
@@ -179,20 +181,13 @@ def _languages(lines: list[int], rows: list[Row]) -> Iterator[str]:
 
 
 def _look_for_text(found: Findings, texts: list[str], octets: list[bytes]) -> None:
-    """Notes on what stands in the texts: placeholders, damaged characters, personal data."""
+    """Notes on what stands in the texts: placeholders, personal data."""
     whole = b"\n".join(octets)
-    starts = [0, *accumulate(len(data) + 1 for data in octets)]
     if b"{{" in whole:
         for number, text in enumerate(texts):
             if "{{" in text and (names := set(PLACEHOLDER.findall(text))):
                 found.note("placeholders", number)
                 found.placeholders[number] = names
-    place = whole.find(b"\xef\xbf\xbd")
-    if place >= 0:
-        first = int(np.searchsorted(starts, place, side="right")) - 1
-        for number in range(first, len(texts)):
-            if "\ufffd" in texts[number]:
-                found.note("some_mojibake", number)
     for number in private.suspects(octets):
         for kind in sorted({kind for kind, _begin, _end in private.find(texts[number])}):
             found.note(kind, number)

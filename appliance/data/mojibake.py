@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import re
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+TOO_MUCH = 0.02  # of a text: what is left of it can't be learned from
 # What the commonest Chinese marks (，。) and Western accents and quotes become when UTF-8 is read as GB18030 or Latin-1.
-_TRACES = ("锛", "銆", "\u00c3", "\u00e2\u20ac", "锟斤拷", "\ufffd")
-_TRACE_BYTES = tuple(trace.encode() for trace in _TRACES)
+_TRACES = tuple(trace.encode() for trace in ("锛", "銆", "\u00c3", "\u00e2\u20ac", "锟斤拷", "\ufffd"))
 _READ_AS = (("gb18030", "锛銆"), ("cp1252", "\u00c3\u00e2"), ("latin-1", "\u00c3\u00e2"))
 
 
 def may_hold(whole: bytes) -> bool:
     """Whether a batch of texts (UTF-8) has any trace of it; most have none."""
-    return not whole.isascii() and any(trace in whole for trace in _TRACE_BYTES)
+    return not whole.isascii() and any(trace in whole for trace in _TRACES)
 
 
-def is_garbled(text: str) -> bool:
-    """Whether a text can't be learned from: replacement signs all over, halves of characters, or read wrongly."""
-    if _SURROGATE.search(text) or text.count("\ufffd") * 50 > len(text) or "锟斤拷锟斤拷" in text:
-        return True
-    return _misread(text) is not None
+def share(text: str) -> float:
+    """How much of a text is damaged, from 0 to 1: replacement signs, and what was read in the wrong encoding."""
+    if not text:
+        return 0.0
+    if "锟斤拷锟斤拷" in text:
+        return 1.0
+    lost = text.count("\ufffd")
+    again = _misread(text)
+    if again is not None:
+        lost += max(1, len(text) - len(again.replace("\ufffd", "")))
+    return min(1.0, lost / len(text))
 
 
 def mended(text: str) -> str | None:
