@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files
-from appliance.data import formats, words
+from appliance.data import convert, formats, words
 from appliance.data.notes import EXAMPLES, Note
 from appliance.data.read import Source, open_source
 from appliance.data.report import REASONS, Question, Report
@@ -174,7 +174,7 @@ def _usable(value: Any, recogniser: formats.Recogniser, watch: _Watch) -> Row:
     if not isinstance(value, dict):
         raise Unusable("not_an_object")
     layout = recogniser.layout(value)
-    row = formats.convert(value, layout)
+    row = convert.convert(value, layout)
     for text in strings(row):
         if text.count("\ufffd") * 50 > len(text) or "锟斤拷锟斤拷" in text or _SURROGATE.search(text):
             raise Unusable("mojibake")

@@ -28,7 +28,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from appliance.data import formats, workers
+from appliance.data import convert, formats, workers
 from appliance.data.blocks import Block, Text, in_order
 from appliance.data.parse import Parser
 from appliance.data.read import Source, open_source
@@ -117,7 +117,7 @@ def open_stream(
     source = open_source(file, sheet, mapping or {})
     sample = [record.value for record in islice(source.records(), _LOOKED_AT) if isinstance(record.value, dict)]
     if not sample:
-        return Stream(file, source, formats.Recogniser(formats.Layout("question_answer", "sft", {}), {}, False, {}))
+        return Stream(file, source, formats.Recogniser(convert.Layout("question_answer", "sft", {}), {}, False))
     return Stream(file, source, formats.recognise(sample, source.columns, mapping or {}, task))
 
 
@@ -145,6 +145,6 @@ def _converted(value: Any, recogniser: formats.Recogniser, seen: set[str]) -> Ro
     if not isinstance(value, dict):
         raise Unusable("not_an_object")
     layout = recogniser.layout(value)
-    row = formats.convert(value, layout)
+    row = convert.convert(value, layout)
     seen.add(layout.format)
     return row
