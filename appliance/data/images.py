@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from appliance.data.rows import Row
 
@@ -15,41 +13,14 @@ _BEGINNINGS = (
 )  # fmt: skip
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82"}
 _TAIL = 4096  # bytes in which the end must stand: some programs write more behind it
-_PARTS = ("messages", "prompt", "chosen", "rejected", "completion")
-
-
-def named(row: Row) -> Iterator[Any]:
-    """Every image of a row: a path, an address, a data: address, or an object with `path` or `bytes`."""
-    given = row.get("images")
-    yield from given if isinstance(given, list) else () if given is None else (given,)
-    yield from _from_parts(row)
-
-
-def _from_parts(row: Row) -> Iterator[Any]:
-    for name in _PARTS:
-        for one in row.get(name, ()):
-            if isinstance(one["content"], str):
-                continue
-            for part in one["content"]:
-                if isinstance(part, dict) and part.get("type") in ("image", "image_url"):
-                    image = part.get("image_url", part.get("image", part.get("path", part.get("url"))))
-                    image = image.get("url") if isinstance(image, dict) and "url" in image else image
-                    if image is not None:  # without one, it marks the place of the next in `images`
-                        yield image
 
 
 def problem(row: Row, folder: Path) -> str:
     """Why a row's images can't be used: a reason, or "". Paths count from the data file's folder."""
-    return next((reason for image in named(row) if (reason := _problem(image, folder))), "")
+    return next((reason for image in row.get("images", ()) if (reason := _problem(image, folder))), "")
 
 
-def _problem(image: Any, folder: Path) -> str:
-    if isinstance(image, dict):
-        image = image.get("bytes") or image.get("path")
-    if isinstance(image, bytes):
-        return "" if _whole(image[:16], image[-_TAIL:]) else "image_unreadable"
-    if not isinstance(image, str) or not image.strip():
-        return "image_missing"
+def _problem(image: str, folder: Path) -> str:
     if image.startswith("data:"):
         return _problem_of_data(image)
     if image.startswith(("http://", "https://")):

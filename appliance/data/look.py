@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from appliance.data import duplicates, images, lengths, mojibake, private
 from appliance.data.languages import language
-from appliance.data.rows import Message, Row
+from appliance.data.rows import Row
 from appliance.data.stream import Batch
 
 # Beyond these lines of a file only some rows are asked for their language, and none is compared for near-duplicates.
@@ -83,7 +83,7 @@ class Look:
             except UnicodeEncodeError:  # half of a character
                 dropped.append(("mojibake", line))
             else:
-                if more and (problem := images.problem(row, self.folder)):
+                if "images" in row and (problem := images.problem(row, self.folder)):
                     dropped.append((problem, line))
                     continue
                 lines.append(line)
@@ -136,13 +136,8 @@ def _flatten(row: Row) -> tuple[str, int, bool]:
         if part not in row:
             continue
         for one in row[part]:
-            content = one["content"]
-            if not isinstance(content, str):
-                size += len(said(one))
-                content, more = _json(content), True
-            else:
-                size += len(content)
-            pieces += (one["role"], content)
+            size += len(one["content"])
+            pieces += (one["role"], one["content"])
             if len(one) > 2:
                 calls = _json({name: one[name] for name in one if name not in ("role", "content")})
                 pieces.append(calls)
@@ -160,15 +155,7 @@ def written(row: Row) -> str:
     """What people or models wrote in a row, without roles, system messages and tools: what makes it like another."""
     if "text" in row:
         return str(row["text"])
-    return "\n".join(said(one) for part in _PARTS for one in row.get(part, ()) if one["role"] != "system")
-
-
-def said(message: Message) -> str:
-    """A message's text; of a content in parts, those that are text."""
-    content = message["content"]
-    if isinstance(content, str):
-        return content
-    return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return "\n".join(one["content"] for part in _PARTS for one in row.get(part, ()) if one["role"] != "system")
 
 
 _json: Callable[[Any], str] = partial(json.dumps, ensure_ascii=False, sort_keys=True)

@@ -32,6 +32,7 @@ REASONS = {
     "label_unreadable": marked("the label is neither yes nor no"),
     "answer_equals_question": marked("the answer equals the question"),
     "chosen_equals_rejected": marked("the chosen answer equals the rejected one"),
+    "images_do_not_match": marked("the text marks other images than the row has"),
     "mojibake": marked("the text is garbled (wrong encoding somewhere on its way)"),
     "duplicate": marked("exactly the same as an earlier row"),
     "image_missing": marked("an image that it names is not there"),
@@ -67,6 +68,8 @@ _FORMAT_NAMES = {
     "query_response": marked("query and response"),
     "question_answer": marked("a question and an answer in each row"),
     "preference": marked("a question with a better and a worse answer"),
+    "caption": marked("an image with a text in each row"),
+    "transcript": marked("conversations written as one text"),
     "text": marked("plain text"),
 }
 CONSENT_SHARE = 0.1  # above this share of rows left out, a person should say yes

@@ -28,12 +28,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from appliance.data import formats
+from appliance.data import convert, formats, workers
+from appliance.data.blocks import Block, Text, in_order
+from appliance.data.parse import Parser
 from appliance.data.read import Source, open_source
 from appliance.data.rows import Row, Unusable
 from appliance.data.tables import Broken, Record
 
-BATCH = 512  # rows
+BATCH = 512  # rows, where the file does not come in blocks
+_LARGE = 16 << 20  # bytes: from here on starting processes pays
 _LOOKED_AT = 200  # rows by which the format is recognised
 
 T = TypeVar("T")
@@ -64,13 +67,43 @@ class Stream:
 
     def batches(self) -> Iterator[Batch]:
         """All rows of the file in batches, read as they are asked for."""
+        text, parser = self.source.text, self.source.parser
+        if text and parser:
+            do = _Block(text, parser, self.recogniser, _same)
+            yield from in_order(text, text.blocks(parser.quoted), do, None)
+            return
         records = self.source.records()
         while some := list(islice(records, BATCH)):
             yield batch_of(some, self.recogniser)
 
     def through(self, look: Callable[[Batch], T]) -> Iterator[T]:
         """look(batch) for all batches, in order."""
-        return map(look, self.batches())
+        text, parser = self.source.text, self.source.parser
+        number = workers.count()
+        if not (text and parser and number and self.file.stat().st_size > _LARGE):
+            yield from map(look, self.batches())
+            return
+        do = _Block(text, parser, self.recogniser, look)
+        with workers.started(do, number, text.plain) as send:
+            yield from in_order(text, text.blocks(parser.quoted), do, send)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What is done with a block; pickles."""
+
+    text: Text
+    parser: Parser
+    recogniser: formats.Recogniser
+    look: Callable[[Batch], Any]
+
+    def __call__(self, block: Block) -> Any:
+        records = self.parser(self.text.read(block), block)
+        return None if records is None else self.look(batch_of(records, self.recogniser))
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
 
 
 def open_stream(
@@ -84,7 +117,7 @@ def open_stream(
     source = open_source(file, sheet, mapping or {})
     sample = [record.value for record in islice(source.records(), _LOOKED_AT) if isinstance(record.value, dict)]
     if not sample:
-        return Stream(file, source, formats.Recogniser(formats.Layout("question_answer", "sft", {}), {}, False, {}))
+        return Stream(file, source, formats.Recogniser(convert.Layout("question_answer", "sft", {}), {}, False))
     return Stream(file, source, formats.recognise(sample, source.columns, mapping or {}, task))
 
 
@@ -112,6 +145,6 @@ def _converted(value: Any, recogniser: formats.Recogniser, seen: set[str]) -> Ro
     if not isinstance(value, dict):
         raise Unusable("not_an_object")
     layout = recogniser.layout(value)
-    row = formats.convert(value, layout)
+    row = convert.convert(value, layout)
     seen.add(layout.format)
     return row

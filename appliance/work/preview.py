@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from appliance.data.notes import EXAMPLES
 from appliance.errors import ApplianceError, explain
 from appliance.locale import set_language
 from appliance.work import rows
 from appliance.work.conversation import Written
 
+_EXAMPLES = 20  # lines that are named
 _CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -63,7 +63,7 @@ def lengths(tokenizer: Any, given: Iterator[dict[str, Any]], length: int | None)
 
 def _add(note: dict[str, Any], line: int) -> None:
     note["count"] += 1
-    if len(note["lines"]) < EXAMPLES:
+    if len(note["lines"]) < _EXAMPLES:
         note["lines"].append(line)
 
 
