@@ -26,6 +26,13 @@ class Note:
             if like is not None:
                 self.like[line] = like
 
+    @property
+    def as_reason(self) -> bool:
+        """Whether the sentence tells about one row; those of warnings say themselves how many there are."""
+        from appliance.data.report import REASONS
+
+        return self.key in REASONS
+
     def __str__(self) -> str:
         return self.sentence
 

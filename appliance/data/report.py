@@ -41,18 +41,18 @@ REASONS = {
 }
 # In the order in which a person should hear of them. Fields: n, names, length, over, why.
 WARNINGS = {
-    "template_refuses": marked("{n} rows can't be written in this model's chat template: {why}"),
-    "too_long": marked("{n} rows are longer than {length} tokens, the longest by {over}: their ends would be cut off."),
-    "placeholders": marked("{n} rows hold placeholders that were never filled: {names}"),
-    "tool_not_listed": marked("{n} rows call a tool that is not among their tools: the model would make up tools."),
-    "no_tools_listed": marked("{n} rows call tools, but list none."),
-    "near_duplicates": marked("{n} rows are nearly the same as an earlier one."),
-    "keys": marked("{n} rows hold what looks like a key or token: the model would learn it."),
-    "identity_numbers": marked("{n} rows hold what looks like identity card numbers."),
-    "bank_cards": marked("{n} rows hold what looks like bank card numbers."),
-    "phone_numbers": marked("{n} rows hold what looks like phone numbers."),
-    "mail_addresses": marked("{n} rows hold mail addresses."),
-    "some_mojibake": marked("{n} rows hold single damaged characters (\ufffd)."),
+    "template_refuses": marked("Rows that this model's chat template can't write: {n} ({why})"),
+    "too_long": marked("Rows longer than {length} tokens: {n}, the longest by {over}; their ends would be cut off."),
+    "placeholders": marked("Rows with placeholders that were never filled: {n} ({names})"),
+    "tool_not_listed": marked("Rows that call a tool which is not among their tools: {n}; a model learns to make up tools."),
+    "no_tools_listed": marked("Rows that call tools but list none: {n}"),
+    "near_duplicates": marked("Rows that are nearly the same as an earlier one: {n}"),
+    "keys": marked("Rows with what looks like a key or token, which the model would learn: {n}"),
+    "identity_numbers": marked("Rows with what looks like identity card numbers: {n}"),
+    "bank_cards": marked("Rows with what looks like bank card numbers: {n}"),
+    "phone_numbers": marked("Rows with what looks like phone numbers: {n}"),
+    "mail_addresses": marked("Rows with mail addresses: {n}"),
+    "some_mojibake": marked("Rows with single damaged characters: {n}"),
 }
 _TASK_NAMES = {
     "sft": marked("fine-tuning on questions and answers"),

@@ -155,13 +155,12 @@ class Tally:
                 note.sentence = _(WARNINGS[kind]).format(
                     n=note.count,
                     names=", ".join("{{" + name + "}}" for name in often),
-                    compared=self.report.compared,
                     length=self.report.length,
                     over=self._over,
                     why=note.sentence,
                 )
                 if kind == "near_duplicates" and self.report.compared < self.report.kept:
-                    note.sentence += " " + _("Only the first {n} rows were compared.").format(n=self.report.compared)
+                    note.sentence += " " + _("(among the first {n} rows)").format(n=self.report.compared)
                 yield note
         self.report.placeholders = dict(self._placeholders.most_common())
 
