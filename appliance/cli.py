@@ -132,8 +132,9 @@ def plan(
     method: Annotated[str, typer.Option(help="auto | lora | qlora | dora")] = "auto",
     hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
     rank: int | None = None,
-    batch: int | None = None,
-    length: int | None = None,
+    batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
+    length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
+    gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
     json: Json = False,
     lang: Lang = None,
 ) -> None:
@@ -141,9 +142,8 @@ def plan(
     from appliance.show import plan as show_plan
 
     machine = Hardware.from_dict(_read_json(hardware)) if hardware else None
-    made = prepare.make_plan(
-        model, data_file=data, wish=_wish(method=method, rank=rank, batch=batch, length=length), hardware=machine
-    )
+    wish = _wish(method=method, rank=rank, batch=batch, length=length, gpus=gpus)
+    made = prepare.make_plan(model, data_file=data, wish=wish, hardware=machine)
     output.answer(made.as_dict(), lambda: show_plan(made))
 
 
@@ -178,11 +178,17 @@ def estimate(
     words = {**locals()}
     from appliance.planning import estimate_words
     from appliance.planning import exact as counted
+    from appliance.planning.estimate import Estimate
 
-    found = prepare.model_folder(model)
-    with output.waiting(_("counting a step")) if exact else nullcontext():
-        made = (counted.estimate_exactly if exact else estimate_words.estimate_folder)(found, words)
-    output.answer(made.as_dict(), lambda: output.pairs(estimate_words.rows(made)))
+    with prepare.looked_up(model) as found, output.waiting(_("counting a step")) if exact else nullcontext():
+        if exact:
+            made: Estimate = counted.estimate_exactly(found.folder, words)
+        else:
+            made = estimate_words.estimate_any(found.shape, estimate_words.read_settings(words))
+    value = {**made.as_dict(), "source": "catalogue" if found.sentence else "folder"}
+    output.answer(value, lambda: output.pairs(estimate_words.rows(made)))
+    if found.sentence:
+        output.note(found.sentence)
 
 
 def _read_json(path: Path) -> Any:
@@ -223,9 +229,12 @@ def download(
 
 @app.command(help=_("Teach a model with your rows."))
 def finetune(
-    model: ModelName,
     data: Annotated[str, typer.Option("--data", "-d", help=_("The data file."))],
-    task: Annotated[str, typer.Option(help="auto | sft")] = "auto",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help=_("Go on training from this adapter."))] = None,
+    task: Annotated[str, typer.Option(help="auto | " + " | ".join(prepare.TASKS))] = "auto",
     method: Annotated[str, typer.Option(help="auto | lora | qlora | dora")] = "auto",
     rank: int | None = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
@@ -233,6 +242,7 @@ def finetune(
     steps: int | None = None,
     epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
     learning_rate: float | None = None,
+    gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
     map: Map = None,
     sheet: Sheet = None,
     name: str | None = None,
@@ -242,13 +252,29 @@ def finetune(
     lang: Lang = None,
 ) -> None:
     wish = _wish(
-        method=method, rank=rank, batch=batch, length=length, steps=steps, epochs=epochs, learning_rate=learning_rate
+        method=method,
+        rank=rank,
+        batch=batch,
+        length=length,
+        steps=steps,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        gpus=gpus,
     )
     mapping = mapping_of(map)
-    _model_here(model)
+    if model:
+        _model_here(model)
     with output.waiting(_("looking at the rows")):
         draft = prepare.finetune(
-            model, data, task=task, wish=wish, mapping=mapping, sheet=sheet, name=name, accept_drops=yes
+            model,
+            data,
+            task=task,
+            adapter=adapter,
+            wish=wish,
+            mapping=mapping,
+            sheet=sheet,
+            name=name,
+            accept_drops=yes,
         )
     _do(draft, detach)
 

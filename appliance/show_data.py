@@ -32,23 +32,22 @@ def report(found: Report) -> None:
     if found.languages:
         some = _("{languages} (of a sample)") if found.languages_sampled else "{languages}"
         rows.append((_("Languages"), some.format(languages=languages.sentence(found.languages))))
-    rows.append((_("Length"), _length(found)))
+    lengths = found.as_dict()["lengths"]
+    rows.append((_("Length"), _length(lengths)))
     output.pairs(rows)
-    _plot(found)
+    _plot(lengths["bars"])
     _notes(_("Left out"), found.dropped)
     _notes(_("Worth a look"), found.warnings)
 
 
-def _length(found: Report) -> str:
-    lengths = found.lengths
+def _length(lengths: dict[str, Any]) -> str:
     sentence = _("half of the rows up to {median} tokens, 95 of 100 up to {p95}, the longest {longest}")
-    sentence = sentence.format(median=lengths.percentile(0.5), p95=lengths.percentile(0.95), longest=lengths.longest)
+    sentence = sentence.format(median=lengths["median"], p95=lengths["p95"], longest=lengths["longest"])
     # Nobody should take a guess for a count.
-    return _("roughly: {sentence}").format(sentence=sentence) if lengths.rough else sentence
+    return _("{sentence}; a guess, rather too high").format(sentence=sentence) if lengths["rough"] else sentence
 
 
-def _plot(found: Report) -> None:
-    bars = found.lengths.bars()
+def _plot(bars: list[dict[str, int]]) -> None:
     most = max((bar["rows"] for bar in bars), default=0)
     labels = [f"{bar['from']}–{bar['to']}" for bar in bars]
     width = max(map(len, labels), default=0)

@@ -8,7 +8,6 @@ from whatever program, becomes CSV that Excel opens. So it reads as the original
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 from collections import Counter
@@ -91,7 +90,7 @@ def clean(
     with ExitStack() as stack:
         # The copy takes its place last: where it stands, its list does.
         writer = _writer(stack.enter_context(files.replacing(target)), stream)
-        log = csv.writer(_text(stack.enter_context(files.replacing(cleaned.changes))))
+        log = csv.writer(_Text(stack.enter_context(files.replacing(cleaned.changes))))
         log.writerow([_("line"), _("what"), _("why")])
         for batch in stream.batches():
             changes = [better(value) for value in batch.raw]
@@ -219,23 +218,15 @@ _MASKED = {
 }
 
 
-def _text(file: IO[bytes]) -> Any:
-    """Text into a binary file, with the mark by which Excel knows UTF-8."""
-    opened = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="", write_through=True)
-    return _Kept(opened)
+class _Text:
+    """What csv writes to: text into a binary file, with the mark by which Excel knows UTF-8."""
 
-
-class _Kept:
-    """A text file whose bytes' file is somebody else's to close."""
-
-    def __init__(self, opened: io.TextIOWrapper):
-        self._opened = opened
+    def __init__(self, file: IO[bytes]):
+        self._file = file
+        file.write(b"\xef\xbb\xbf")
 
     def write(self, text: str) -> int:
-        return self._opened.write(text)
-
-    def __del__(self) -> None:
-        self._opened.detach()
+        return self._file.write(text.encode(errors="replace"))
 
 
 def _writer(file: IO[bytes], stream: Stream) -> Any:
@@ -280,7 +271,7 @@ def _as_text(file: IO[bytes], _stream: Stream) -> Iterator[None]:
 
 
 def _as_table(file: IO[bytes], stream: Stream) -> Iterator[None]:
-    table = csv.writer(_text(file))
+    table = csv.writer(_Text(file))
     columns = stream.source.columns
     table.writerow(columns)
     while (value := (yield)) is not None:

@@ -40,7 +40,7 @@ class Findings:
     lines: list[int]
     digests: NDArray[np.uint64]  # of a row's whole content
     characters: NDArray[np.int64]
-    tokens: NDArray[np.int64]  # about
+    tokens: NDArray[np.uint32]  # about
     signatures: NDArray[np.uint32] | None  # None: too far down the file to be compared
     languages: list[str]
     rows: int = 0  # all of the batch, those left out too

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.data.lengths import Lengths
+from appliance.data import lengths
 from appliance.data.notes import Note
 from appliance.data.rows import Row
 from appliance.locale import _, marked
@@ -103,12 +104,13 @@ class Report:
     rows: int = 0
     kept: int = 0
     longest_characters: int = 0
+    lengths: array[int] = field(default_factory=lambda: array("I"))  # of each kept row, in tokens
+    rough: bool = True  # the lengths are guesses: no tokenizer was asked
     dropped: list[Note] = field(default_factory=list)
     warnings: list[Note] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     sample: list[Row] = field(default_factory=list)
     length: int | None = None  # tokens, where the caller said beyond which rows are cut
-    lengths: Lengths = field(default_factory=Lengths)
     languages: list[dict[str, Any]] = field(default_factory=list)
     languages_sampled: bool = False  # in a large file not every row is asked
     compared: int = 0  # rows among which near-duplicates were looked for
@@ -167,7 +169,7 @@ class Report:
             "questions": [question.as_dict() for question in self.questions],
             "longest_characters": self.longest_characters,
             "length": self.length,
-            "lengths": self.lengths.as_dict(),
+            "lengths": lengths.described(self.lengths, self.rough),
             "languages": self.languages,
             "languages_sampled": self.languages_sampled,
             "compared": self.compared,

@@ -101,9 +101,9 @@ class Tally:
             self._compared += [found.lines[number] for number in np.flatnonzero(keep)]
         if keep.any():
             report.longest_characters = max(report.longest_characters, int(found.characters[keep].max()))
-            report.lengths.add(found.tokens[keep])
+            report.lengths.frombytes(found.tokens[keep].tobytes())
             if report.length is not None:
-                over = found.tokens - report.length
+                over = found.tokens.astype(np.int64) - report.length
                 self._over = max(self._over, int(over[keep].max()))
                 for number in np.flatnonzero((over > 0) & keep):
                     self._notes["too_long"].add(found.lines[number])
@@ -126,7 +126,7 @@ class Tally:
                 self._notes["near_duplicates"].add(self._compared[number], like=self._compared[first[number]])
         if counting is not None:
             counted = counting.answer()
-            report.lengths, self._over = counted.lengths, counted.over
+            report.lengths, report.rough, self._over = counted.lengths, False, counted.over
             self._notes["too_long"], self._notes["template_refuses"] = counted.too_long, counted.refused
         report.warnings = [*self.stream.source.notes, *self._general(), *self._noted()]
         return report

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from appliance import settings
-from appliance.data.lengths import Lengths
 from appliance.data.notes import Note
 from appliance.data.rows import Row
 from appliance.errors import ApplianceError
@@ -106,7 +104,7 @@ class Asked:
 class Counted:
     """Rows measured in tokens: how long, which too long and by how much at most, which the template can't write."""
 
-    lengths: Lengths
+    lengths: array[int]
     over: int
     too_long: Note
     refused: Note
@@ -121,10 +119,9 @@ class Counting(Asked):
     def answer(self) -> Counted:
         """What was counted. Raises ApplianceError."""
         told = self.told()
-        found = Lengths(rough=False)
-        if told["counts"]:
-            lengths, rows = np.array(told["counts"], dtype=np.int64).T
-            found.add(np.repeat(lengths, rows))
+        found = array("I")
+        for length, rows in told["counts"]:
+            found.extend([length] * rows)
         return Counted(
             found,
             told["over"],

@@ -55,8 +55,8 @@ class Written:
             )
         )
 
-    def learned(self, since: int = 0) -> list[tuple[int, int]]:
-        """(begin, end) in the text of what the assistant says, its end-of-turn sign included, from message `since` on.
+    def learned(self) -> list[tuple[int, int]]:
+        """(begin, end) in the text of what the assistant says, its end-of-turn sign included.
 
         A turn is what it adds to the conversation before it. Some templates write an earlier turn differently once more
         follow (they drop its reasoning): then it is found by its end, which stays the same.
@@ -65,7 +65,7 @@ class Written:
         places: list[tuple[int, int]] = []
         after = 0
         for index, message in enumerate(self.messages):
-            if message["role"] != "assistant" or index < since:
+            if message["role"] != "assistant":
                 continue
             before = self.part(index) if index else ""
             begin = _end_of(before, self.text, after, special)

@@ -17,7 +17,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError, explain
 from appliance.locale import set_language
-from appliance.work import rows
+from appliance.work import loading, preferences, rows
 from appliance.work.conversation import Written
 
 _EXAMPLES = 20  # lines that are named
@@ -110,10 +110,12 @@ def preview(tokenizer: Any, given: Iterator[dict[str, Any]]) -> dict[str, Any]:
 def _encoded(tokenizer: Any, row: dict[str, Any]) -> Iterator[tuple[str, tuple[list[int], list[int]]]]:
     if "messages" in row or "text" in row:
         yield "", rows.encode(tokenizer, row)
-    for part in ("chosen", "rejected", "completion"):
-        if part in row:
-            name = ("good" if row["label"] else "bad") if part == "completion" else part
-            yield name, rows.encode_answer(tokenizer, row["prompt"], row[part], row.get("tools"))
+        return
+    answers = tuple(part for part in ("chosen", "rejected", "completion") if part in row)
+    prompt, *encoded = preferences.encode(tokenizer, row, answers)
+    for part, answer in zip(answers, encoded, strict=True):
+        name = ("good" if row["label"] else "bad") if part == "completion" else part
+        yield name, (prompt + answer, [rows.READ_ONLY] * len(prompt) + answer)
 
 
 def _pieces(tokenizer: Any, ids: list[int], labels: list[int]) -> list[dict[str, Any]]:
@@ -140,7 +142,7 @@ def main() -> int:
         import transformers
 
         transformers.logging.set_verbosity_error()
-        tokenizer = rows.load_tokenizer(Path(asked["model"])) if asked["model"] else chatml()
+        tokenizer = loading.load_tokenizer(Path(asked["model"])) if asked["model"] else chatml()
         if asked["question"] == "lengths":
             answer = lengths(tokenizer, given, asked["length"])
         else:

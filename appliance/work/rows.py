@@ -23,32 +23,12 @@ READ_ONLY = -100
 class Encoded:
     """All rows as token ids, and how many had to be cut or left out."""
 
-    examples: list[dict[str, list[int]]]
+    examples: list[dict[str, Any]]
     cut: int = 0
     left_out: int = 0
     refused: int = 0  # by the chat template
     longest: int = 0
-
-    @property
-    def learned_tokens(self) -> int:
-        return sum(label != READ_ONLY for example in self.examples for label in example["labels"])
-
-
-def load_tokenizer(base: Path) -> Any:
-    """The tokenizer of a model's folder, nothing fetched and no code of it run. Raises ApplianceError."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ApplianceError(
-            _("The tokenizer in {folder} can't be loaded.").format(folder=base),
-            str(error).strip().split("\n")[0],
-            _("Download the model again, or choose another one."),
-        ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    learned_tokens: int = 0
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -76,6 +56,7 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int) -> E
             encoded.left_out += 1
             continue
         encoded.cut += too_long
+        encoded.learned_tokens += sum(label != READ_ONLY for label in labels)
         encoded.examples.append({"input_ids": ids, "labels": labels})
     if not encoded.examples and refusal and not encoded.left_out:
         raise refusal
@@ -96,17 +77,7 @@ def encode(tokenizer: Any, row: dict[str, Any]) -> tuple[list[int], list[int]]:
     written = Written(tokenizer, row["messages"], row.get("tools"))
     if "{% generation" in (tokenizer.chat_template or "").replace("{%-", "{%"):
         return _encode_by_marks(tokenizer, written)
-    return encode_learned(tokenizer, written)
-
-
-def encode_answer(
-    tokenizer: Any, prompt: list[dict[str, Any]], answer: list[dict[str, Any]], tools: list[dict[str, Any]] | None
-) -> tuple[list[int], list[int]]:
-    """A prompt and one of its answers (of a preference pair, of a row with a label): learned is the answer only."""
-    written = Written(tokenizer, [*prompt, *answer], tools)
-    answered = sum(one["role"] == "assistant" for one in answer)
-    spoken = [index for index, one in enumerate(written.messages) if one["role"] == "assistant"]
-    return encode_learned(tokenizer, written, since=spoken[-answered] if answered else len(written.messages))
+    return _encode_by_turns(tokenizer, written)
 
 
 def _encode_by_marks(tokenizer: Any, written: Written) -> tuple[list[int], list[int]]:
@@ -124,12 +95,12 @@ def _encode_by_marks(tokenizer: Any, written: Written) -> tuple[list[int], list[
     return ids, [token if mark else READ_ONLY for token, mark in zip(ids, learned, strict=True)]
 
 
-def encode_learned(tokenizer: Any, written: Written, since: int = 0) -> tuple[list[int], list[int]]:
+def _encode_by_turns(tokenizer: Any, written: Written) -> tuple[list[int], list[int]]:
     """For templates that don't mark the assistant's words: what a turn adds to the conversation before it.
 
     Raises ApplianceError where that can't be told apart.
     """
-    learned = written.learned(since)
+    learned = written.learned()
     if not learned:
         raise ApplianceError(
             _("This model's chat template can't be used for training."),
