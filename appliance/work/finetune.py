@@ -134,6 +134,8 @@ def _tell_about(encoded: rows.Encoded, context: Context) -> None:
                 n=encoded.cut, all=len(encoded.examples), length=context.plan["length"], longest=encoded.longest
             )
         )
+    if encoded.refused:
+        context.warn(_("{n} rows were left out: the model's chat template can't write them.").format(n=encoded.refused))
     if encoded.left_out:
         context.warn(
             _("{n} rows were left out: their question alone is longer than the length.").format(n=encoded.left_out)

@@ -12,6 +12,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 from appliance.locale import _
+from appliance.work.conversation import Written
 from appliance.work.rows import READ_ONLY, Encoded
 
 PAIRED = ("dpo", "orpo", "simpo", "reward")
@@ -25,9 +26,15 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
     Raises ApplianceError when nothing is left to learn.
     """
     encoded = Encoded([])
+    refusal: ApplianceError | None = None
     for row in rows:
         answers = ("chosen", "rejected") if task in PAIRED else ("completion",)
-        prompt, *ids = encode(tokenizer, row, answers)
+        try:
+            prompt, *ids = encode(tokenizer, row, answers)
+        except ApplianceError as error:
+            refusal = error
+            encoded.refused += 1
+            continue
         longest = len(prompt) + max(map(len, ids))
         encoded.longest = max(encoded.longest, longest)
         cut = [answer[: max(0, length - len(prompt))] for answer in ids]
@@ -37,6 +44,8 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
         encoded.cut += longest > length
         encoded.learned_tokens += sum(map(len, cut))
         encoded.examples.append(_columns(task, prompt, cut, row))
+    if not encoded.examples and refusal and not encoded.left_out:
+        raise refusal
     if not encoded.examples:
         raise ApplianceError(
             _("No row has anything left to learn from."),
@@ -53,15 +62,15 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
 
 
 def encode(tokenizer: Any, row: dict[str, Any], answers: tuple[str, ...]) -> tuple[list[int], ...]:
-    """(prompt, answer …) as token ids. Any answer appended to the prompt is a whole conversation."""
-    options: dict[str, Any] = {"tools": row["tools"]} if row.get("tools") else {}
+    """(prompt, answer …) as token ids. Any answer appended to the prompt is a whole conversation.
+
+    Raises ApplianceError where the chat template can't write it.
+    """
 
     def ids(messages: list[dict[str, Any]], prompt: bool) -> list[int]:
-        return list(
-            tokenizer.apply_chat_template(
-                messages, tokenize=True, return_dict=True, add_generation_prompt=prompt, **options
-            )["input_ids"]
-        )
+        written = Written(tokenizer, messages, row.get("tools"))
+        text = written.part(len(written.messages), prompt)
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     prompt = ids(row["prompt"], True)
     whole = [ids([*row["prompt"], *row[answer]], False) for answer in answers]
