@@ -13,7 +13,6 @@ from typing import Any
 from appliance.errors import ApplianceError
 from appliance.locale import _
 from appliance.work.conversation import Written
-from appliance.work.conversation import Written
 from appliance.work.rows import READ_ONLY, Encoded
 
 PAIRED = ("dpo", "orpo", "simpo", "reward")
@@ -31,12 +30,7 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
     for row in rows:
         answers = ("chosen", "rejected") if task in PAIRED else ("completion",)
         try:
-            try:
             prompt, *ids = encode(tokenizer, row, answers)
-        except ApplianceError as error:
-            refusal = error
-            encoded.refused += 1
-            continue
         except ApplianceError as error:
             refusal = error
             encoded.refused += 1
@@ -50,8 +44,6 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
         encoded.cut += longest > length
         encoded.learned_tokens += sum(map(len, cut))
         encoded.examples.append(_columns(task, prompt, cut, row))
-    if not encoded.examples and refusal and not encoded.left_out:
-        raise refusal
     if not encoded.examples and refusal and not encoded.left_out:
         raise refusal
     if not encoded.examples:
@@ -70,30 +62,23 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
 
 
 def encode(tokenizer: Any, row: dict[str, Any], answers: tuple[str, ...]) -> tuple[list[int], ...]:
-    """(prompt, answer …) as token ids; the prompt with any of the answers is a whole conversation.
+    """(prompt, answer …) as token ids. Any answer appended to the prompt is a whole conversation.
 
-    Raises ApplianceError where the template can't write it.
+    Raises ApplianceError where the chat template can't write it.
     """
 
-    def ids(text: str) -> list[int]:
+    def ids(messages: list[dict[str, Any]], prompt: bool) -> list[int]:
+        written = Written(tokenizer, messages, row.get("tools"))
+        text = written.part(len(written.messages), prompt)
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    prompt: list[int] | None = None
-    whole = []
-    for answer in answers:
-        written = Written(tokenizer, [*row["prompt"], *row[answer]], row.get("tools"))
-        whole.append(ids(written.text))
-        asked = ids(written.part(len(written.messages) - len(row[answer]), prompt=True))
-        for other in (asked, whole[-1]):
-            prompt = other if prompt is None else prompt[: _common(prompt, other)]
-    assert prompt is not None
-    return prompt, *(one[len(prompt) :] for one in whole)
-
-
-def _common(one: list[int], other: list[int]) -> int:
-    """How many tokens two texts begin with in common."""
-    shortest = min(len(one), len(other))
-    return next((place for place in range(shortest) if one[place] != other[place]), shortest)
+    prompt = ids(row["prompt"], True)
+    whole = [ids([*row["prompt"], *row[answer]], False) for answer in answers]
+    shared = len(prompt)
+    for one in whole:
+        shared = next((place for place in range(min(shared, len(one))) if prompt[place] != one[place]), shared)
+        shared = min(shared, len(one))
+    return prompt[:shared], *(one[shared:] for one in whole)
 
 
 def _columns(task: str, prompt: list[int], answers: list[list[int]], row: dict[str, Any]) -> dict[str, Any]:
