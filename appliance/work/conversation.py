@@ -177,10 +177,7 @@ def _spelled_out(messages: list[Message], tools: list[dict[str, Any]]) -> list[M
             else:
                 spelled.append({"role": "user", "content": text, "results": True})
             continue
-        calls = [
-            "<tool_call>\n" + _json(call["function"]) + "\n</tool_call>"
-            for call in one.get("tool_calls") or ()
-        ]
+        calls = ["<tool_call>\n" + _json(call["function"]) + "\n</tool_call>" for call in one.get("tool_calls") or ()]
         spelled.append({"role": one["role"], "content": "\n".join(filter(None, [one["content"], *calls]))})
     return [{"role": one["role"], "content": one["content"]} for one in spelled]
 
@@ -218,7 +215,10 @@ def _json(value: Any) -> str:
 
 def _common(one: str, other: str) -> int:
     """How many characters two texts begin with in common."""
-    return next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
+    return next(
+        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )
 
 
 def _end_of(part: str, whole: str, after: int, special: tuple[str, ...]) -> int | None:
@@ -226,7 +226,9 @@ def _end_of(part: str, whole: str, after: int, special: tuple[str, ...]) -> int 
     if whole.startswith(part):
         return len(part)
     same = _common(part, whole)
-    while same and any(part.startswith(sign, same - back) for sign in special for back in range(1, len(sign)) if back <= same):
+    while same and any(
+        part.startswith(sign, same - back) for sign in special for back in range(1, len(sign)) if back <= same
+    ):
         same -= 1  # the texts part within a sign
     rest = part[same:]
     for sign in special:
