@@ -74,6 +74,8 @@ def train(context: Context) -> dict[str, Any]:
         "loss_first": losses[0] if losses else None,
         "loss_last": losses[-1] if losses else None,
         "rows": len(encoded.examples),
+        "rows_held_out": len(encoded.held_out),
+        "held_out_loss": next((e["eval_loss"] for e in trainer.state.log_history[::-1] if "eval_loss" in e), None),
         "rows_cut": encoded.cut,
         "rows_left_out": encoded.left_out,
         "learned_tokens": encoded.learned_tokens,
@@ -100,7 +102,9 @@ def _encoded(tokenizer: Any, task: str, context: Context) -> rows.Encoded:
     found = rows.read_rows(context.folder / "rows.jsonl")
     length = context.plan["length"]
     if task in ("sft", "pretrain"):
-        return rows.encode_all(tokenizer, found, length)
+        kept_back = context.folder / "held_out.json"
+        numbers = frozenset(files.read_json(kept_back)) if kept_back.exists() else frozenset()
+        return rows.encode_all(tokenizer, found, length, numbers)
     return preferences.encode_all(tokenizer, found, length, task, context.spec.get("seed", trainers.SEED))
 
 

@@ -12,6 +12,7 @@ from appliance.work.context import Context
 from appliance.work.rows import Encoded
 
 SEED = 42
+_MEASURED = 4  # times in a training that the loss on held-out rows is measured
 
 # What a task needs besides the plan's choices; the values are those of the methods' own papers.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -75,6 +76,13 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         own |= balanced([example["label"] for example in encoded.examples])
     batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
     steps = plan.get("steps") or max(1, round(plan["epochs"] * len(encoded.examples) / batch))
+    if encoded.held_out:
+        own |= {
+            "eval_strategy": "steps",
+            "eval_steps": max(1, math.ceil(steps / _MEASURED)),
+            "per_device_eval_batch_size": plan["micro_batch"],
+            "prediction_loss_only": True,
+        }
 
     class Trainer(checkpoints.StagedCheckpoints, kind):  # type: ignore[misc, valid-type]
         pass
@@ -83,6 +91,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         model=model,
         args=settings(**_arguments(plan, spec, steps, str(context.folder / "trainer")), **own),
         train_dataset=Dataset.from_list(encoded.examples),
+        eval_dataset=Dataset.from_list(encoded.held_out) if encoded.held_out else None,
         processing_class=tokenizer,
         peft_config=None if continues else _adapter(plan, spec, task),
         callbacks=[watching.reporter(context, steps)],
