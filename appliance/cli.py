@@ -244,6 +244,9 @@ def finetune(
     epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
     learning_rate: float | None = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
+    held_out: Annotated[
+        float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
+    ] = None,
     map: Map = None,
     sheet: Sheet = None,
     name: str | None = None,
@@ -276,6 +279,7 @@ def finetune(
             sheet=sheet,
             name=name,
             accept_drops=yes,
+            held_out=held_out,
         )
     _do(draft, detach)
 

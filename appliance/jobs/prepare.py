@@ -204,10 +204,12 @@ def finetune(
     accept_drops: bool = False,
     seed: int = 42,
     save_steps: int | None = None,
+    held_out: float | None = None,
 ) -> Draft:
     """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
 
-    adapter  one to go on training from; without `model`, its own base is taken
+    adapter   one to go on training from; without `model`, its own base is taken
+    held_out  the share of rows kept back to measure on; None: a small one, where there are enough rows
     """
     from appliance import data
     from appliance.planning import words
@@ -252,7 +254,7 @@ def finetune(
         *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
-        *flags(yes=accept_drops),
+        *flags(held_out=held_out, yes=accept_drops),
     )
     return Draft(
         kind="finetune",
@@ -269,7 +271,13 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from={"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet},
+        rows_from={
+            "file": file,
+            "mapping": mapping,
+            "task": wished_rows,
+            "sheet": sheet,
+            "held_out": _held_out(held_out),
+        },
         facts=[
             (
                 _("What"),
@@ -289,6 +297,18 @@ def finetune(
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
+
+
+def _held_out(share: float | None) -> float:
+    from appliance.data.held_out import SHARE
+
+    if share is not None and not 0 <= share < 1:
+        raise UsageError(
+            _("{share} can't be the share of rows held out.").format(share=share),
+            "",
+            _("From 0 to below 1, such as 0.05."),
+        )
+    return SHARE if share is None else share
 
 
 def _base_and_name(model: str | None, earlier: Path | None) -> tuple[Path, str]:
