@@ -205,7 +205,7 @@ def estimate(
             made: Estimate = counted.estimate_exactly(found.folder, words)
         else:
             made = estimate_words.estimate_any(found.shape, estimate_words.read_settings(words))
-    value = {**made.as_dict(), "source": "catalogue" if found.sentence else "folder"}
+    value = {**made.as_dict(), **({"source": "catalogue"} if found.sentence else {})}
     output.answer(value, lambda: output.pairs(estimate_words.rows(made)))
     if found.sentence:
         output.note(found.sentence)

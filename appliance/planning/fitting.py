@@ -19,9 +19,9 @@ from appliance.planning.plan import Plan, plan
 from appliance.planning.profiles import Profile, choose
 from appliance.planning.serving import ServingPlan, serving_plan
 from appliance.planning.shape import Shape
+from appliance.planning.way import METHODS
 
 PURPOSES = ("finetune", "serve")
-_METHODS = {"lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}
 _WHOLE, _PACKED = "16-bit", "awq"
 # A conversation as it is usual; shorter than the shortest, rows and conversations say hardly anything. In tokens.
 _CONVERSATION, _SHORTEST = 8192, 512
@@ -153,7 +153,7 @@ def _said(made: Plan) -> str:
 
 
 def _named(made: Plan) -> str:
-    word, cards = _METHODS.get(made.method, made.method), len(made.accelerators)
+    word, cards = METHODS.get(made.method, made.method), len(made.accelerators)
     return word if cards < 2 else _("{method} on {count} cards").format(method=word, count=cards)
 
 

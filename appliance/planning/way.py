@@ -8,6 +8,7 @@ from appliance.planning.calibration import Calibration, corrected
 from appliance.planning.estimate import Estimate, estimate
 from appliance.planning.shape import Shape
 
+METHODS = {"lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 

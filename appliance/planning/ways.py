@@ -55,8 +55,12 @@ def _length(profile: Profile, shape: Shape, lengths: Lengths | None, wanted: Wis
     reason = _("You asked for it.") if wanted.length else _("The profile's length; nothing is known of the data.")
     if not wanted.length and lengths:
         # Whole blocks of 64 tokens: what a batch is padded to anyway, more or less.
-        length = min(64 * math.ceil(lengths.longest / 64), _LONGER * profile.choose.length)
+        length = 64 * math.ceil(lengths.longest / 64)
         reason = _("The longest row has about {longest} tokens.").format(longest=lengths.longest)
+        most = _LONGER * profile.choose.length
+        if length > most:
+            length = most
+            reason += " " + _("More than {most} only if you ask for it: --length").format(most=most)
         if lengths.rough:
             reason = f"{reason} {rough_sentence()}"
     if shape.max_positions and length > shape.max_positions:
