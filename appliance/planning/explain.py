@@ -75,7 +75,7 @@ def explain(
     reasons["rank"] = _("You asked for it.") if wanted.rank else _("The profile's rank.")
     if wanted.batch:
         reasons["micro_batch"] = _("You asked for it.")
-    elif chosen.micro_batch < min(first.micro_batch, batch // chosen.gpus):
+    elif chosen.micro_batch < min(first.micro_batch, max(1, batch // chosen.gpus)):
         reasons["micro_batch"] = _(
             "More rows at a time do not fit; the rest is accumulated, which gives the same result."
         )

@@ -102,7 +102,7 @@ def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, b
     dtypes = [first.dtype]
     if profile.choose.dtype == "auto" and (card is None or (card.kind == "mps" and not card.bf16)):
         dtypes.append("bfloat16")
-    largest = wanted.batch or min(first.micro_batch, batch // gpus)
+    largest = wanted.batch or min(first.micro_batch, max(1, batch // gpus))
     batches = [largest] if wanted.batch else [2**i for i in range(int(math.log2(largest)), -1, -1)]
     alone = replace(first, gpus=gpus, sharding="ddp" if gpus > 1 else "none")
 

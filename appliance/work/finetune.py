@@ -87,7 +87,7 @@ def train(context: Context) -> dict[str, Any]:
         },
     }
     context.progress("saving", 0, 1)
-    if trainer.args.process_index:
+    if not trainer.first:
         # A sharded model is asked for its weights by all at once, though only the adapter is written, by the first.
         trainer.model.save_pretrained(adapter, is_main_process=False)
         return result
@@ -175,6 +175,9 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
     class Trainer(checkpoints.StagedCheckpoints, SFTTrainer):  # type: ignore[misc]
         largest = (0, 0)  # rows and tokens a row of the largest batch that went through the model
 
+        def together(self) -> None:
+            self.accelerator.wait_for_everyone()
+
         def training_step(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
             self.largest = max(self.largest, tuple(inputs["input_ids"].shape), key=math.prod)
             return super().training_step(model, inputs, *more, **options)
@@ -245,6 +248,7 @@ def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context
                 parameter.data = parameter.data.float()
     # Adapters are whole in each process, and so are the optimizer's states: a checkpoint can hold them.
     trainer.args.save_only_model = False
+    trainer.first = arguments.process_index == 0
     trainer.checkpoint_root = context.folder / "checkpoints"
     trainer.checkpoint_root.mkdir(exist_ok=True)
     return trainer
