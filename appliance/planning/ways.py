@@ -93,7 +93,8 @@ def _dtype(profile: Profile, card: Accelerator | None, reasons: dict[str, str]) 
 def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, batch: int, gpus: int) -> Iterator[Way]:
     """Everything to try, the best first. `gpus`: how many cards work together; `batch`: rows a step of all of them.
 
-    Data parallel while one card holds the model, then the 16-bit weights shared between the cards, then shorter rows.
+    LoRA where each card holds the model, then its 16-bit weights shared between the cards, then QLoRA, then shorter
+    rows. Where QLoRA is what the profile means to do, it comes before weights that travel at every step.
     """
     if wanted.method:
         methods = [first.method]
@@ -124,9 +125,11 @@ def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, b
     # Packed weights can't be shared out, and DoRA's magnitudes need whole matrices.
     shared = replace(first, gpus=gpus, sharding="fsdp") if gpus > 1 and "lora" in methods else None
     length = first.length
-    yield from tries(alone, methods, dtypes, batches)
+    by_profile = methods if profile.choose.method == "qlora" else methods[:1]
+    yield from tries(alone, by_profile, dtypes, batches)
     if shared:
         yield from tries(shared, ["lora"], dtypes, batches)
+    yield from tries(alone, methods[len(by_profile) :], dtypes, batches)
     while not wanted.length and length // 2 >= _SHORTEST:
         length //= 2
         # Rows are only cut in the most frugal way of all.

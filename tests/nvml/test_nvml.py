@@ -84,7 +84,7 @@ def test_two_cards_one_of_them_held(stub: Path, gpu_root: Path) -> None:
     ]
     assert first["free_gib"] == pytest.approx(4.46, abs=0.01)
     assert second["holders"] == []
-    assert "program-4242424 (pid 4242424)" in seen["warnings"][0]
+    assert "program-4242424 (pid 4242424, 19.4 GiB), program-4242425 (pid 4242425)" in seen["warnings"][0]
 
 
 def test_machines_of_several_cards(stub: Path, gpu_root: Path) -> None:

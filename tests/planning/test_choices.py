@@ -41,12 +41,12 @@ L4                    L8      L8      L8      L4      L4      Q8      Q4       -
 3090                  L8      L8      L8      L8      L4      Q8      Q4       -      Q1       -       -
 4090                  L8      L8      L8      L8      L4      Q8      Q4       -      Q1       -       -
 held 4090             L8      L8      L1      Q4      Q2       -       -       -       -       -       -
-2x4090                L8    2*L8    2*L8    2*L8    2*L4    2*Q8    2*Q4       -    2*Q1       -       -
+2x4090                L8    2*L8    2*L8    2*L8    2*L4    2/L4    2*Q4       -    2*Q1       -       -
 2x4090, one held      L8      L8      L8      L8      L4      Q8      Q4       -      Q1       -       -
 4090 and 3090         L8      L8      L8      L8      L4      Q8      Q4       -      Q1       -       -
 A100 40               L8      L8      L8      L8      L8      L8      Q8       -      Q8       -       -
 A100 80               L8      L8      L8      L8      L8      L8      L8      L8      L8      Q8       -
-8xA100 80             L8    8*L2    8*L2    8*L2    8*L2    8*L2    8*L2    8*L2    8*L2    8*Q2    8/L2
+8xA100 80             L8    8*L2    8*L2    8*L2    8*L2    8*L2    8*L2    8*L2    8*L2    8/L2    8/L2
 H100                  L8      L8      L8      L8      L8      L8      L8      L8      L8      Q8       -
 H100 slice 40         L8      L8      L8      L8      L8      L8      Q8       -      Q8       -       -
 H100 slice 10         L8      L8      Q8      Q2      Q2       -       -       -       -       -       -
