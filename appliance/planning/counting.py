@@ -103,7 +103,7 @@ class Counter:
         return None
 
     def _ask(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        with output.waiting(_("near the limit: counting a step of the model, which takes a quarter of a minute")):
+        with output.waiting(_("near the limit: counting a training step, for a quarter of a minute")):
             try:
                 answer = exact.count([wanted], _SECONDS)[0]
             except exact.NotCounted as error:  # the model's fault: it fails the next time as well

@@ -100,7 +100,7 @@ def plan(
     reasons = {"device": why_card, "profile": _("{title}.").format(title=profile.title)}
     warnings = explain.warnings_of(card, shape, wanted)
     if lengths is None and longest:
-        lengths = Lengths((longest,), rough=False)
+        lengths = Lengths((longest,), "")
     first = first_try(profile, card, shape, lengths, wanted, reasons, warnings)
     if calibration:
         first = replace(first, calibration=replace(calibration, device=card.name if card else "cpu"))

@@ -10,7 +10,7 @@ from appliance.hardware.types import Accelerator
 from appliance.locale import _
 from appliance.planning.counting import Counter
 from appliance.planning.estimate import Estimate
-from appliance.planning.lengths import Lengths, rough_sentence
+from appliance.planning.lengths import Lengths, how_known
 from appliance.planning.profiles import Profile
 from appliance.planning.shape import Shape
 from appliance.planning.way import Way, verdict_of
@@ -61,8 +61,7 @@ def _length(profile: Profile, shape: Shape, lengths: Lengths | None, wanted: Wis
         if length > most:
             length = most
             reason += " " + _("More than {most} only if you ask for it: --length").format(most=most)
-        if lengths.rough:
-            reason = f"{reason} {rough_sentence()}"
+        reason = f"{reason} {how_known(lengths)}".strip()
     if shape.max_positions and length > shape.max_positions:
         length = shape.max_positions
         reason = _("The model can't read more than {length} tokens.").format(length=length)

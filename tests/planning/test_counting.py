@@ -74,7 +74,7 @@ def test_near_the_limit_it_is_counted_once(
     machine = just_enough(shape, 1.1)
     wish = {"method": "lora", "batch": 8, "length": 2048}
     made = plan(machine, shape, wish=wish, counter=Counter(folder, settings.home()))
-    assert "counting a step" in capfd.readouterr().err
+    assert "counting a training step" in capfd.readouterr().err
     assert made.memory.as_dict()["exact"] is True and made.memory.as_dict()["versions"]["torch"]
     assert "weights, and its memory counted" in made.reasons["exact"]
     by_formula = plan(machine, shape, wish=wish)
