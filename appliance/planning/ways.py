@@ -60,7 +60,7 @@ def _length(profile: Profile, shape: Shape, lengths: Lengths | None, wanted: Wis
         most = _LONGER * profile.choose.length
         if length > most:
             length = most
-            reason += " " + _("More than {most} only if you ask for it: --length").format(most=most)
+            reason += " " + _("More than {most} only if you ask for it (--length).").format(most=most)
         reason = f"{reason} {how_known(lengths)}".strip()
     if shape.max_positions and length > shape.max_positions:
         length = shape.max_positions

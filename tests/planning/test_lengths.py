@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from appliance import data
 from appliance.data.lengths import rough_tokens
-from appliance.data.rows import contents
 from appliance.planning.lengths import CHARACTERS, SAMPLE, Lengths, cut_sentence, how_known
 from appliance.planning.tokens import lengths_of
 
