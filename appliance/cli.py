@@ -16,7 +16,7 @@ from appliance.errors import ApplianceError, UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
-from appliance.planning.wish import METHODS
+from appliance.planning.way import METHODS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
@@ -186,7 +186,7 @@ def estimate(
             made: Estimate = counted.estimate_exactly(found.folder, words)
         else:
             made = estimate_words.estimate_any(found.shape, estimate_words.read_settings(words))
-    value = {**made.as_dict(), "source": "catalogue" if found.sentence else "folder"}
+    value = {**made.as_dict(), **({"source": "catalogue"} if found.sentence else {})}
     output.answer(value, lambda: output.pairs(estimate_words.rows(made)))
     if found.sentence:
         output.note(found.sentence)

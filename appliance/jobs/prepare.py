@@ -124,27 +124,33 @@ def make_plan(
     data_file: Path | None = None,
     report: Any = None,
     task: str | None = None,
+    rows_from: dict[str, Any] | None = None,
     wish: dict[str, Any] | None = None,
     hardware: Any = None,
 ) -> Any:
-    """The plan for this model (a config.json is enough), this data and this machine."""
+    """The plan for this model (a config.json is enough), this data and this machine.
+
+    rows_from  how the data file is read, where that is not found out: file, mapping, task, sheet; `report` then spares
+               a second look at it
+    """
+    from appliance import data
     from appliance.hardware import probe
     from appliance.planning import calibration
     from appliance.planning.counting import Counter
-    from appliance.planning.lengths import Lengths
     from appliance.planning.plan import plan
+    from appliance.planning.tokens import lengths_of
 
-    if data_file is not None and report is None:
-        from appliance import data
-
-        report = data.check(data_file)
+    rows_from = rows_from or {"file": data_file}
+    if rows_from["file"] is not None and report is None:
+        report = data.check(**rows_from)
     with looked_up(model) as found:
+        lengths = lengths_of(report.lengths, data.load(**rows_from), found.folder) if report else None
         made = plan(
             hardware or probe(settings.home()),
             found.shape,
             task=task or (report.task if report else "sft"),
             rows=report.kept if report else None,
-            lengths=Lengths.of(report.lengths) if report else None,
+            lengths=lengths,
             wish=wish or {},
             # What was measured here says nothing about another machine.
             calibration=None if hardware else calibration.load(settings.home()),
@@ -238,7 +244,8 @@ def finetune(
             "",
             _("Choose a text model: appliance models"),
         )
-    plan = make_plan(model, report=report, task=task, wish=wish)
+    rows_from = {"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet}
+    plan = make_plan(model, report=report, rows_from=rows_from, task=task, wish=wish)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -271,13 +278,7 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from={
-            "file": file,
-            "mapping": mapping,
-            "task": wished_rows,
-            "sheet": sheet,
-            "held_out": _held_out(held_out),
-        },
+        rows_from={**rows_from, "held_out": _held_out(held_out)},
         facts=[
             (
                 _("What"),

@@ -26,7 +26,7 @@ from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
-from appliance.planning.wish import METHODS
+from appliance.planning.way import METHODS
 
 _NUMBER = (int, float)
 # Each step's words and their types.

@@ -86,10 +86,12 @@ def train(context: Context) -> dict[str, Any]:
             "largest_batch": trainer.largest,
         },
     }
-    if trainer.args.process_index:
+    context.progress("saving", 0, 1)
+    if not trainer.first:
+        # A sharded model is asked for its weights by all at once, though only the adapter is written, by the first.
+        trainer.model.save_pretrained(adapter, is_main_process=False)
         return result
     experience.remember(base, plan, task, trainer.largest, result["memory"]["measured_gib"])
-    context.progress("saving", 0, 1)
     _save(trainer, tokenizer, base, adapter, context, result)
     # The adapter is whole; the checkpoints have done their work.
     shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
