@@ -163,14 +163,18 @@ class Job:
         if self.kind == "serve":
             value.update(serving(self))
             if not state.active:  # a killed worker could not take its address back
-                value.update(address=None, phase="ended")
+                value.update(address=None, phase="stopped" if state.state == "stopped" else "failed")
         return value
 
 
 def serving(job: Job) -> dict[str, Any]:
-    """Where a serve job answers: address (ends in /v1), key_file, engine, model; values are None until it is ready."""
+    """Where a serve job answers and how it is: address (ends in /v1), key_file, engine, model, adapters, phase …
+
+    The address is None while it is not ready. new_key: the key was made for this start, and is shown once.
+    """
     value = _object(job.folder / "serving.json")
-    return {name: value.get(name) for name in ("address", "key_file", "engine", "model", "phase")}
+    names = ("address", "key_file", "new_key", "engine", "model", "adapters", "log", "phase")
+    return {name: value.get(name) for name in names}
 
 
 def _object(path: Path) -> dict[str, Any]:

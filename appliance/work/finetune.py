@@ -16,7 +16,7 @@ from typing import Any
 from appliance import files
 from appliance.errors import ApplianceError
 from appliance.locale import _
-from appliance.work import checkpoints, experience, rows
+from appliance.work import checkpoints, experience, rows, same_answers
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
@@ -284,6 +284,7 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
     with checkpoints.full_disk_told(adapter):
         trainer.model.save_pretrained(staging, safe_serialization=True)
     tokenizer.save_pretrained(staging)
+    same_answers.keep(trainer.model, tokenizer, staging, context.folder / "rows.jsonl", context.plan["dtype"])
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", staging / "generation_config.json")
     result["files"] = {
