@@ -131,9 +131,11 @@ class _Writer(StoppingCriteria):  # type: ignore[misc]
     # --- what generate() calls -----------------------------------------------------------------------------------
 
     def put(self, value: Any) -> None:
-        """The prompt first, then every new token."""
+        """The prompt first, then every new token; one more may come when the end was seen only here."""
         if not self.first:
             self.first = True
+            return
+        if self.stopped or self.left:
             return
         for token in value.tolist():
             self.count, self.last = self.count + 1, token
