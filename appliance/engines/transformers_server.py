@@ -59,7 +59,7 @@ def build(name: str, dtype: str, length: int | None, adapters: dict[str, Path]) 
     manager = ModelManager(dtype=dtype, force_model=_MODEL_HERE)
     model, processor = manager.load_model_and_processor(manager.process_model_name(_MODEL_HERE))
     for adapter, folder in adapters.items():
-        model.load_adapter(str(folder), adapter_name=adapter, local_files_only=True)
+        model.load_adapter(str(folder), adapter_name=adapter)
     model.eval()
     reader = Reader(model, getattr(processor, "tokenizer", processor), length, adapters, name)
     generator, reading = Generator(model, reader), ThreadPoolExecutor(1, thread_name_prefix="read")

@@ -174,7 +174,14 @@ def serving(job: Job) -> dict[str, Any]:
     """
     value = _object(job.folder / "serving.json")
     names = ("address", "key_file", "new_key", "engine", "model", "adapters", "log", "phase")
-    return {name: value.get(name) for name in names}
+    told = {name: value.get(name) for name in names}
+    engine, worker = value.get("process"), job.written_state()
+    if told["phase"] == "ready" and isinstance(engine, dict) and process.alive(worker.pid, worker.start_mark):
+        # Killed a moment ago, and its worker has not said so yet. (A worker whose pid isn't seen is in another
+        # container, and so is its engine.)
+        if not process.alive(engine.get("pid"), engine.get("mark")):
+            told.update(phase="starting", address=None)
+    return told
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from appliance import engines, files, settings
 from appliance.engines import keys, ports
 from appliance.errors import ApplianceError, Stopped
-from appliance.jobs import leftovers
+from appliance.jobs import leftovers, process
 from appliance.jobs.folder import all_jobs
 from appliance.locale import _
 from appliance.work import same_answers
@@ -108,8 +108,8 @@ class _Server:
             except EngineEnded as ended:
                 failure = ended
             finally:
+                self.say("starting", address=None)
                 engine.end()
-            self.say("starting", address=None)
             self.context.check_stopped()
             # Someone else took the port between our look and the engine's: the next free one, then.
             if not self.was_ready and ports.taken(self.spec["host"], self.port):
@@ -172,7 +172,8 @@ class _Server:
             if engine.child.poll() is not None:
                 engine.wait_until_ready()  # it ended over the questions: raises
         self.was_ready = True
-        self.say("ready", address=address)
+        pid = engine.child.pid
+        self.say("ready", address=address, process={"pid": pid, "mark": process.start_mark(pid)})
         self.context.progress("starting", 1, 1)
         self.context.event("ready", attempt=self.context.attempt, **self.serving)
 
