@@ -533,7 +533,8 @@ def jobs_remove(name: JobName, yes: Yes = False, json: Json = False, lang: Lang 
 @app.command(help=_("Talk to a server in this terminal."))
 def chat(
     server: Annotated[
-        str | None, typer.Argument(metavar="[JOB|ADDRESS]", help=_("A serve job's id, or http://…/v1; else the newest."))
+        str | None,
+        typer.Argument(metavar="[JOB|ADDRESS]", help=_("A serve job's id, or http://…/v1; else the newest.")),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help=_("The name, where several are served."))] = None,
     key_file: Annotated[str | None, typer.Option(help=_("The file with the key, for an address."))] = None,
@@ -568,7 +569,9 @@ def keys_revoke(name: KeyName, yes: Yes = False, json: Json = False, lang: Lang 
     from appliance.engines import keys
 
     keys.revoke(name)
-    output.answer({"name": name, "revoked": True}, lambda: output.good(_("{name} opens nothing any more.").format(name=name)))
+    output.answer(
+        {"name": name, "revoked": True}, lambda: output.good(_("{name} opens nothing any more.").format(name=name))
+    )
 
 
 # --- the whole path --------------------------------------------------------------------------------------------------

@@ -51,7 +51,9 @@ def to_kto(path: Path, to: Path, model: str | None = None) -> dict[str, Any]:
         judged[key] = row
     if not judged:
         raise ApplianceError(
-            _("There is no feedback yet.") if model is None else _("There is no feedback for {name}.").format(name=model),
+            _("There is no feedback yet.")
+            if model is None
+            else _("There is no feedback for {name}.").format(name=model),
             _("It comes from /good and /bad in a chat."),
             _("Talk to a server: appliance chat"),
         )

@@ -81,10 +81,9 @@ def _only(values: set[Any], words: str) -> Check:
 
 def _stop(value: Any) -> str | None:
     stops = [value] if isinstance(value, str) else value
-    if isinstance(stops, list) and len(stops) <= _MOST_STOPS:
-        if all(isinstance(stop, str) and 0 < len(stop) <= _LONGEST_STOP for stop in stops):
-            return None
-    return f"must be a text or a list of at most {_MOST_STOPS} texts"
+    right = isinstance(stops, list) and len(stops) <= _MOST_STOPS
+    right = right and all(isinstance(stop, str) and 0 < len(stop) <= _LONGEST_STOP for stop in stops)
+    return None if right else f"must be a text or a list of at most {_MOST_STOPS} texts"
 
 
 def _stream_options(value: Any) -> str | None:
@@ -191,7 +190,15 @@ _COMPLETIONS: dict[str, Check] = {
     "best_of": _number(1, 1, whole=True),
 }
 # What says something about the request and nothing to a model: taken, and not handed on.
-_LABELS = {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
+_LABELS = {
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+}
 _LABELS |= {"echo", "best_of"}
 _INSTEAD = {"functions": "tools", "function_call": "tool_choice"}
 
@@ -204,9 +211,7 @@ def check(path: str, request: dict[str, Any]) -> None:
     for field, value in list(request.items()):
         if field in ("model", "messages" if path == CHAT else "prompt"):
             continue
-        if value is None:  # a client's way of leaving it out
-            del request[field]
-        elif field == "modalities" and value == ["text"]:
+        if value is None or (field == "modalities" and value == ["text"]):  # a client's way of leaving it out
             del request[field]
         elif field in known:
             if wrong := known[field](value):

@@ -15,7 +15,7 @@ from typing import Any
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from appliance.engines.protocol import Refused
-from appliance.engines.transformers_asked import Asked, Reader
+from appliance.engines.transformers_asked import Asked
 from appliance.engines.transformers_generate import End, Generator, Piece
 
 

@@ -1,8 +1,8 @@
 """A checked request turned into what a generation needs: token numbers, limits, sampling, a grammar to keep to.
 
-Runs beside `transformers serve` (its environment has torch). Its own handlers ignore most of the protocol (n, tool_choice,
-response_format, logprobs, penalties; a temperature where the model's own settings don't sample; a length that is too
-much), so these read the request instead; see transformers_answers.py.
+Runs in the training environment, inside transformers' server. The handlers of `transformers serve` ignore most of the
+protocol (n, tool_choice, response_format, logprobs, penalties; a temperature where the model's own settings don't
+sample; a length that is too much), so this reads the request in their place; see transformers_answers.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One answer after the other with `model.generate`, on one thread; what it writes goes to the event loop piece by piece.
+"""One answer after the other with `model.generate`, on one thread; its text goes to the event loop piece by piece.
 
 Not continuous batching: transformers 5.23 starts that loop with the first request's sampling settings and keeps them,
 and its server passes a later request's temperature, seed and stop texts to nobody (measured: 16 answers at once come
@@ -93,7 +93,7 @@ class _Writer(StoppingCriteria):  # type: ignore[misc]
 
     def _generate(self, index: int) -> None:
         asked = self.asked
-        seed = asked.seed + index if asked.seed is not None else random.getrandbits(63)  # noqa: S311
+        seed = asked.seed + index if asked.seed is not None else random.getrandbits(63)
         torch.manual_seed(seed % 2**63)
         if self.model.__dict__.get("_hf_peft_config_loaded"):
             if asked.adapter:

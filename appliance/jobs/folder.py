@@ -176,11 +176,11 @@ def serving(job: Job) -> dict[str, Any]:
     names = ("address", "key_file", "new_key", "engine", "model", "adapters", "log", "phase")
     told = {name: value.get(name) for name in names}
     engine, worker = value.get("process"), job.written_state()
-    if told["phase"] == "ready" and isinstance(engine, dict) and process.alive(worker.pid, worker.start_mark):
-        # Killed a moment ago, and its worker has not said so yet. (A worker whose pid isn't seen is in another
-        # container, and so is its engine.)
-        if not process.alive(engine.get("pid"), engine.get("mark")):
-            told.update(phase="starting", address=None)
+    # Killed a moment ago, and its worker has not said so yet? (A worker whose pid isn't seen is in another container,
+    # and so is its engine.)
+    known = engine if isinstance(engine, dict) and process.alive(worker.pid, worker.start_mark) else None
+    if told["phase"] == "ready" and known and not process.alive(known.get("pid"), known.get("mark")):
+        told.update(phase="starting", address=None)
     return told
 
 

@@ -438,8 +438,10 @@ def serve(
         raise ApplianceError(
             _("{name} is an adapter, not a model of its own.").format(name=model),
             "",
-            _("Merge it (appliance merge {name}), or serve it beside its base (appliance serve BASE --adapter {name}).")
-            .format(name=model),
+            _(
+                "Merge it (appliance merge {name}), "
+                "or serve it beside its base (appliance serve BASE --adapter {name})."
+            ).format(name=model),
         )
     folder = model_folder(model)
     if not 0 < port < 65536:

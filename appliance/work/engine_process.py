@@ -95,7 +95,7 @@ class EngineProcess:
             return False
 
     def watch(self, tell: Any) -> None:
-        """Look after it until it ends: raises EngineEnded. `tell(well)` is called when it falls silent or comes back."""
+        """Look after it until it ends: raises EngineEnded. `tell(well)` when it falls silent or comes back."""
         well, since = True, time.monotonic()
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -194,4 +194,3 @@ def reachable(host: str) -> str:
     if host in ("0.0.0.0", "::", ""):  # noqa: S104
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
-

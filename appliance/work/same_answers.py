@@ -101,7 +101,10 @@ def kept(folder: Path) -> dict[str, Any]:
 def compare(context: Context, address: str, key: str | None, spec: dict[str, Any], options: dict[str, Any]) -> None:
     """Ask again, and say on the screen what differs and why. Never an error: the server serves all the same."""
     deadline = time.monotonic() + _SECONDS
-    for name, folder in [(spec["name"], spec["model"]), *((a["name"], a["folder"]) for a in spec.get("adapters") or [])]:
+    for name, folder in [
+        (spec["name"], spec["model"]),
+        *((a["name"], a["folder"]) for a in spec.get("adapters") or []),
+    ]:
         trained = kept(Path(folder))
         if not trained:
             continue

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from workers import ended, gone, until
+from workers import ended, until
 
 from appliance import files
 from appliance.engines import ports
