@@ -33,7 +33,7 @@ _WELL_SECONDS = 3600.0
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Spec: model (folder), name, host, port, engine, options, adapters, keys (or null), log. Ends stopped or failed."""
+    """Spec: model (folder), name, host, port, engine, options, adapters, keys (or null), log."""
     spec = context.spec
     made = False
     key_file = None
@@ -64,10 +64,10 @@ def run(context: Context) -> dict[str, Any]:
 def _end_orphans(context: Context) -> None:
     """What killed servers of this workspace left would hold the card and the port."""
     for job in all_jobs():
-        if job.kind == "serve" and job.id != context.id and not job.state().active:
-            if left := leftovers.end(job):
-                names = ", ".join(map(str, left))
-                context.note(_("Ended what the killed server {id} had left: {names}").format(id=job.id, names=names))
+        over = job.kind == "serve" and job.id != context.id and not job.state().active
+        if over and (left := leftovers.end(job)):
+            names = ", ".join(map(str, left))
+            context.note(_("Ended what the killed server {id} had left: {names}").format(id=job.id, names=names))
 
 
 class _Server:

@@ -1,4 +1,4 @@
-"""The whole surface of OpenAI's protocol through the official client, against `transformers serve`, streaming and not."""
+"""The whole surface of OpenAI's protocol through its official client: `transformers serve`, streaming and not."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.cli.serving.server import build_server
 
 TEMPLATE = (
-    "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t['function']['name'] }} {% endfor %}<|im_end|>\n{% endif %}"
+    "{% if tools %}<|im_start|>system\n"
+    "{% for t in tools %}{{ t['function']['name'] }} {% endfor %}<|im_end|>\n{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
     "{% for c in m.tool_calls or [] %}<tool_call>\n{\"name\": \"{{ c['function']['name'] }}\", "
     "\"arguments\": {{ c['function']['arguments'] | tojson }}}\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
@@ -74,7 +75,7 @@ longest = max(len(ids) for ids, _labels in rows)
 inputs = torch.tensor([ids + [fast.pad_token_id] * (longest - len(ids)) for ids, _labels in rows])
 labels = torch.tensor([wanted + [-100] * (longest - len(wanted)) for _ids, wanted in rows])
 optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
-for step in range(400):
+for _step in range(400):
     loss = model(input_ids=inputs, labels=labels).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -82,7 +83,6 @@ for step in range(400):
     optimizer.zero_grad()
     if loss.item() < 0.01:
         break
-print(f"step {step}, loss {loss.item():.4f}", file=sys.stderr)
 model.to(torch.bfloat16).save_pretrained(folder)
 
 app = build_server(*[None] * 7)
