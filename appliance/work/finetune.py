@@ -14,7 +14,17 @@ from typing import Any
 
 from appliance import files
 from appliance.locale import _
-from appliance.work import checkpoints, experience, loading, out_of_memory, preferences, ranks, rows, trainers
+from appliance.work import (
+    checkpoints,
+    experience,
+    loading,
+    out_of_memory,
+    preferences,
+    ranks,
+    rows,
+    same_answers,
+    trainers,
+)
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
@@ -206,6 +216,7 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
         )
         shutil.rmtree(beginning, ignore_errors=True)
     tokenizer.save_pretrained(staging)
+    same_answers.keep(trainer.model, tokenizer, staging, context.folder / "rows.jsonl", context.plan["dtype"])
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", staging / "generation_config.json")
     result["files"] = {
