@@ -31,6 +31,7 @@ def phase_word(phase: str) -> str:
         "downloading": _("downloading"),
         "download": _("downloading"),
         "copying": _("copying"),
+        "exporting": _("exporting"),
         "unpacking": _("unpacking"),
         "teaching": _("teaching"),
         "tokenizer": _("making the tokenizer"),

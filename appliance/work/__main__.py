@@ -21,6 +21,8 @@ from appliance.work.context import Context
 
 KINDS = {
     "download": "appliance.work.download",
+    "export": "appliance.work.export",
+    "verify": "appliance.work.verify",
     "finetune": "appliance.work.finetune",
     "merge": "appliance.work.merge",
     "serve": "appliance.work.serve",
