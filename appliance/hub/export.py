@@ -230,7 +230,7 @@ def _copy(folder: Path, part: Part, file: _Output, moved: Callable[[int, str], N
 
 
 class _Output:
-    """A file that goes on where a killed try ended: bytes that stand there are compared, and only others are written."""
+    """A file that goes on where a killed try ended: what stands there is compared, and only the rest is written."""
 
     def __init__(self, path: Path):
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC, 0o644)
