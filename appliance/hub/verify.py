@@ -15,6 +15,7 @@ from typing import Any
 from appliance.errors import ApplianceError
 from appliance.hub import manifest
 from appliance.hub.needed import why_hostile
+from appliance.hub.workspace import folder_name
 from appliance.locale import _
 
 CHUNK = 4 * 1024 * 1024
@@ -113,7 +114,9 @@ def how_to_mend(folder: Path, written: dict[str, Any]) -> str:
         again = f"appliance models import {shlex.quote(str(written['through']))} --to {name}"
         return _("Import it again, only the wrong files are brought: {command}").format(command=again)
     if written.get("source") in _HUBS:
-        command = f"appliance download {shlex.quote(reference)}"
+        # Under another name than a download gives, where it stands has to be said.
+        to = "" if folder.name == folder_name(reference) else f" --to {shlex.quote(str(folder))}"
+        command = f"appliance download {shlex.quote(reference)}{to}"
         return _("Download it again, only the wrong files are brought: {command}").format(command=command)
     if written.get("source") in ("folder", "archive"):
         command = f"appliance models import {shlex.quote(reference)} --to {name}"

@@ -109,12 +109,13 @@ def _unfinished(item: workspace.Unfinished, downloads: list[Job]) -> Entry:
     place = settings.models_folder() / item.name
     job = next((job for job in downloads if (job.described.get("spec") or {}).get("to") == str(place)), None)
     if job is None or not item.folder.name.endswith(".partial"):
-        owner, dashes, name = item.name.partition("--")
-        if item.folder.name.endswith(".partial") and dashes and workspace.is_hub_name(f"{owner}/{name}"):
-            todo = _("Goes on with: {command}").format(command=prepare.command("download", f"{owner}/{name}"))
+        reference = item.name.replace("--", "/", 1)
+        if item.folder.name.endswith(".partial") and workspace.is_hub_name(reference):
+            todo = _("Goes on with: {command}").format(command=prepare.command("download", reference))
         else:
+            reference = ""
             todo = _("Nobody knows where it is from. Move it elsewhere and import it from there, or remove it.")
-        return Entry(item.name, item.folder, "unfinished", _on_disk(item.folder), todo=todo)
+        return Entry(item.name, item.folder, "unfinished", _on_disk(item.folder), reference=reference, todo=todo)
     state = job.state()
     if state.active:
         todo = _("Watch it: {command}").format(command=prepare.command("jobs", "show", job.id, "--follow"))
@@ -219,13 +220,18 @@ def export(name: str, to: str) -> Draft:
         name=folder.name,
         spec={"model": str(folder), "to": str(made.to)},
         facts=[
-            (_("What"), _("Write {name} out, to be imported on another machine.").format(name=folder.name)),
+            (_("What"), _("Write {name} out, for a machine without a network.").format(name=folder.name)),
             (_("To"), str(made.to)),
             (_("Disk"), _("{size} there").format(size=output.size(made.total))),
-            (_("There"), prepare.command("models", "import", made.to.name)),
+            (_("Then"), _("on the other machine: {command}").format(command=_import_there(made.to))),
         ],
         command=prepare.command("models", "export", name, "--to", to),
     )
+
+
+def _import_there(to: Path) -> str:
+    # Where the stick will stand over there is not known, what is on it is.
+    return prepare.command("models", "import", f".../{to.name}")
 
 
 def bring(path: str, to: str | None) -> Draft:
@@ -264,6 +270,20 @@ def check(name: str | None) -> Draft:
         ],
         command=prepare.command("models", "verify", *([name] if name else [])),
     )
+
+
+def can_mend(entry: Entry) -> bool:
+    """Whether `mend` can help; else only a new import or merge can."""
+    return entry.state == "damaged" and verify.can_be_mended(manifest.read(entry.folder) or {})
+
+
+def mend(entry: Entry) -> Draft:
+    """Bring the wrong files of a damaged model again, from where it came."""
+    through = (manifest.read(entry.folder) or {}).get("through")
+    if through:
+        return bring(str(through), entry.name)
+    default = entry.name == workspace.folder_name(entry.reference)
+    return prepare.download(entry.reference, to=None if default else str(entry.folder))
 
 
 def _folder(name: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from appliance import output, questions
 from appliance.jobs import control, models, prepare
-from appliance.jobs.folder import Job, all_jobs
+from appliance.jobs.folder import all_jobs
 from appliance.jobs.sweep import sweep
 from appliance.locale import _
 from appliance.menu import pick
@@ -46,11 +46,13 @@ def _one(entry: models.Entry) -> None:
     output.pairs([*rows, (_("Folder"), str(entry.folder))])
     if entry.todo:
         output.warn(entry.todo)
-    job = _bringing(entry)
+    job = next((job for job in all_jobs() if job.id == entry.job), None)
     actions = []
+    if models.can_mend(entry):
+        actions.append((_("mend: bring the wrong files again"), "mend"))
     if entry.state == "coming":
         actions.append((_("watch"), "watch"))
-    elif entry.state == "unfinished" and job is not None:
+    elif entry.state == "unfinished" and entry.reference:
         actions.append((_("go on with it"), "go on"))
     elif entry.state in ("whole", "damaged"):
         actions.append((_("verify: read every byte again"), "verify"))
@@ -61,20 +63,18 @@ def _one(entry: models.Entry) -> None:
     action = questions.choose(_("What now?"), [*actions, (_("back"), "")])
     if action == "watch" and job is not None:
         pick.follow(job)
-    elif action == "go on" and job is not None:
-        pick.follow(
-            control.submit(prepare.download(entry.reference)) if job.state().state == "done" else control.resume(job)
-        )
+    elif action == "mend":
+        pick.start(models.mend(entry))
+    elif action == "go on" and job is not None and job.state().state != "done":
+        pick.follow(control.resume(job))
+    elif action == "go on":
+        pick.start(prepare.download(entry.reference))
     elif action == "verify":
         pick.start(models.check(str(entry.folder)))
     elif action == "export":
         pick.start(models.export(str(entry.folder), _target()))
     elif action == "remove":
         _remove(entry)
-
-
-def _bringing(entry: models.Entry) -> Job | None:
-    return next((job for job in all_jobs() if job.id == entry.job), None)
 
 
 def _target() -> str:
