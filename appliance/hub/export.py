@@ -150,8 +150,9 @@ def export(
             (_write_tar if made.is_tar else _write_folder)(made, moved)
         except Exception as error:
             _drop(made.staging)
-            if isinstance(error, OSError) and error.errno == errno.EFBIG:
-                raise _too_large(made) from error
+            told = _told(error, made) if isinstance(error, OSError) else None
+            if told is not None:
+                raise told from error
             raise
         if os.path.lexists(to):
             raise taken(to)
@@ -348,6 +349,25 @@ def _too_large(made: Export) -> ApplianceError:
         if fits
         else _("Format the stick as exFAT (this deletes what is on it), or take another disk."),
     )
+
+
+def _told(error: OSError, made: Export) -> ApplianceError | None:
+    """What a stick says that is too small, of the wrong kind, or pulled out; None for anything else."""
+    if error.errno == errno.EFBIG:
+        return _too_large(made)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ApplianceError(
+            _("There is too little room in {place}.").format(place=made.to.parent),
+            _("It filled up while it was written."),
+            _("Make room there, or take a larger stick or disk."),
+        )
+    if error.errno in (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE):
+        return ApplianceError(
+            _("A disk does not answer any more."),
+            error.strerror or "",
+            _("See whether the stick is still plugged in, then resume the job: appliance jobs resume ID"),
+        )
+    return None
 
 
 def _check_space(made: Export) -> None:

@@ -8,6 +8,7 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +162,32 @@ def test_too_little_room(model: Path, to: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ApplianceError, match="too little room"):
         out(model, to)
     assert contents(to.parent) == {}
+
+
+def test_a_stick_that_fills_up(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "stick").mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", tmp_path / "stick"], capture_output=True
+    ).returncode:
+        pytest.skip("no permission to mount a small disk")
+    ballast = tmp_path / "stick" / "ballast"
+
+    def fill(*_step: Any) -> None:
+        if not ballast.exists():
+            with pytest.raises(OSError), ballast.open("wb", buffering=0) as file:
+                while file.write(b"0" * 4096):
+                    pass
+
+    try:
+        for name in ("m.tar", "m"):
+            with pytest.raises(ApplianceError, match="too little room") as told:
+                out(model, tmp_path / "stick" / name, progress=fill)
+            assert "filled up" in told.value.why
+            assert name not in os.listdir(tmp_path / "stick") and hidden(tmp_path / "stick") == []
+            ballast.unlink()
+            out(model, tmp_path / "stick" / name)
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "stick"], check=True)
 
 
 def test_a_file_system_with_a_largest_file(model: Path, to: Path) -> None:
