@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import output, questions
+from appliance.hub import tokens
 from appliance.jobs import control, models, prepare
 from appliance.jobs.folder import all_jobs
 from appliance.jobs.sweep import sweep
@@ -42,7 +43,9 @@ def _line(entry: models.Entry) -> str:
 def _one(entry: models.Entry) -> None:
     rows = [(_("Name"), entry.name), (_("State"), entry.word), (_("On the disk"), output.size(entry.size_bytes))]
     if entry.reference:
-        rows.append((_("From"), " ".join(filter(None, (entry.source, entry.reference, entry.revision[:12])))))
+        hub = tokens.NAMES.get(entry.source)
+        commit = entry.revision[:12] if hub else ""
+        rows.append((_("From"), " ".join(filter(None, (hub, entry.reference, commit)))))
     output.pairs([*rows, (_("Folder"), str(entry.folder))])
     if entry.todo:
         output.warn(entry.todo)
