@@ -87,7 +87,8 @@ def download(reference: str, *, source: str = "auto", revision: str | None = Non
         from appliance.jobs.models import refuse_in_use
 
         refuse_in_use(target.name, target)
-        if damaged.get("source") == "huggingface" and damaged.get("reference") == reference:
+        same = (damaged.get("source"), damaged.get("reference")) == ("huggingface", reference)
+        if same and source in ("auto", "huggingface"):
             # Mended, not replaced by what is newest.
             source, revision = "huggingface", revision or damaged.get("revision")
     local = Path(reference).expanduser()

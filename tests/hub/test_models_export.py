@@ -280,7 +280,7 @@ def test_a_stop_keeps_what_is_there_for_the_next_try(model: Path, to: Path) -> N
     assert sum(written) < made.total - 100_000 and hidden(to.parent) == []
 
 
-def test_what_another_export_left_under_the_name_is_not_taken_along(model: Path, to: Path) -> None:
+def test_what_another_export_left_under_the_name_is_not_taken_along(model: Path, to: Path, bring: Bring) -> None:
     staging = to.with_name(f".{to.name}.partial")
     if to.suffix:
         staging.write_bytes(os.urandom(300_000))
@@ -288,7 +288,7 @@ def test_what_another_export_left_under_the_name_is_not_taken_along(model: Path,
         write(staging, {"other.safetensors": b"x", "config.json": b"y" * 1000})
     made = out(model, to)
     assert sum(len(content) for content in contents(to).values()) == made.total
-    assert "other.safetensors" not in contents(to)
+    assert "other.safetensors" not in contents(to) and same(bring(to, "brought"))
 
 
 def large(model: Path) -> None:
