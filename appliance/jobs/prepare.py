@@ -86,6 +86,15 @@ def download(reference: str, *, source: str = "auto", revision: str | None = Non
     """A model from a hub, a folder or an archive into the workspace."""
     reference = reference if Path(reference).expanduser().exists() else _at_a_hub(reference)
     target = Path(to).expanduser().absolute() if to else settings.models_folder() / workspace.folder_name(reference)
+    damaged = _manifest_of(target)
+    if damaged.get("damaged"):
+        from appliance.jobs.models import refuse_in_use
+
+        refuse_in_use(target.name, target)
+        same = (damaged.get("source"), damaged.get("reference")) == ("huggingface", reference)
+        if same and source in ("auto", "huggingface"):
+            # Mended, not replaced by what is newest.
+            source, revision = "huggingface", revision or damaged.get("revision")
     local = Path(reference).expanduser()
     if not local.exists() and not workspace.is_hub_name(reference):
         raise ApplianceError(
