@@ -77,7 +77,8 @@ class DataSet:
 
     def _searched(self) -> str:
         words = [self.name, self.huggingface, self.modelscope, self.task, *self.about, *self.languages, self.licence]
-        words += [self.format, self.task_word, self.languages_word, *(languages.NAMES.get(c, "") for c in self.languages)]
+        words += [self.format, self.task_word, self.languages_word, _TASKS[self.task]]
+        words += [_ABOUT[word] for word in self.about] + [languages.NAMES.get(code, _MANY) for code in self.languages]
         return " ".join(words).lower()
 
 

@@ -96,7 +96,7 @@ class Look:
         if mojibake.may_hold(b"\n".join(octets)):
             shares = [mojibake.share(text) for text in texts]
             kept = [number for number, share in enumerate(shares) if share <= mojibake.TOO_MUCH]
-            dropped += [("mojibake", line) for line, share in zip(lines, shares, strict=True) if share > mojibake.TOO_MUCH]
+            dropped += [("mojibake", lines[number]) for number in sorted({*range(len(lines))} - {*kept})]
             lines, rows = [lines[n] for n in kept], [rows[n] for n in kept]
             texts, octets = [texts[n] for n in kept], [octets[n] for n in kept]
             sizes, rich = [sizes[n] for n in kept], [rich[n] for n in kept]
@@ -189,7 +189,7 @@ def _look_at_parts(found: Findings, rows: Iterable[tuple[int, Row]]) -> None:
 
 
 def _unlisted(row: Row) -> str:
-    """A call of a tool that the row does not list, so that the model would learn to make one up; "" where all is well."""
+    """What is wrong where a row calls a tool that it does not list: a model learns to make up tools. Else ""."""
     called = {
         call["function"]["name"] for part in _PARTS for one in row.get(part, ()) for call in one.get("tool_calls", ())
     }

@@ -302,7 +302,9 @@ def _held_out(share: float | None, task: str) -> float:
 
     if share is not None and not 0 <= share < 1:
         raise UsageError(
-            _("{share} can't be the share of rows held out.").format(share=share), "", _("From 0 to below 1, such as 0.05.")
+            _("{share} can't be the share of rows held out.").format(share=share),
+            "",
+            _("From 0 to below 1, such as 0.05."),
         )
     # The trainers of the other tasks would need the memory of another reference pass.
     return 0.0 if task not in ("sft", "pretrain") else SHARE if share is None else share

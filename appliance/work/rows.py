@@ -39,9 +39,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def encode_all(
-    tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, held_out: Collection[int] = ()
-) -> Encoded:
+def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, held_out: Collection[int] = ()) -> Encoded:
     """Encode every row to at most `length` tokens; those with the numbers in `held_out` are kept apart.
 
     Raises ApplianceError when nothing is left to learn.
