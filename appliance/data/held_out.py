@@ -18,7 +18,7 @@ from appliance.data import duplicates
 from appliance.data.look import flat, written
 from appliance.data.rows import Row
 
-SHARE = 0.02
+SHARE = 0.05
 FEWEST_ROWS = 200  # of a smaller file every row is needed to learn from
 MOST = 200  # rows: measuring takes time, and more say little more
 _BATCH = 1024

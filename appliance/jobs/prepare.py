@@ -123,6 +123,7 @@ def make_plan(
     *,
     data_file: Path | None = None,
     report: Any = None,
+    task: str | None = None,
     wish: dict[str, Any] | None = None,
     hardware: Any = None,
 ) -> Any:
@@ -141,6 +142,7 @@ def make_plan(
         made = plan(
             hardware or probe(settings.home()),
             found.shape,
+            task=task or (report.task if report else "sft"),
             rows=report.kept if report else None,
             lengths=Lengths.of(report.lengths) if report else None,
             wish=wish or {},
@@ -207,7 +209,7 @@ def finetune(
     """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
 
     adapter   one to go on training from; without `model`, its own base is taken
-    held_out  the share of rows kept back to measure on (sft, pretrain); None: a small one, where there are enough rows
+    held_out  the share of rows kept back to measure on; None: a small one, where there are enough rows
     """
     from appliance import data
     from appliance.planning import words
@@ -236,7 +238,7 @@ def finetune(
             "",
             _("Choose a text model: appliance models"),
         )
-    plan = make_plan(model, report=report, wish=wish)
+    plan = make_plan(model, report=report, task=task, wish=wish)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -274,7 +276,7 @@ def finetune(
             "mapping": mapping,
             "task": wished_rows,
             "sheet": sheet,
-            "held_out": _held_out(held_out, task),
+            "held_out": _held_out(held_out),
         },
         facts=[
             (
@@ -297,7 +299,7 @@ def finetune(
     )
 
 
-def _held_out(share: float | None, task: str) -> float:
+def _held_out(share: float | None) -> float:
     from appliance.data.held_out import SHARE
 
     if share is not None and not 0 <= share < 1:
@@ -306,8 +308,7 @@ def _held_out(share: float | None, task: str) -> float:
             "",
             _("From 0 to below 1, such as 0.05."),
         )
-    # The trainers of the other tasks would need the memory of another reference pass.
-    return 0.0 if task not in ("sft", "pretrain") else SHARE if share is None else share
+    return SHARE if share is None else share
 
 
 def _base_and_name(model: str | None, earlier: Path | None) -> tuple[Path, str]:

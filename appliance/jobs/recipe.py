@@ -26,6 +26,7 @@ from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
+from appliance.planning.wish import METHODS
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -46,7 +47,7 @@ _WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rat
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
-    ("finetune", "method"): ("auto", "lora", "qlora", "dora"),
+    ("finetune", "method"): ("auto", *METHODS),
     ("serve", "engine"): ("auto", "vllm", "transformers"),
 }
 
