@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 from appliance.data import convert, formats, workers
 from appliance.data.blocks import Block, Text, in_order
 from appliance.data.parse import Parser
+from appliance.data.pictures import Images
 from appliance.data.read import Source, open_source
 from appliance.data.rows import Row, Unusable
 from appliance.data.tables import Broken, Record
@@ -65,6 +66,17 @@ class Stream:
     source: Source
     recogniser: formats.Recogniser
 
+    @property
+    def read_file(self) -> Path:
+        """The file with the rows: the file itself, or what was found in a folder or a zip."""
+        inside = self.source.inside
+        return inside.data if inside and inside.data and self.file.is_dir() else self.file
+
+    @property
+    def images(self) -> Images:
+        """The images that rows name."""
+        return self.source.images or Images(self.file.parent)
+
     def batches(self) -> Iterator[Batch]:
         """All rows of the file in batches, read as they are asked for."""
         text, parser = self.source.text, self.source.parser
@@ -80,7 +92,7 @@ class Stream:
         """look(batch) for all batches, in order."""
         text, parser = self.source.text, self.source.parser
         number = workers.count()
-        if not (text and parser and number and self.file.stat().st_size > _LARGE):
+        if not (text and parser and number and text.file.stat().st_size > _LARGE):
             yield from map(look, self.batches())
             return
         do = _Block(text, parser, self.recogniser, look)
