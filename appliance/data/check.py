@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files
-from appliance.data import convert, formats, words
+from appliance.data import convert, formats
 from appliance.data.notes import EXAMPLES, Note
 from appliance.data.read import Source, open_source
-from appliance.data.report import REASONS, Question, Report
+from appliance.data.readings import questions
+from appliance.data.report import REASONS, Report
 from appliance.data.rows import TASKS, Row, Unusable, contents, strings
+from appliance.data.stream import Stream
 from appliance.data.tables import Broken
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _, marked
@@ -107,9 +109,11 @@ def _examine(
         raise _nothing_usable(file, _only_broken(source))
     recogniser = formats.recognise(sample, source.columns, mapping, task)
     main = recogniser.main
-    report = Report(str(file), files.sha256(file), main.format, main.task, source.encoding, source.sheet)
+    stream = Stream(file, source, recogniser)
+    digest = files.sha256(stream.read_file)
+    report = Report(str(file), digest, main.format, main.task, source.encoding, source.sheet)
     report.columns = dict(main.fields)
-    report.questions = list(_questions(source, recogniser, task))
+    report.questions = questions(stream, task)
     return report, _rows(file, source, recogniser, report)
 
 
@@ -180,41 +184,6 @@ def _usable(value: Any, recogniser: formats.Recogniser, watch: _Watch) -> Row:
             raise Unusable("mojibake")
     watch.formats.add(layout.format)
     return row
-
-
-def _questions(source: Source, recogniser: formats.Recogniser, task: str | None) -> Iterator[Question]:
-    main = recogniser.main
-    if len(source.sheets) > 1:
-        yield Question(
-            "sheet",
-            _("The file has several sheets; {sheet} was taken. Another: --sheet NAME").format(sheet=source.sheet),
-            str(source.sheet),
-            source.sheets,
-        )
-    if main.guessed and len(source.columns) > 1:
-        chosen = ", ".join(f"{field}={column}" for field, column in main.fields.items())
-        yield Question(
-            "columns",
-            _(
-                "The columns were taken as {chosen}, by what they hold. Otherwise: --map question=… --map answer=…"
-            ).format(chosen=chosen),
-            chosen,
-            source.columns,
-        )
-    if (
-        task is None
-        and main.task == "kto"
-        and words.plain(main.fields["label"]) != "kto_tag"
-        and source.kind == "table"
-    ):
-        yield Question(
-            "task",
-            _("The column {column} was taken as good or bad. If it is something else: --task sft").format(
-                column=main.fields["label"]
-            ),
-            "kto",
-            ["kto", "sft"],
-        )
 
 
 def _hint(key: str, text: str) -> bool:

@@ -99,9 +99,13 @@ def look_inside(place: Path) -> Inside:
             return Inside(Images(place, below), place / name, [])
         kept = tempfile.TemporaryDirectory(prefix="appliance-")
         copy = Path(kept.name) / f"rows{''.join(Path(name).suffixes[-2:])}"
-        with local.reading(place), zipfile.ZipFile(place) as archive:
-            with archive.open(name) as packed, copy.open("wb") as out:
-                shutil.copyfileobj(packed, out, 1 << 20)
+        with (
+            local.reading(place),
+            zipfile.ZipFile(place) as archive,
+            archive.open(name) as packed,
+            copy.open("wb") as out,
+        ):
+            shutil.copyfileobj(packed, out, 1 << 20)
         return Inside(Images(place, below), copy, [], kept)
     texts = set(names)
     pairs = [(n, f"{n.rpartition('.')[0]}.txt") for n in sorted(names) if n.lower().endswith(_PICTURES)]
