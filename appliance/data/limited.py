@@ -15,13 +15,14 @@ from appliance.locale import _
 
 _MEMORY = 256 << 20  # bytes that reading may take, and as many times the file's size:
 _MEMORY_FACTOR = 30
-_SECONDS = 4  # of computing, and one more for each megabyte
+_SECONDS = 3  # of computing, and as many more for each megabyte:
+_SECONDS_FACTOR = 2
 
 
 def rows(file: Path) -> Iterator[tuple[bytes, Any]]:
     """(line, value) of what `table_reader.py` writes about a file. Raises ApplianceError where it can't be read."""
     size = file.stat().st_size
-    limits = (str(_MEMORY + _MEMORY_FACTOR * size), str(_SECONDS + (size >> 20)))
+    limits = (str(_MEMORY + _MEMORY_FACTOR * size), str(_SECONDS + _SECONDS_FACTOR * (size >> 20)))
     reader = subprocess.Popen(
         [str(settings.python_of("core")), "-I", str(Path(table_reader.__file__)), str(file.absolute()), *limits],
         stdin=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from pathlib import Path
 from appliance.data.tables import Record
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import local
+from appliance.hub.needed import check_names
 from appliance.locale import _
 
 _DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".ndjson", ".gz")
@@ -82,8 +83,10 @@ def look_inside(place: Path) -> Inside:
     if place.is_dir():
         names = list(_names(place))
     else:
+        what = _("The archive {name} is refused.").format(name=place.name)
         with local.reading(place):
-            names = list(local.zip_members(place, _("The archive {name} is refused.").format(name=place.name)))
+            names = list(local.zip_members(place, what))
+        check_names(names, what)
     found = [name for name in names if _is_data(name)]
     named = [name for name in found if Path(name).stem in ("metadata", "data", "train", place.stem)]
     if len(found) > 1 and len(named) != 1:
