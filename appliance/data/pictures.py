@@ -1,9 +1,7 @@
-"""A folder or a zip with a data file and the images that its rows name; and those images, wherever they stand."""
+"""A folder or a zip with a data file and the images that its rows name."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import shutil
 import tempfile
@@ -12,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.data.images import Images
 from appliance.data.tables import Record
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import local
@@ -21,41 +20,7 @@ from appliance.locale import _
 _DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".ndjson", ".gz")
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 _OURS = ("config.json", "dataset_info.json", "dataset_infos.json", "state.json")  # what sets have beside their rows
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF")
 _MOST_FILES = 200_000
-
-
-@dataclass(frozen=True)
-class Images:
-    """Where the images of a data file stand: in a folder, or in a zip below a folder in it. Pickles."""
-
-    place: Path
-    below: str = ""
-
-    def problem(self, name: str) -> str:
-        """ "" for an image that is there, "image_missing" or "image_unreadable". Addresses are not looked at."""
-        if name.startswith(("http://", "https://")):
-            return ""
-        data = self.beginning(name)
-        if data is None:
-            return "image_missing"
-        return "" if data.startswith(_BEGINNINGS) else "image_unreadable"
-
-    def beginning(self, name: str) -> bytes | None:
-        """An image's first bytes; None where there is none."""
-        if name.startswith("data:"):
-            try:
-                return base64.b64decode(name.partition(",")[2][:64], validate=True)
-            except binascii.Error:
-                return b""
-        try:
-            if self.place.is_dir():
-                with (self.place / self.below / name).open("rb") as opened:
-                    return opened.read(32)
-            with zipfile.ZipFile(self.place) as archive, archive.open(self.below + name) as packed:
-                return packed.read(32)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
-            return None
 
 
 @dataclass

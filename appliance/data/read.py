@@ -12,6 +12,7 @@ from pathlib import Path
 
 from appliance.data import books, documents, encodings, limited, pictures, tables
 from appliance.data.blocks import Block, Text, in_order, open_bytes, readable
+from appliance.data.images import Images
 from appliance.data.notes import Note
 from appliance.data.parse import Cells, Lines, Parser, loads, rows_of
 from appliance.data.tables import Record
@@ -43,7 +44,7 @@ class Source:
     headers: bool = True  # whether a table has them
     text: Text | None = None
     parser: Parser | None = None
-    images: pictures.Images | None = None  # where the images are that rows name; None: beside the file
+    images: Images | None = None  # where the images are that rows name; None: beside the file
     inside: pictures.Inside | None = None  # the folder or zip that it came in
 
 

@@ -22,16 +22,19 @@ A batch's lists are parallel, one entry for each raw row, left out or not:
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from appliance import files
 from appliance.data import convert, formats, workers
 from appliance.data.blocks import Block, Text, in_order
+from appliance.data.images import Images
 from appliance.data.parse import Parser
-from appliance.data.pictures import Images
 from appliance.data.read import Source, open_source
 from appliance.data.rows import Row, Unusable
 from appliance.data.tables import Broken, Record
@@ -66,11 +69,15 @@ class Stream:
     source: Source
     recogniser: formats.Recogniser
 
-    @property
-    def read_file(self) -> Path:
-        """The file with the rows: the file itself, or what was found in a folder or a zip."""
+    def sha256(self) -> str:
+        """The file's checksum; a folder's is that of its data file, or of the captions in it."""
+        if not self.file.is_dir():
+            return files.sha256(self.file)
         inside = self.source.inside
-        return inside.data if inside and inside.data and self.file.is_dir() else self.file
+        if inside and inside.data:
+            return files.sha256(inside.data)
+        rows = [record.value for record in self.source.records()]
+        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
     @property
     def images(self) -> Images:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ class Draft:
     spec          what the worker reads (job.json's "spec"); every choice resolved
     environment   the locked environment it runs in: core, train, vllm
     accelerators  indices of the cards it will lock
+    uuids         NVIDIA's names of the same cards, in their order; None where it is not known
     facts         (label, sentence) pairs for the screen before the start
     command       the command line that does the same without the menu
     disk_at       where disk_gib is needed, if not in the workspace
@@ -43,6 +44,7 @@ class Draft:
     spec: dict[str, Any]
     environment: str = "core"
     accelerators: list[int] = field(default_factory=list)
+    uuids: list[str | None] = field(default_factory=list)
     plan: dict[str, Any] | None = None
     facts: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -78,6 +80,7 @@ def submit(draft: Draft) -> Job:
                 "language": language(),
                 "environment": draft.environment,
                 "accelerators": draft.accelerators,
+                "uuids": draft.uuids,
                 "command": draft.command,
                 "spec": spec,
                 "plan": draft.plan,
@@ -166,15 +169,29 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:40].strip("-.") or "job"
 
 
+def cards_of(spec: Mapping[str, Any]) -> list[str]:
+    """The cards of a job as CUDA_VISIBLE_DEVICES and the lock files call them: whole ones by number, slices by UUID.
+
+    A slice (MIG) has no number of its own there, and ours changes when the machine is cut up anew.
+    """
+    numbers = spec.get("accelerators") or []
+    uuids = spec.get("uuids") or [None] * len(numbers)
+    return [
+        uuid if uuid and uuid.startswith("MIG-") else str(number) for number, uuid in zip(numbers, uuids, strict=True)
+    ]
+
+
 def _spawn(job: Job, environment: str, kind: str) -> None:
     """Start the worker in a session of its own: it lives on when the menu closes."""
     python = settings.python_of(environment)
     extra = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
     variables = settings.child_environment(*extra)
     variables["APPLIANCE_LANG"] = language()
-    if cards := job.spec.get("accelerators"):
-        # The card that it locks, and no other: to the libraries it is the only one, with the number 0.
-        variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cards))
+    if cards := cards_of(job.spec):
+        # The cards that it locks, and no other: to the libraries they are all there is, numbered from 0.
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(cards)
+        # NVML, where the numbers are from, counts by the bus; CUDA by itself begins with the fastest card.
+        variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     with job.log.open("ab") as log:
         try:
             # Detached on purpose: nobody waits for it here, its state is in the folder.

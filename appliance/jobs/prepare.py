@@ -5,6 +5,9 @@ recipes all come through here, so they do the same.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,31 +129,72 @@ def make_plan(
     """The plan for this model (a config.json is enough), this data and this machine."""
     from appliance.hardware import probe
     from appliance.planning import calibration
+    from appliance.planning.counting import Counter
+    from appliance.planning.lengths import Lengths
     from appliance.planning.plan import plan
-    from appliance.planning.shape import read_shape
 
-    shape = read_shape(model_folder(model))
     if data_file is not None and report is None:
         from appliance import data
 
         report = data.check(data_file)
-    return plan(
-        hardware or probe(settings.home()),
-        shape,
-        rows=report.kept if report else None,
-        # A character is at most about one token; the template adds a few.
-        longest=report.longest_characters + 64 if report else None,
-        wish=wish or {},
-        # What was measured here says nothing about another machine.
-        calibration=None if hardware else calibration.load(settings.home()),
-    )
+    with looked_up(model) as found:
+        made = plan(
+            hardware or probe(settings.home()),
+            found.shape,
+            rows=report.kept if report else None,
+            lengths=Lengths.of(report.lengths) if report else None,
+            wish=wish or {},
+            # What was measured here says nothing about another machine.
+            calibration=None if hardware else calibration.load(settings.home()),
+            counter=Counter(found.folder, settings.home()),
+        )
+    if found.sentence:
+        made.reasons = {"model": found.sentence, **made.reasons}
+    return made
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What is known of a model before any of its weights are needed: a folder with its config.json, and its shape.
+
+    sentence  said where it is not on this machine and the catalogue knows it; empty otherwise
+    """
+
+    folder: Path
+    shape: Any
+    sentence: str = ""
+
+
+@contextmanager
+def looked_up(reference: str) -> Iterator[Looked]:
+    """M's configuration: its folder's, or the catalogue's where it is not here. Raises as `model_folder` does."""
+    from appliance.planning import catalogue
+    from appliance.planning.shape import read_shape
+
+    try:
+        here = model_folder(reference)
+    except NotHere:
+        known = catalogue.find(reference)
+        if known is None:
+            raise
+        with known.folder() as folder:
+            text = _("{name} is not here yet: its shape is the catalogue's. To get it: appliance download {name}")
+            yield Looked(folder, known.shape(), text.format(name=known.name))
+        return
+    yield Looked(here, read_shape(here))
+
+
+# The rows that a task needs, where they are not called as the task is.
+_ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo"}
+TASKS = ("sft", "pretrain", "dpo", "kto", "orpo", "simpo", "reward")
 
 
 def finetune(
-    model: str,
+    model: str | None,
     data_file: str,
     *,
     task: str = "auto",
+    adapter: str | None = None,
     wish: dict[str, Any] | None = None,
     mapping: dict[str, str] | None = None,
     sheet: str | None = None,
@@ -159,23 +203,25 @@ def finetune(
     seed: int = 42,
     save_steps: int | None = None,
 ) -> Draft:
-    """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either."""
+    """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
+
+    adapter  one to go on training from; without `model`, its own base is taken
+    """
     from appliance import data
     from appliance.planning import words
 
-    base = model_folder(model)
+    if task not in ("auto", *TASKS):
+        raise UsageError(_("There is no task {task}.").format(task=task), "", "auto | " + " | ".join(TASKS))
+    earlier = adapter_folder(adapter) if adapter else None
+    base, model = _base_and_name(model, earlier)
     file = Path(data_file).expanduser().absolute()
     wished_task = None if task == "auto" else task
-    report = data.check(file, mapping=mapping, task=wished_task, sheet=sheet)
-    if report.task not in ("sft", "pretrain"):
-        raise ApplianceError(
-            _("This version can't train on these rows yet: they are for {task}.").format(task=report.task_word),
-            _("The file looks like {format}.").format(format=report.format_word),
-            _("Give a file with questions and answers, or conversations."),
-        )
+    wished_rows = _ROWS_OF.get(task, wished_task)
+    report = data.check(file, mapping=mapping, task=wished_rows, sheet=sheet)
+    task = wished_task or report.task
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
-    facts = models.inspect(base, need_chat_template=report.task == "sft")
+    facts = models.inspect(base, need_chat_template=task != "pretrain")
     if facts.quantised:
         raise ApplianceError(
             _("The base model {name} is quantised.").format(name=base.name),
@@ -201,7 +247,7 @@ def finetune(
     wish = wish or {}
     same = command(
         "finetune",
-        *flags(model=model, data=file, task=wished_task, sheet=sheet, name=name),
+        *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
         *flags(yes=accept_drops),
@@ -211,14 +257,17 @@ def finetune(
         name=name or base.name,
         spec={
             "model": str(base),
+            "task": task,
+            "earlier": str(earlier) if earlier else None,
             "base": {key: manifest.get(key) for key in ("source", "reference", "revision")},
             "seed": seed,
             "save_steps": save_steps,
         },
         environment="train",
-        accelerators=list(described.get("accelerators") or []),
+        accelerators=plan.accelerators,
+        uuids=plan.uuids,
         plan=described,
-        rows_from={"file": file, "mapping": mapping, "task": wished_task, "sheet": sheet},
+        rows_from={"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet},
         facts=[
             (
                 _("What"),
@@ -238,6 +287,24 @@ def finetune(
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
+
+
+def _base_and_name(model: str | None, earlier: Path | None) -> tuple[Path, str]:
+    """The base's folder and a person's word for it."""
+    if model is None and earlier is None:
+        raise UsageError(_("--model is missing."), "", _("Say which model should learn, or which adapter goes on."))
+    if earlier is None:
+        assert model is not None
+        return model_folder(model), model
+    own = _base_of(earlier, models.inspect_adapter(earlier).base)
+    base = model_folder(model) if model else own
+    if base != own:
+        raise ApplianceError(
+            _("That adapter was not trained on {name}.").format(name=base.name),
+            _("Its base is {base}.").format(base=own),
+            _("Leave --model out, or choose another adapter."),
+        )
+    return base, model or str(base)
 
 
 class TooManyDropped(ApplianceError):
@@ -464,6 +531,7 @@ def serve(
             "options": engine_options(room),
         },
         accelerators=room.accelerators,
+        uuids=room.uuids,
         facts=[
             (_("What"), _("Serve {name} behind an OpenAI-compatible address.").format(name=served)),
             (_("Engine"), reason),

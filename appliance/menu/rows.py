@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from appliance import output, questions
-from appliance import show as shown
+from appliance import output, questions, show_data
 from appliance.locale import _
 
 _MOST = 2  # questions about one file
@@ -22,7 +21,7 @@ def look_at(file: str) -> dict[str, Any]:
     chosen = _ask(path)
     with output.waiting(_("looking at the rows")):
         report = data.check(path, mapping=chosen.get("map"), task=chosen.get("task"), sheet=chosen.get("sheet"))
-    shown.report(report)
+    show_data.report(report)
     return chosen
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -55,9 +57,15 @@ class Model:
 
     def formula_shape(self) -> Shape:
         """The same without that number: its parameters come from the formula."""
-        with TemporaryDirectory(prefix="appliance-") as folder:
-            (Path(folder) / "config.json").write_text(json.dumps(self.config), encoding="utf-8")
-            return read_shape(Path(folder))
+        with self.folder() as folder:
+            return read_shape(folder)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A folder with its config.json, for as long as it is looked at."""
+        with TemporaryDirectory(prefix="appliance-") as place:
+            (Path(place) / "config.json").write_text(json.dumps(self.config), encoding="utf-8")
+            yield Path(place)
 
 
 @cache

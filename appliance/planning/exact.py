@@ -31,6 +31,10 @@ _OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_32
 _CONTEXT_LESS_GIB, _MOVING = 0.3, 0.05
 
 
+class NotCounted(ApplianceError):
+    """This model, or these settings of it, can't be counted by the libraries that are installed."""
+
+
 @dataclass(frozen=True)
 class Exact(Estimate):
     """An estimate that was counted; `versions` are the libraries that ran."""
@@ -52,8 +56,11 @@ def estimate_exactly(folder: Path, words: Mapping[str, Any]) -> Exact:
     return reading(count([settings_of(folder, run)])[0], run.figure)
 
 
-def count(wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The worker's answers (bytes), one after the other in one process. Raises ApplianceError with the first error."""
+def count(wanted: Sequence[dict[str, Any]], seconds: int = _SECONDS) -> list[dict[str, Any]]:
+    """The worker's answers (bytes), one after the other in one process, `seconds` for each at most.
+
+    Raises NotCounted with the first of the worker's own errors, ApplianceError where it did not come to an answer.
+    """
     python = settings.python_of("train")
     if not python.exists():
         raise ApplianceError(
@@ -78,15 +85,15 @@ def count(wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 env=variables,
                 capture_output=True,
                 text=True,
-                timeout=_SECONDS * len(wanted),
+                timeout=seconds * len(wanted),
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise _failed(_("It took longer than {n} s.").format(n=_SECONDS)) from None
+            raise _failed(_("It took longer than {n} s.").format(n=seconds)) from None
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     for answer in answers:
         if "error" in answer:
-            raise ApplianceError.from_dict(answer["error"])
+            raise NotCounted.from_dict(answer["error"])
     if len(answers) != len(wanted):
         raise _failed((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     return answers

@@ -75,7 +75,7 @@ def explain(
     reasons["rank"] = _("You asked for it.") if wanted.rank else _("The profile's rank.")
     if wanted.batch:
         reasons["micro_batch"] = _("You asked for it.")
-    elif chosen.micro_batch < min(first.micro_batch, batch):
+    elif chosen.micro_batch < min(first.micro_batch, batch // chosen.gpus):
         reasons["micro_batch"] = _(
             "More rows at a time do not fit; the rest is accumulated, which gives the same result."
         )
@@ -109,6 +109,23 @@ def explain(
         ),
         "exceeds": _("Even so it needs about {need:.1f} GiB, and only {free:.1f} GiB are free."),
     }[verdict].format(need=memory.total_gib, high=memory.high_gib, free=free)
+
+
+def explain_cards(chosen: Way, cards: list[Accelerator], why_not_more: str, reasons: dict[str, str]) -> None:
+    """Which cards, why so many, and how they share the work."""
+    if len(cards) < 2:
+        if why_not_more:
+            reasons["gpus"] = why_not_more
+        return
+    reasons["device"] = _("{count} × {name}: {numbers}.").format(
+        count=len(cards), name=cards[0].name, numbers=", ".join(f"GPU {card.index}" for card in cards)
+    )
+    how = (
+        _("one card alone does not hold it, so they share its 16-bit weights (FSDP2).")
+        if chosen.sharding == "fsdp"
+        else _("each holds the model and learns from rows of its own (data parallel).")
+    )
+    reasons["gpus"] = f"{how} {why_not_more}".strip()
 
 
 def explain_calibration(chosen: Way, memory: Estimate, shape: Shape, reasons: dict[str, str]) -> None:

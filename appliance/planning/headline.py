@@ -36,7 +36,7 @@ def headline(hardware: Hardware) -> list[str]:
         text = _("Only {free:.1f} GiB of it are free now: other programs hold the rest.")
         sentences.append(text.format(free=card.free_gib))
     elif (count := sum(one.kind == "cuda" for one in hardware.accelerators)) > 1:
-        sentences.append(_("{count} GPUs: a job uses one of them.").format(count=count))
+        sentences.append(_("{count} GPUs: a fine-tune uses all that are free and alike.").format(count=count))
     return sentences
 
 

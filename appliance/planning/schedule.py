@@ -7,6 +7,7 @@ import math
 from appliance.hardware.types import Accelerator
 from appliance.locale import _
 from appliance.planning.shape import Shape
+from appliance.planning.way import Way
 
 GIB = 2**30
 
@@ -22,6 +23,8 @@ _TFLOPS = (
 )  # fmt: skip
 # What of it training reaches in practice; unpacking 4-bit weights costs some more.
 _REACHED, _REACHED_4BIT = 0.35, 0.25
+# What several cards reach of their sum: they exchange gradients (ddp), or the weights of every layer (fsdp).
+_SHARED = {"ddp": 0.9, "fsdp": 0.5}
 # float32 on one core with AVX2: about a quarter of its peak at 2 GHz. A cautious guess, not a measurement.
 _CPU_GFLOPS_PER_CORE = 15
 # Importing the libraries and loading the model; and what a step costs besides arithmetic.
@@ -88,14 +91,13 @@ def seconds(
     shape: Shape,
     card: Accelerator | None,
     cores: int,
+    way: Way,
     *,
-    method: str,
     steps: int | None,
     batch: int,
-    length: int,
     longest: int | None,
 ) -> float | None:
-    """A rough guess; None when the number of steps or the card's speed is not known."""
+    """A rough guess; None when the number of steps or the card's speed is not known. `batch`: of all cards."""
     if not steps:
         return None
     if card is None:
@@ -104,9 +106,10 @@ def seconds(
         tflops = next((value for name, value in _TFLOPS if name in card.name), None)
         if tflops is None:
             return None
-        speed = tflops * 1e12 * (_REACHED_4BIT if method == "qlora" else _REACHED)
+        speed = tflops * 1e12 * (_REACHED_4BIT if way.method == "qlora" else _REACHED)
+        speed *= way.gpus * _SHARED.get(way.sharding, 1.0)
     # Rows are padded to the longest of their batch only: half of the longest of all is a fair middle.
-    tokens = steps * batch * (min(length, longest) / 2 if longest else length / 2)
+    tokens = steps * batch * (min(way.length, longest) / 2 if longest else way.length / 2)
     # Operations a parameter and token: 2 forward, 2 for backward's inputs, 2 to compute forward again.
     work = 6 * shape.active_parameters * tokens / speed
     return round(_START_SECONDS + steps * _STEP_SECONDS + work, 1)

@@ -30,6 +30,7 @@ class ServingPlan:
 
     device: str
     accelerators: list[int]
+    uuids: list[str | None]
     dtype: str
     length: int
     parallel: int
@@ -81,7 +82,15 @@ def serving_plan(
     if fitting < wanted:
         sentence += _("; {wanted} tokens would not fit").format(wanted=wanted)
     return ServingPlan(
-        device, [card.index] if card else [], dtype, fitting, parallel, round(share, 3), memory, sentence
+        device,
+        [card.index] if card else [],
+        [card.uuid] if card else [],
+        dtype,
+        fitting,
+        parallel,
+        round(share, 3),
+        memory,
+        sentence,
     )
 
 

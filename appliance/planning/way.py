@@ -13,7 +13,12 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Way:
-    """One way to do it, not yet known to fit. `calibration`: what this machine has measured, if its runs count."""
+    """One way to do it, not yet known to fit.
+
+    gpus, sharding  how many cards, and whether each holds the model (ddp) or a share of it (fsdp); alone: none
+    micro_batch     rows at once on each of them
+    calibration     what this machine has measured, if its runs count
+    """
 
     method: str
     dtype: str
@@ -23,10 +28,12 @@ class Way:
     optimizer: str
     checkpointing: bool
     device: str
+    gpus: int = 1
+    sharding: str = "none"
     calibration: Calibration | None = field(default=None, compare=False, repr=False)
 
     def memory(self, shape: Shape) -> Estimate:
-        """Its peak for that model."""
+        """Its peak for that model, on each card."""
         formula = self.formula(shape)
         return (
             corrected(formula, self.calibration.factor(self.method, self.checkpointing))
@@ -46,6 +53,8 @@ class Way:
             optimizer=self.optimizer,
             checkpointing=self.checkpointing,
             device=self.device,
+            gpus=self.gpus,
+            sharding=self.sharding,
         )
 
 

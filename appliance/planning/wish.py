@@ -14,7 +14,7 @@ METHODS = ("lora", "qlora", "dora", "full")
 
 @dataclass(frozen=True)
 class Wish:
-    """None means: decide for me. `batch` is the micro-batch in rows, `length` in tokens."""
+    """None means: decide for me. `batch` is the micro-batch in rows, `length` in tokens, `gpus` cards."""
 
     method: str | None = None
     rank: int | None = None
@@ -23,6 +23,7 @@ class Wish:
     steps: int | None = None
     epochs: float | None = None
     learning_rate: float | None = None
+    gpus: int | None = None
 
 
 def read_wish(values: Mapping[str, Any] | None) -> Wish:
@@ -42,6 +43,7 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
         "steps": (int, 1, 10**9),
         "epochs": (float, 0, 1000),
         "learning_rate": (float, 0, 1),
+        "gpus": (int, 1, 64),
     }
     for name, value in given.items():
         if name not in limits:

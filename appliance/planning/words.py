@@ -14,7 +14,9 @@ BRIEF = ("method", "dtype", "length", "steps", "verdict")
 def label(choice: str) -> str:
     """A choice by its name for a person."""
     return {
+        "model": _("Model"),
         "device": _("Runs on"),
+        "gpus": _("Cards"),
         "profile": _("Profile"),
         "method": _("Method"),
         "dtype": _("Precision"),
@@ -30,6 +32,7 @@ def label(choice: str) -> str:
         "targets": _("Adapted layers"),
         "verdict": _("Fits?"),
         "calibration": _("Experience"),
+        "exact": _("Counted"),
     }.get(choice, choice)
 
 

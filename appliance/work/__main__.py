@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import os
-import platform
 import resource
 import sys
 import time
@@ -18,6 +16,7 @@ from appliance.errors import Stopped, explain
 from appliance.jobs.folder import Job, State
 from appliance.locale import set_language
 from appliance.work.context import Context
+from appliance.work.versions import library_versions
 
 KINDS = {
     "download": "appliance.work.download",
@@ -26,10 +25,6 @@ KINDS = {
     "serve": "appliance.work.serve",
     "demo-model": "appliance.work.demo_model",
 }
-_VERSIONS_OF = (
-    "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "datasets", "safetensors", "tokenizers",
-    "huggingface_hub", "modelscope", "numpy", "vllm",
-)  # fmt: skip
 
 
 def main() -> int:
@@ -80,22 +75,16 @@ def _is_stop(error: BaseException | None) -> bool:
 
 def _result(context: Context, made: dict[str, Any], began: float) -> dict[str, Any]:
     """result.json: what was made, plus versions and timings. Memory in GiB."""
-    versions = {"python": platform.python_version()}
-    for name in _VERSIONS_OF:
-        if name.replace("-", "_") in sys.modules or name in sys.modules:
-            try:
-                versions[name] = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                continue
     # ru_maxrss counts kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    # Of several processes the largest one.
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
         "id": context.id,
         "kind": context.kind,
+        "versions": library_versions(),
         **made,
-        "versions": versions,
-        "host_memory_peak_gib": round(peak, 3),
+        "host_memory_peak_gib": round(peak * unit / 2**30, 3),
         "seconds": round(time.time() - began, 2),
         "attempts": context.attempt,
     }

@@ -90,22 +90,31 @@ class StagedCheckpoints:
         final = self.checkpoint_root / f"checkpoint-{step}"
         if final.exists() and is_whole(final):
             return
+        # Each of several processes adds its own random state; the first one makes the folder and gives it its name.
+        first, together = self.args.process_index == 0, self.accelerator.wait_for_everyone  # type: ignore[attr-defined]
         staging = self.checkpoint_root / _STAGING
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
+        if first:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+        together()
         try:
             with full_disk_told(final):
                 super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            staged = staging / final.name
-            write_manifest(staged)
-            shutil.rmtree(final, ignore_errors=True)  # a torn one of the same step
-            os.rename(staged, final)
-            files.sync_folder(self.checkpoint_root)
+            together()
+            if first:
+                staged = staging / final.name
+                write_manifest(staged)
+                shutil.rmtree(final, ignore_errors=True)  # a torn one of the same step
+                os.rename(staged, final)
+                files.sync_folder(self.checkpoint_root)
         finally:
             # Also after a full disk: what was staged gives its room back, the last good checkpoint stays.
-            shutil.rmtree(staging, ignore_errors=True)
-        for _step, old in numbered(self.checkpoint_root)[: -self.checkpoint_limit]:
-            shutil.rmtree(old, ignore_errors=True)
+            if first:
+                shutil.rmtree(staging, ignore_errors=True)
+        if first:
+            for _step, old in numbered(self.checkpoint_root)[: -self.checkpoint_limit]:
+                shutil.rmtree(old, ignore_errors=True)
+        together()
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.checkpoint_root / _STAGING)

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from appliance import files, settings
 from appliance.errors import Stopped
 from appliance.jobs import process
-from appliance.jobs.control import missing_environment
+from appliance.jobs.control import cards_of, missing_environment
 from appliance.jobs.folder import Job, State
 
 _HEARTBEAT_SECONDS = 5.0
@@ -49,7 +49,7 @@ class Context:
         self.kind: str = described["kind"]
         self.spec: dict[str, Any] = described["spec"]
         self.plan: dict[str, Any] = described.get("plan") or {}
-        self.accelerators: list[int] = described.get("accelerators") or []
+        self.cards: list[str] = cards_of(described)
         self.stopping = threading.Event()
         self._saves_itself = False
         before = self.job.written_state()
@@ -185,7 +185,7 @@ class Context:
                 except OSError:  # a full disk: the next beat may find room
                     continue
 
-    def continue_in(self, environment: str) -> None:
+    def continue_in(self, environment: str) -> NoReturn:
         """Start this worker's work again inside another locked environment: same process, same job. Does not return."""
         python = settings.python_of(environment)
         if not python.exists():
@@ -199,12 +199,12 @@ class Context:
 
     def take_accelerators(self) -> None:
         """Hold this job's cards until the process ends (the kernel lets go of a flock when its holder dies)."""
-        for index in sorted(self.accelerators):
-            handle = self._open_lock(f"accelerator-{index}")
+        for card in sorted(self.cards):  # in one order for all jobs, so that no two wait for each other
+            handle = self._open_lock(f"accelerator-{card}")
             if not self._hold(handle):
                 holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "?"
                 self.set_state("queued", waiting_for=holder)
-                self.event("waiting", accelerator=index, holder=holder)
+                self.event("waiting", accelerator=card, holder=holder)
                 self._hold(handle, wait=True)
 
     def take_port(self, port: int) -> bool:

@@ -31,6 +31,8 @@ def remember(base: Path, plan: dict[str, Any], largest: tuple[int, ...], measure
         optimizer=plan.get("optimizer") or "adamw_torch",
         checkpointing=bool(plan.get("checkpointing")),
         device=device,
+        gpus=plan.get("gpus", 1),
+        sharding=plan.get("sharding", "none"),
     )
     try:
         formula = way.formula(read_shape(base))

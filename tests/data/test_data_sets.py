@@ -14,7 +14,7 @@ from real_sets import SETS
 from spreadsheets import write_xlsx
 
 from appliance.data import check, load
-from appliance.data.pictures import Images
+from appliance.data.images import Images
 from appliance.errors import ApplianceError, UsageError
 
 PNG = base64.b64decode(
@@ -26,9 +26,15 @@ def jsonl(rows):
     return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
 
 
+NAMED = ("coco/train2017/000000033471.jpg", "sam/images/sa_1.jpg", "mllm_demo_data/1.jpg", "a/b.png", "1.jpg", "2.jpg")
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_is_recognised(tmp_path, name):
     row, kind, task = SETS[name]
+    for image in NAMED:
+        (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / image).write_bytes(PNG)
     for file, text in (("rows.jsonl", jsonl([row] * 3)), ("rows.json", json.dumps([row] * 3, indent=1))):
         (tmp_path / file).write_text(text, encoding="utf-8")
         report = check(tmp_path / file)
@@ -37,6 +43,9 @@ def test_a_set_is_recognised(tmp_path, name):
 
 
 def first(tmp_path, row, name="rows.jsonl"):
+    for image in NAMED:
+        (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / image).write_bytes(PNG)
     (tmp_path / name).write_text(jsonl([row]), encoding="utf-8")
     return next(iter(load(tmp_path / name)))
 
@@ -101,18 +110,15 @@ def make_folder(folder: Path) -> Path:
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_folder_or_a_zip_with_images(tmp_path, packed):
     place = make_folder(tmp_path / "set")
-    images = Images(place)
     if packed:
         with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
             for file in place.rglob("*"):
                 archive.write(file, "set/" + file.relative_to(place).as_posix())
-        place, images = tmp_path / "set.zip", Images(tmp_path / "set.zip", "set/")
-    rows = list(load(place))
-    assert [row["images"] for row in rows] == [[f"pictures/{n}.png"] for n in range(1, 5)]
-    assert [images.problem(row["images"][0]) for row in rows] == ["", "", "image_unreadable", "image_missing"]
-    assert images.problem("data:image/png;base64," + base64.b64encode(PNG).decode()) == ""
+        place = tmp_path / "set.zip"
+    assert [row["images"] for row in load(place)] == [[f"pictures/{n}.png"] for n in (1, 2)]
     report = check(place)
     assert (report.rows, report.format) == (4, "sharegpt") and len(report.sha256) == 64
+    assert [(note.key, note.lines) for note in report.dropped] == [("image_unreadable", [1]), ("image_missing", [1])]
 
 
 def test_images_with_a_text_beside_each(tmp_path):
@@ -170,7 +176,7 @@ def test_parquet(tmp_path):
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "train-00000-of-00001.parquet")
     read = list(load(tmp_path / "train-00000-of-00001.parquet"))
     assert [row["messages"][0]["content"] for row in read] == [f"<image>\nq{n}" for n in range(5)]
-    assert Images(tmp_path).problem(read[0]["images"][0]) == ""
+    assert Images(tmp_path).problem(read[0]) == ""
     whole = (tmp_path / "train-00000-of-00001.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ApplianceError) as raised:

@@ -1,0 +1,53 @@
+"""How long a person's rows are, and what a shorter length would take from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from appliance.locale import _
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of each row. `rough`: estimated from characters, not counted with the model's tokenizer."""
+
+    tokens: tuple[int, ...] = field(repr=False)
+    rough: bool = True
+
+    @classmethod
+    def of(cls, tokens: Iterable[int], rough: bool = True) -> Lengths:
+        """From any order."""
+        return cls(tuple(sorted(tokens)), rough)
+
+    @property
+    def longest(self) -> int:
+        """Of the longest row; 0 without rows."""
+        return self.tokens[-1] if self.tokens else 0
+
+    def cut(self, length: int) -> tuple[int, float]:
+        """(rows that are longer than that, the share of these rows' tokens that is lost: 0 to 1)."""
+        longer = [count for count in self.tokens if count > length]
+        return len(longer), 1 - length * len(longer) / sum(longer) if longer else 0.0
+
+
+def cut_sentence(lengths: Lengths, length: int) -> str:
+    """What that length takes from the rows, for a person; empty where it takes nothing."""
+    rows, share = lengths.cut(length)
+    if not rows:
+        return ""
+    if len(lengths.tokens) == 1:  # nothing is known but the longest
+        text = _("The longest row has about {longest} tokens; rows of more than {length} are cut.")
+        return text.format(longest=lengths.longest, length=length)
+    sentence = _(
+        "{cut} of {rows} rows have more than {length} tokens (the longest {longest}) and are cut: they lose {percent} "
+        "percent of their text."
+    ).format(
+        cut=rows, rows=len(lengths.tokens), length=length, longest=lengths.longest, percent=max(1, round(100 * share))
+    )
+    return f"{sentence} {rough_sentence()}" if lengths.rough else sentence
+
+
+def rough_sentence() -> str:
+    """How tokens are known before the model's tokenizer has seen the rows."""
+    return _("Tokens are estimated from characters, rather too many than too few.")

@@ -1,0 +1,153 @@
+"""Every way to train a model here, the best first, and the choice among them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from appliance.hardware.types import Accelerator
+from appliance.locale import _
+from appliance.planning.counting import Counter
+from appliance.planning.estimate import Estimate
+from appliance.planning.lengths import Lengths, rough_sentence
+from appliance.planning.profiles import Profile
+from appliance.planning.shape import Shape
+from appliance.planning.way import Way, verdict_of
+from appliance.planning.wish import Wish
+
+# Shorter than this, a chat template leaves hardly any room for a question and its answer.
+_SHORTEST = 128
+# How much longer than the profile's length rows may make it by themselves.
+_LONGER = 4
+
+
+def first_try(
+    profile: Profile,
+    card: Accelerator | None,
+    shape: Shape,
+    lengths: Lengths | None,
+    wanted: Wish,
+    reasons: dict[str, str],
+    warnings: list[str],
+) -> Way:
+    """What the profile and the wishes say, before memory is looked at."""
+    device = card.kind if card else "cpu"
+    method = wanted.method or profile.choose.method
+    if method == "qlora" and device != "cuda":
+        method = "lora"
+        if wanted.method == "qlora":
+            warnings.append(_("QLoRA needs an NVIDIA card (bitsandbytes' 4-bit kernels); LoRA is used instead."))
+    return Way(
+        method=method,
+        dtype=_dtype(profile, card, reasons),
+        micro_batch=wanted.batch or profile.choose.micro_batch,
+        length=_length(profile, shape, lengths, wanted, reasons),
+        rank=wanted.rank or profile.choose.rank,
+        optimizer=profile.choose.optimizer if device == "cuda" else "adamw_torch",
+        checkpointing=profile.choose.checkpointing,
+        device=device,
+    )
+
+
+def _length(profile: Profile, shape: Shape, lengths: Lengths | None, wanted: Wish, reasons: dict[str, str]) -> int:
+    length = wanted.length or profile.choose.length
+    reason = _("You asked for it.") if wanted.length else _("The profile's length; nothing is known of the data.")
+    if not wanted.length and lengths:
+        # Whole blocks of 64 tokens: what a batch is padded to anyway, more or less.
+        length = min(64 * math.ceil(lengths.longest / 64), _LONGER * profile.choose.length)
+        reason = _("The longest row has about {longest} tokens.").format(longest=lengths.longest)
+        if lengths.rough:
+            reason = f"{reason} {rough_sentence()}"
+    if shape.max_positions and length > shape.max_positions:
+        length = shape.max_positions
+        reason = _("The model can't read more than {length} tokens.").format(length=length)
+    reasons["length"] = reason
+    return length
+
+
+def _dtype(profile: Profile, card: Accelerator | None, reasons: dict[str, str]) -> str:
+    """Decided by the silicon, not by what config.json says."""
+    if profile.choose.dtype != "auto":
+        reasons["dtype"] = _("The profile asks for it.")
+        return profile.choose.dtype
+    if card is None:
+        reasons["dtype"] = _("float32: most processors are slow or unstable in 16 bits.")
+        return "float32"
+    if card.bf16:
+        reasons["dtype"] = _("bfloat16: {name} has it, and it never overflows.").format(name=card.name)
+        return "bfloat16"
+    if card.kind == "mps":
+        reasons["dtype"] = _("float32: this macOS has no bfloat16 for Metal (macOS 14 has).")
+        return "float32"
+    reasons["dtype"] = _(
+        "float16: {name} (compute capability {capability}) has no bfloat16; that came with 8.0."
+    ).format(name=card.name, capability=card.compute_capability)
+    return "float16"
+
+
+def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, batch: int, gpus: int) -> Iterator[Way]:
+    """Everything to try, the best first. `gpus`: how many cards work together; `batch`: rows a step of all of them.
+
+    Data parallel while one card holds the model, then the 16-bit weights shared between the cards, then shorter rows.
+    """
+    if wanted.method:
+        methods = [first.method]
+    else:  # up and down: a small model on a small card gets LoRA, a large one on a large card QLoRA
+        methods = ["lora", "qlora"] if card and card.kind == "cuda" else [first.method]
+    dtypes = [first.dtype]
+    if profile.choose.dtype == "auto" and (card is None or (card.kind == "mps" and not card.bf16)):
+        dtypes.append("bfloat16")
+    largest = wanted.batch or min(first.micro_batch, batch // gpus)
+    batches = [largest] if wanted.batch else [2**i for i in range(int(math.log2(largest)), -1, -1)]
+    alone = replace(first, gpus=gpus, sharding="ddp" if gpus > 1 else "none")
+
+    def tries(of: Way, methods: list[str], dtypes: list[str], batches: list[int]) -> Iterator[Way]:
+        for method in methods:
+            for dtype in dtypes:
+                for size in batches:
+                    for checkpointing in (True,) if first.checkpointing else (False, True):
+                        yield replace(
+                            of,
+                            method=method,
+                            dtype=dtype,
+                            micro_batch=size,
+                            checkpointing=checkpointing,
+                            # 8-bit states pay only where memory is scarce: LoRA that fits has no need of them.
+                            optimizer="adamw_torch" if method in ("lora", "dora") else first.optimizer,
+                        )
+
+    # Packed weights can't be shared out, and DoRA's magnitudes need whole matrices.
+    shared = replace(first, gpus=gpus, sharding="fsdp") if gpus > 1 and "lora" in methods else None
+    length = first.length
+    yield from tries(alone, methods, dtypes, batches)
+    if shared:
+        yield from tries(shared, ["lora"], dtypes, batches)
+    while not wanted.length and length // 2 >= _SHORTEST:
+        length //= 2
+        # Rows are only cut in the most frugal way of all.
+        yield from tries(replace(alone, length=length), methods[-1:], dtypes[-1:], batches[-1:])
+        if shared:
+            yield from tries(replace(shared, length=length), ["lora"], dtypes[-1:], batches[-1:])
+
+
+def pick(found: Iterator[Way], shape: Shape, free: float, counter: Counter | None) -> tuple[Way, Estimate, str]:
+    """The first that fits; else the first, at full length, that is tight; else the smallest."""
+    tight: tuple[Way, Estimate, str] | None = None
+    least: tuple[Way, Estimate, str] | None = None
+    for way in found:
+        memory = way.memory(shape)
+        if tight and way.length < tight[0].length:
+            # Something tight at full length loses against a method that fits, but not against cut rows.
+            return tight
+        if counter:
+            memory = counter.better(way, shape, memory, free)
+        verdict = verdict_of(memory, free)
+        if verdict == "fits":
+            return way, memory, verdict
+        if verdict == "tight" and (tight is None or memory.total_gib < tight[1].total_gib):
+            tight = (way, memory, verdict)
+        if least is None or memory.total_gib <= least[1].total_gib:
+            least = (way, memory, "exceeds")
+    assert least is not None
+    return tight or least
