@@ -88,7 +88,7 @@ def clean(
     target = _target(file, to, _ENDINGS.get(stream.source.kind, ".jsonl"))
     cleaned = Cleaned(tally.report, target, target.with_name(f"{target.stem}-changes.csv"))
     _refuse_taken(cleaned.changes)
-    look, better = Look(file.parent, SAMPLE), _Better(mask, fill or {}, cleaned)
+    look, better = Look(stream.images, SAMPLE), _Better(mask, fill or {}, cleaned)
     with ExitStack() as stack:
         # The copy takes its place last: where it stands, its list does.
         writer = _writer(stack.enter_context(files.replacing(target)), stream)

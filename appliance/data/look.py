@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.data import duplicates, images, lengths, mojibake, private
+from appliance.data import duplicates, lengths, mojibake, private
+from appliance.data.images import Images
 from appliance.data.languages import language
 from appliance.data.rows import Row
 from appliance.data.stream import Batch
@@ -60,9 +60,9 @@ class Findings:
 
 @dataclass(frozen=True)
 class Look:
-    """Settings for looking at batches: the folder from which images are named, how many rows are kept as they are."""
+    """Settings for looking at batches: where images stand, how many rows are kept as they are."""
 
-    folder: Path
+    images: Images
     sample: int = 3
 
     def __call__(self, batch: Batch) -> Findings:
@@ -83,7 +83,7 @@ class Look:
             except UnicodeEncodeError:  # half of a character
                 dropped.append(("mojibake", line))
             else:
-                if "images" in row and (problem := images.problem(row, self.folder)):
+                if "images" in row and (problem := self.images.problem(row)):
                     dropped.append((problem, line))
                     continue
                 lines.append(line)

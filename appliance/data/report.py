@@ -86,10 +86,11 @@ class Question:
     sentence: str
     chosen: str
     choices: list[str]
+    ways: list[dict[str, Any]] = field(default_factory=list)  # words (sheet, map, task) for each way to read it
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json` and the menu."""
-        return {"key": self.key, "sentence": self.sentence, "chosen": self.chosen, "choices": self.choices}
+        return dict(vars(self))
 
 
 @dataclass

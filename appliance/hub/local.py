@@ -48,8 +48,8 @@ def items(source: Path) -> list[Item]:
         names += [path.relative_to(source).as_posix() for path in source.glob("additional_chat_templates/*.jinja")]
         return [Item(name, name, (source / name).stat().st_size) for name in choose(names)]
     what = _("The archive {name} is refused.").format(name=source.name)
-    with _reading(source):
-        sizes = _zip_members(source, what) if _is_zip(source) else _tar_members(source, what)
+    with reading(source):
+        sizes = zip_members(source, what) if _is_zip(source) else _tar_members(source, what)
     check_names(sizes, what)
     folded: dict[str, str] = {}
     clashes = [
@@ -73,7 +73,7 @@ def copy(
     `moved(bytes, name)` is called for every piece; never more bytes are written than were announced.
     """
     hashes: dict[str, str] = {}
-    with _reading(source):
+    with reading(source):
         for item, stream in _streams(source, wanted):
             target = folder / item.name
             target.parent.mkdir(exist_ok=True)
@@ -119,7 +119,8 @@ def _streams(source: Path, wanted: list[Item]) -> Iterator[tuple[Item, IO[bytes]
 
 
 @contextmanager
-def _reading(source: Path) -> Iterator[None]:
+def reading(source: Path) -> Iterator[None]:
+    """What goes wrong in an archive, as an ApplianceError."""
     try:
         yield
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -168,7 +169,8 @@ def _tar_members(source: Path, what: str) -> dict[str, int]:
     return sizes
 
 
-def _zip_members(source: Path, what: str) -> dict[str, int]:
+def zip_members(source: Path, what: str) -> dict[str, int]:
+    """Regular files of a zip and their sizes. Raises ApplianceError: hostile entries, an unbelievable total."""
     limit = _room(source)
     sizes: dict[str, int] = {}
     problems: list[str] = []

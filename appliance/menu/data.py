@@ -7,10 +7,7 @@ from typing import Any
 
 from appliance import output, questions, show_data
 from appliance.locale import _
-from appliance.menu import pick
-
-_SHOWN = 3  # rows beside a question
-_CELL = 200  # characters of each
+from appliance.menu import pick, rows
 
 
 def show(hardware: Any) -> None:
@@ -27,72 +24,16 @@ def show(hardware: Any) -> None:
     chosen()
 
 
-def look_at(file: str) -> dict[str, Any]:
-    """Show what is in a file, and ask where it can be read in two ways.
-
-    Returns how it is to be read: mapping, sheet and task, those that were asked for.
-    """
-    from appliance import data
-
-    reading: dict[str, Any] = {}
-    asked: set[str] = set()
-    while True:
-        with output.waiting(_("looking at the rows")):
-            report = data.check(Path(file).expanduser().absolute(), **reading)
-        show_data.report(report)
-        changed = False
-        for question in report.questions:
-            if question.key in asked:
-                continue
-            asked.add(question.key)
-            answer = _asked(question, report)
-            if answer:
-                reading |= answer
-                changed = True
-                break
-        if not changed:
-            return reading
-
-
-def _asked(question: Any, report: Any) -> dict[str, Any]:
-    """What a person answers about one of several readings; {} where the one that was taken is right."""
-    output.say()
-    for row in report.sample[:_SHOWN]:
-        output.pairs([(one["role"], " ".join(one["content"].split())[:_CELL]) for one in _messages(row)])
-        output.say()
-    if question.key == "sheet":
-        sheet = questions.choose(_("Which sheet?"), [(name, name) for name in question.choices], question.chosen)
-        return {} if sheet == question.chosen else {"sheet": sheet}
-    if question.key == "task":
-        words = {"kto": _("good and bad examples"), "sft": _("questions and answers; that column is something else")}
-        task = questions.choose(_("What are these rows?"), [(words[one], one) for one in question.choices], "kto")
-        return {} if task == question.chosen else {"task": task}
-    columns = [(name, name) for name in question.choices]
-    if questions.yes(_("Were question and answer told apart rightly?")):
-        return {}
-    return {
-        "mapping": {
-            "question": questions.choose(_("Which column asks?"), columns, report.columns.get("question")),
-            "answer": questions.choose(_("Which column answers?"), columns, report.columns.get("answer")),
-        }
-    }
-
-
-def _messages(row: dict[str, Any]) -> list[dict[str, Any]]:
-    if "text" in row:
-        return [{"role": _("text"), "content": row["text"]}]
-    return [one for part in ("messages", "prompt", "chosen", "rejected", "completion") for one in row.get(part, ())]
-
-
 def _check() -> None:
-    look_at(pick.data_file())
+    rows.look_at(pick.data_file())
 
 
 def _clean() -> None:
     from appliance import data
 
     file = pick.data_file()
-    reading = look_at(file)
+    words = rows.look_at(file)
+    reading = {("mapping" if word == "map" else word): value for word, value in words.items()}
     path = Path(file).expanduser().absolute()
     report = data.check(path, **reading)
     fill = questions.fillings(list(report.placeholders))
