@@ -60,7 +60,7 @@ class DataSet:
     @property
     def languages_word(self) -> str:
         """Its languages, for a person."""
-        return ", ".join(_(_MANY if code == "multi" else languages.NAMES[code]) for code in self.languages)
+        return ", ".join(_(languages.NAMES.get(code, _MANY)) for code in self.languages)
 
     @property
     def rows_word(self) -> str:

@@ -119,7 +119,8 @@ def _reasons(batch: Batch, dropped: list[tuple[str, int]], lines: list[int], kee
     from appliance.data.report import REASONS
 
     found = {line: _(REASONS[reason]) for reason, line in dropped}
-    found.update({line: _(REASONS["duplicate"]) for line, kept in zip(lines, keep, strict=True) if not kept})
+    twice = REASONS["duplicate"]
+    found.update({line: _(twice) for line, kept in zip(lines, keep, strict=True) if not kept})
     return found
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from os.path import commonprefix
 from typing import Any
 
 from appliance.errors import ApplianceError
@@ -215,7 +214,10 @@ def _json(value: Any) -> str:
 
 def _common(one: str, other: str) -> int:
     """How many characters two texts begin with in common."""
-    return len(commonprefix([one, other]))
+    return next(
+        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )
 
 
 def _end_of(part: str, whole: str, after: int, special: tuple[str, ...]) -> int | None:

@@ -1,6 +1,6 @@
 """Tokenizers of three families, made on the spot: `python families.py FOLDER` in the training environment.
 
-The templates are short ones of our own in each family's style: turns, tools, calls and results as these models have them.
+The templates are short ones of our own in each family's style: turns, tools, calls and results as these models have.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ QWEN = """
 {%- if loop.last %}{{- '<think>\\n\\n</think>\\n\\n' }}{% endif %}{{- m.content }}
 {%- for call in m.tool_calls or [] %}{{- '\\n<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
 {{- call.function.arguments | tojson }}{{- '}\\n</tool_call>' }}{% endfor %}{{- '<|im_end|>\\n' }}
-{%- elif m.role == 'tool' %}{{- '<|im_start|>user\\n<tool_response>\\n' + m.content + '\\n</tool_response><|im_end|>\\n' }}
+{%- elif m.role == 'tool' %}{{- '<|im_start|>user\\n<tool_response>\\n' + m.content }}
+{{- '\\n</tool_response><|im_end|>\\n' }}
 {%- endif %}{%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}
 """
@@ -52,7 +53,8 @@ GLM = """
 NO_SYSTEM = """
 {{- '<bos>' }}{% for m in messages %}
 {%- if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}
-{{- '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' + m.content | trim + '<end_of_turn>\\n' }}
+{{- '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' + m.content | trim }}
+{{- '<end_of_turn>\\n' }}
 {%- endfor %}{%- if add_generation_prompt %}{{- '<start_of_turn>model\\n' }}{% endif %}
 """
 NO_END = "{%- for m in messages %}{{- m.role + ': ' + m.content + '\\n' }}{% endfor %}"
