@@ -90,6 +90,7 @@ def models(found: Sequence[Fit], purpose: str) -> None:
 def plan(made: Plan) -> None:
     """`appliance plan`: every choice with its reason, and the memory part by part."""
     from appliance.planning import words
+    from appliance.planning.estimate_words import LEAST_SHOWN, part_name
 
     value = made.as_dict()
     verdict = {
@@ -98,10 +99,10 @@ def plan(made: Plan) -> None:
         "exceeds": _("It does not fit on this machine."),
     }[value["verdict"]]
     output.say(verdict, "bold green" if value["verdict"] == "fits" else "bold yellow")
-    output.pairs(words.rows(value))
     memory = value["memory"]
-    parts = ", ".join(f"{name} {size:.2f}" for name, size in memory["parts"].items() if size >= 0.005)
-    output.pairs([(_("Memory"), _("{total:.2f} GiB ({parts})").format(total=memory["total_gib"], parts=parts))])
+    parts = ", ".join(f"{part_name(name)} {size:.2f}" for name, size in memory["parts"].items() if size >= LEAST_SHOWN)
+    total = _("{total:.2f} GiB ({parts})") if value["gpus"] < 2 else _("{total:.2f} GiB on each card ({parts})")
+    output.pairs([*words.rows(value), (_("Memory"), total.format(total=memory["total_gib"], parts=parts))])
     for alternative in value["alternatives"]:
         output.note(alternative["sentence"])
     for warning in value.get("warnings", []):

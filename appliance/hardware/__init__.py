@@ -28,7 +28,7 @@ def probe(workspace: Path | None = None, root: Path = Path("/")) -> Hardware:
         warnings.append(str(found.problem))
     for card in found.cards:
         if card.holders and card.free_gib < 0.9 * card.memory_gib:
-            names = ", ".join(f"{h.name or '?'} (pid {h.pid})" for h in card.holders)
+            names = ", ".join(map(_held, card.holders))
             warnings.append(
                 _("On GPU {index}, {used:.1f} GiB are taken by other programs: {names}.").format(
                     index=card.index, used=card.memory_gib - card.free_gib, names=names
@@ -46,6 +46,11 @@ def probe(workspace: Path | None = None, root: Path = Path("/")) -> Hardware:
         driver_problem=found.problem,
         card_problems=found.ill,
     )
+
+
+def _held(holder: Holder) -> str:
+    share = "" if holder.memory_gib is None else f", {holder.memory_gib:.1f} GiB"
+    return f"{holder.name or '?'} (pid {holder.pid}{share})"
 
 
 def in_container(root: Path = Path("/")) -> bool:

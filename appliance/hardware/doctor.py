@@ -94,11 +94,11 @@ def check_cards(hardware: Hardware) -> list[Check]:
 
 def check_shm(hardware: Hardware) -> Check:
     """Shared memory, which Docker gives little of."""
-    if hardware.shm_gib is None or hardware.shm_gib >= _ENOUGH_SHM_GIB or not _uses_card(hardware):
+    if hardware.shm_gib is None or hardware.shm_gib >= _ENOUGH_SHM_GIB:
         return Check("shm", OK, _("/dev/shm is large enough."))  # noqa: S108
     return Check(
         "shm",
-        PROBLEM,
+        PROBLEM if _uses_card(hardware) else NOTE,
         _("/dev/shm has only {mib:.0f} MiB: serving with vLLM or on several GPUs would fail.").format(  # noqa: S108
             mib=hardware.shm_gib * 1024
         ),
@@ -218,6 +218,8 @@ def check_network(answers: list[network.Answer]) -> list[Check]:
         _("{hub} does not answer ({why})").format(hub=one.title, why=one.why) for one in silent
     ]
     sentence = _("{first}; {second}.").format(first=said[0], second=said[1])
+    if len(reached) == 2:
+        sentence += " " + _("{hub} is the faster one.").format(hub=reached[0].title)
     if not silent:
         hubs = Check("hub", OK, sentence)
     elif reached:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import socket
 import ssl
 import threading
 import time
@@ -81,7 +82,7 @@ def _ask(answer: Answer, timeout: float) -> None:
             return
     except (OSError, ValueError) as error:  # URLError is an OSError; a hostile endpoint gives ValueError
         reason = getattr(error, "reason", error)
-        answer.why = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
+        answer.why = _why(reason)
         if isinstance(reason, ssl.SSLCertVerificationError):
             # A clock that is far off makes every certificate invalid; then plain HTTP can still tell the time.
             answer.clock = _clock_without_tls(answer.endpoint, timeout)
@@ -90,6 +91,17 @@ def _ask(answer: Answer, timeout: float) -> None:
         answer.why = f"{type(error).__name__}: {error}"
         return
     answer.seconds = time.monotonic() - began
+
+
+def _why(reason: Any) -> str:
+    """What the system says in English, in the person's language where it is one of the usual things."""
+    if isinstance(reason, socket.gaierror):
+        return _("its name can't be looked up")
+    if isinstance(reason, TimeoutError):
+        return _("no answer in time")
+    if isinstance(reason, ConnectionRefusedError):
+        return _("the connection was refused")
+    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -17,7 +17,7 @@ from typing import Any
 
 from appliance import __version__, files, settings
 from appliance.errors import ApplianceError
-from appliance.jobs import process
+from appliance.jobs import leftovers, process
 from appliance.jobs.folder import Job, State, all_jobs, follow
 from appliance.locale import _, language
 
@@ -234,6 +234,7 @@ def resume(job: Job) -> Job:
     # What a killed worker left behind (an engine, say) would hold the card and the port against its successor.
     if state.pid is not None:
         process.end_group(state.pid, state.start_mark)
+    leftovers.end(job)
     (job.folder / "serving.json").unlink(missing_ok=True)  # an address that is no more
     job.write_state(State("queued", attempt=state.attempt + 1))
     _spawn(job, spec["environment"], spec["kind"])
@@ -249,6 +250,7 @@ def stop(job: Job, patience: float = 30.0, grace: float = 5.0) -> State:
     if not state.active:
         if state.pid is not None and job.written_state().active:  # a killed worker: end what it left
             process.end_group(state.pid, state.start_mark)
+        leftovers.end(job)
         return state
     if not process.alive(state.pid, state.start_mark) and job.locked():
         raise ApplianceError(
@@ -271,6 +273,7 @@ def stop(job: Job, patience: float = 30.0, grace: float = 5.0) -> State:
             break
     if state.pid is not None:
         process.end_group(state.pid, state.start_mark, grace)
+    leftovers.end(job)
     if job.written_state().active:
         state = State("stopped", pid=state.pid, start_mark=state.start_mark, attempt=state.attempt)
         job.write_state(state)

@@ -5,7 +5,7 @@ recipes all come through here, so they do the same.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from appliance import files, settings
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.hub import workspace
+from appliance.jobs import served as served_files
 from appliance.jobs.control import Draft
 from appliance.jobs.folder import Job, all_jobs, find
 from appliance.locale import _
@@ -124,27 +125,33 @@ def make_plan(
     data_file: Path | None = None,
     report: Any = None,
     task: str | None = None,
+    rows_from: dict[str, Any] | None = None,
     wish: dict[str, Any] | None = None,
     hardware: Any = None,
 ) -> Any:
-    """The plan for this model (a config.json is enough), this data and this machine."""
+    """The plan for this model (a config.json is enough), this data and this machine.
+
+    rows_from  how the data file is read, where that is not found out: file, mapping, task, sheet; `report` then spares
+               a second look at it
+    """
+    from appliance import data
     from appliance.hardware import probe
     from appliance.planning import calibration
     from appliance.planning.counting import Counter
-    from appliance.planning.lengths import Lengths
     from appliance.planning.plan import plan
+    from appliance.planning.tokens import lengths_of
 
-    if data_file is not None and report is None:
-        from appliance import data
-
-        report = data.check(data_file)
+    rows_from = rows_from or {"file": data_file}
+    if rows_from["file"] is not None and report is None:
+        report = data.check(**rows_from)
     with looked_up(model) as found:
+        lengths = lengths_of(report.lengths, data.load(**rows_from), found.folder) if report else None
         made = plan(
             hardware or probe(settings.home()),
             found.shape,
             task=task or (report.task if report else "sft"),
             rows=report.kept if report else None,
-            lengths=Lengths.of(report.lengths) if report else None,
+            lengths=lengths,
             wish=wish or {},
             # What was measured here says nothing about another machine.
             calibration=None if hardware else calibration.load(settings.home()),
@@ -238,7 +245,8 @@ def finetune(
             "",
             _("Choose a text model: appliance models"),
         )
-    plan = make_plan(model, report=report, task=task, wish=wish)
+    rows_from = {"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet}
+    plan = make_plan(model, report=report, rows_from=rows_from, task=task, wish=wish)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -271,13 +279,7 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from={
-            "file": file,
-            "mapping": mapping,
-            "task": wished_rows,
-            "sheet": sheet,
-            "held_out": _held_out(held_out),
-        },
+        rows_from={**rows_from, "held_out": _held_out(held_out)},
         facts=[
             (
                 _("What"),
@@ -503,10 +505,18 @@ def serve(
     port: int = 8000,
     name: str | None = None,
     length: int | None = None,
+    adapters: Sequence[str] = (),
     key_file: str | None = None,
     no_key: bool = False,
+    log_requests: bool = False,
 ) -> Draft:
-    """An OpenAI-compatible address for a model. A key always guards it, unless it is refused on loopback."""
+    """An OpenAI-compatible address for a model. A key always guards it, unless it is refused on loopback.
+
+    adapters      what is served beside the model: a folder, a fine-tune's id or `last`, as it is or as NAME=REFERENCE
+    log_requests  whether requests and answers are written into the workspace
+    """
+    from dataclasses import replace
+
     from appliance import engines
     from appliance.engines import ports
     from appliance.hardware import probe
@@ -517,7 +527,10 @@ def serve(
         raise ApplianceError(
             _("{name} is an adapter, not a model of its own.").format(name=model),
             "",
-            _("Merge it first: appliance merge {name}").format(name=model),
+            _(
+                "Merge it (appliance merge {name}), "
+                "or serve it beside its base (appliance serve BASE --adapter {name})."
+            ).format(name=model),
         )
     folder = model_folder(model)
     if not 0 < port < 65536:
@@ -533,13 +546,19 @@ def serve(
             _("Leave --no-key away, or serve on 127.0.0.1."),
         )
     served = name or folder.name
-    shape = read_shape(folder)
-    room = serving_plan(hardware, shape, length=length, most_parallel=chosen.most_parallel)
-    key = (
-        None
-        if no_key
-        else str(Path(key_file).expanduser().absolute() if key_file else settings.home() / "keys" / f"{served}.key")
+    beside = served_files.adapters(
+        [(words, adapter_folder(words.rpartition("=")[2])) for words in adapters], folder, served, chosen.name
     )
+    shape = read_shape(folder)
+    trained = served_files.trained_dtype(Path(beside[0]["folder"]) if beside else folder)
+    if trained and not facts.quantised:
+        shape = replace(shape, dtype=trained)
+    room = serving_plan(hardware, shape, length=length, most_parallel=chosen.most_parallel)
+    options = engine_options(room)
+    if len(beside) == 1:
+        options["chat_template"] = served_files.chat_template(Path(beside[0]["folder"]), folder)
+    keys = None if no_key else Path(key_file).expanduser().absolute() if key_file else settings.keys_folder()
+    log = settings.requests_file(served.replace("/", "-")) if log_requests else None
     return Draft(
         kind="serve",
         name=served,
@@ -549,8 +568,10 @@ def serve(
             "host": host,
             "port": port,
             "engine": chosen.name,
-            "key_file": key,
-            "options": engine_options(room),
+            "keys": str(keys) if keys else None,
+            "log": str(log) if log else None,
+            "adapters": beside,
+            "options": options,
         },
         accelerators=room.accelerators,
         uuids=room.uuids,
@@ -558,7 +579,9 @@ def serve(
             (_("What"), _("Serve {name} behind an OpenAI-compatible address.").format(name=served)),
             (_("Engine"), reason),
             (_("Address"), f"http://{host}:{port}/v1"),
-            (_("Key"), key or _("none: only this machine can reach it")),
+            (_("Key"), str(keys) if keys else _("none: only this machine can reach it")),
+            *([(_("Adapters"), ", ".join(each["name"] for each in beside))] if beside else []),
+            *([(_("Request log"), str(log))] if log else []),
             (_("Memory"), room.sentence),
             (_("Disk"), _("none; the model has {n:.1f} GiB already").format(n=facts.size_bytes / 2**30)),
         ],
@@ -571,8 +594,8 @@ def serve(
                 port=port,
                 name=name,
                 length=length,
-                key_file=key_file,
-                no_key=no_key,
             ),
+            *(word for each in adapters for word in ("--adapter", each)),
+            *flags(key_file=key_file, no_key=no_key, log_requests=log_requests),
         ),
     )

@@ -21,7 +21,7 @@ from appliance.planning.calibration import trainer_versions
 from appliance.planning.estimate import Estimate
 from appliance.planning.shape import Shape
 from appliance.planning.training import Training
-from appliance.planning.way import BYTES, Way, verdict_of
+from appliance.planning.way import BYTES, METHODS, Way, verdict_of
 from appliance.planning.weights import packed_kind
 
 # So near to the limit the formula's verdict is not certain: it is off by a few per cent, by twelve at the worst.
@@ -36,7 +36,7 @@ class Counter:
     """Counts ways of training one model. `folder` holds its config.json; `home` is the workspace of the cache.
 
     problem  why nothing could be counted, a sentence; None while all is well
-    counted  the ways that were, with what the formula had said of them in GiB
+    counted  the ways that were: GiB by the formula, and as counted
     """
 
     def __init__(self, folder: Path, home: Path):
@@ -44,7 +44,7 @@ class Counter:
         self._cache = home / "cache" / "exact"
         self._asked = 0
         self.problem: str | None = None
-        self.counted: dict[Way, float] = {}
+        self.counted: dict[Way, tuple[float, float]] = {}
 
     def better(self, way: Way, shape: Shape, formula: Estimate, free_gib: float) -> Estimate:
         """The formula's estimate, or the counted one where that is needed and can be had."""
@@ -64,25 +64,38 @@ class Counter:
             self.problem = " ".join(filter(None, (error.what, error.why)))
             return formula
         made = exact.reading(answer, "device")
-        self.counted[way] = formula.total_gib
         exchanged = formula.parts.get("communication", 0.0)
-        if not exchanged:
-            return made
-        return replace(
-            made,
-            total_gib=made.total_gib + exchanged,
-            low_gib=made.low_gib + exchanged,
-            high_gib=made.high_gib + exchanged,
-            parts={**made.parts, "communication": exchanged},
-        )
+        if exchanged:
+            made = replace(
+                made,
+                total_gib=made.total_gib + exchanged,
+                low_gib=made.low_gib + exchanged,
+                high_gib=made.high_gib + exchanged,
+                parts={**made.parts, "communication": exchanged},
+            )
+        self.counted[way] = formula.total_gib, made.total_gib
+        return made
 
-    def reason(self, way: Way, memory: Estimate, free_gib: float) -> str | None:
-        """Why the plan's memory was counted, or could not be; None where the formula was enough."""
+    def reason(self, way: Way, free_gib: float) -> str | None:
+        """What was counted for the plan that chose this way, or why it could not be; None where nothing had to be."""
         if way in self.counted:
+            formula, need = self.counted[way]
             return _(
-                "Counted: a step of this very model was run without weights. It takes {need:.1f} GiB; the formula said "
-                "{formula:.1f}, too near to the {free:.1f} GiB that are free to be sure."
-            ).format(need=memory.total_gib, formula=self.counted[way], free=free_gib)
+                "{need:.1f} GiB: a training step of this very model was run without weights, and its memory counted. "
+                "The formula said {formula:.1f}, too near to the {free:.1f} GiB that are free to be sure."
+            ).format(need=need, formula=formula, free=free_gib)
+        if self.counted:
+            other = min(self.counted, key=lambda one: self.counted[one][1])
+            return _(
+                "{method} with {batch} × {length} tokens at a time was near the limit, so a training step was run "
+                "without weights and counted: {need:.1f} GiB, which is not sure to fit into {free:.1f}."
+            ).format(
+                method=METHODS.get(other.method, other.method),
+                batch=other.micro_batch,
+                length=other.length,
+                need=self.counted[other][1],
+                free=free_gib,
+            )
         if self.problem:
             return _("The formula is too near to the limit to be sure, and counting failed: {why}").format(
                 why=self.problem
@@ -90,7 +103,7 @@ class Counter:
         return None
 
     def _ask(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        with output.waiting(_("near the limit: counting a step of the model, which takes a quarter of a minute")):
+        with output.waiting(_("near the limit: counting a training step, for a quarter of a minute")):
             try:
                 answer = exact.count([wanted], _SECONDS)[0]
             except exact.NotCounted as error:  # the model's fault: it fails the next time as well

@@ -36,6 +36,9 @@ _LIMITS = {
     "generations": (1, 65536),
 }  # fmt: skip
 
+# Smaller parts are not worth a line, in GiB.
+LEAST_SHOWN = 0.005
+
 
 def estimate_folder(folder: Path, words: Mapping[str, Any]) -> Estimate:
     """The estimate for the model in a folder, which needs no more than a config.json.
@@ -56,6 +59,13 @@ def estimate_any(shape: Shape, settings: Training | Serving) -> Estimate:
 
 def rows(made: Estimate) -> list[tuple[str, str]]:
     """(label, value) of the total and of every part that is worth a line."""
+    total = _("{total:.2f} GiB (between {low:.2f} and {high:.2f})")
+    lines = [(_("Memory"), total.format(total=made.total_gib, low=made.low_gib, high=made.high_gib))]
+    return lines + [(part_name(name), f"{size:.2f} GiB") for name, size in made.parts.items() if size >= LEAST_SHOWN]
+
+
+def part_name(part: str) -> str:
+    """What a part of an estimate is called for a person."""
     names = {
         "weights": _("Weights"),
         "adapter": _("Adapter"),
@@ -70,9 +80,7 @@ def rows(made: Estimate) -> list[tuple[str, str]]:
         "fragmentation": _("Gaps between blocks"),
         "context": _("CUDA itself"),
     }
-    total = _("{total:.2f} GiB (between {low:.2f} and {high:.2f})")
-    lines = [(_("Memory"), total.format(total=made.total_gib, low=made.low_gib, high=made.high_gib))]
-    return lines + [(names.get(name, name), f"{size:.2f} GiB") for name, size in made.parts.items() if size >= 0.005]
+    return names.get(part, part)
 
 
 def read_settings(words: Mapping[str, Any]) -> Training | Serving:

@@ -11,7 +11,7 @@ from appliance.planning import generic
 from appliance.planning.estimate import Estimate
 from appliance.planning.profiles import Profile
 from appliance.planning.shape import Shape
-from appliance.planning.way import Way, verdict_of
+from appliance.planning.way import METHODS, Way, verdict_of
 from appliance.planning.wish import Wish
 
 # PyTorch's builds for CUDA 13 have no kernels for silicon before Turing (CUDA 13.0 release notes: Volta was removed).
@@ -75,7 +75,7 @@ def explain(
     reasons["rank"] = _("You asked for it.") if wanted.rank else _("The profile's rank.")
     if wanted.batch:
         reasons["micro_batch"] = _("You asked for it.")
-    elif chosen.micro_batch < min(first.micro_batch, batch // chosen.gpus):
+    elif chosen.micro_batch < min(first.micro_batch, max(1, batch // chosen.gpus)):
         reasons["micro_batch"] = _(
             "More rows at a time do not fit; the rest is accumulated, which gives the same result."
         )
@@ -161,7 +161,10 @@ def alternatives(
                 "total_gib": round(memory.total_gib, 2),
                 "verdict": verdict_of(memory, free),
                 "sentence": _("{method}, {batch} × {length} tokens at a time: about {need:.1f} GiB.").format(
-                    method=way.method, batch=way.micro_batch, length=way.length, need=memory.total_gib
+                    method=METHODS.get(way.method, way.method),
+                    batch=way.micro_batch,
+                    length=way.length,
+                    need=memory.total_gib,
                 ),
             }
         )
@@ -177,7 +180,7 @@ def alternatives(
                         "model_size": size,
                         "verdict": "fits",
                         "sentence": _("A model of {size} parameters or fewer would fit with {method}.").format(
-                            size=size, method=method
+                            size=size, method=METHODS[method]
                         ),
                     }
                 )

@@ -19,9 +19,9 @@ from appliance.planning.plan import Plan, plan
 from appliance.planning.profiles import Profile, choose
 from appliance.planning.serving import ServingPlan, serving_plan
 from appliance.planning.shape import Shape
+from appliance.planning.way import METHODS
 
 PURPOSES = ("finetune", "serve")
-_METHODS = {"lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}
 _WHOLE, _PACKED = "16-bit", "awq"
 # A conversation as it is usual; shorter than the shortest, rows and conversations say hardly anything. In tokens.
 _CONVERSATION, _SHORTEST = 8192, 512
@@ -125,7 +125,8 @@ def _changes(made: Plan, first: Plan) -> str:
     """What the plan does otherwise than first meant."""
     words = []
     if made.method != first.method:
-        words.append(_("{this} instead of {that}").format(this=_named(made), that=_named(first)))
+        this, that = METHODS.get(made.method, made.method), METHODS.get(first.method, first.method)
+        words.append(_("{this} instead of {that}").format(this=this, that=that))
     if made.dtype != first.dtype:
         words.append(_("{this} instead of {that}").format(this=made.dtype, that=first.dtype))
     if made.length < first.length:
@@ -147,14 +148,13 @@ def _made_sure(hardware: Hardware, model: Model, shape: Shape, profile: Profile,
 
 
 def _said(made: Plan) -> str:
-    return _("{method}, {length} tokens: {need:.1f} GiB").format(
-        method=_named(made), length=made.length, need=made.memory.total_gib
-    )
-
-
-def _named(made: Plan) -> str:
-    word, cards = _METHODS.get(made.method, made.method), len(made.accelerators)
-    return word if cards < 2 else _("{method} on {count} cards").format(method=word, count=cards)
+    text = _("{method}, {length} tokens: {need:.1f} GiB")
+    if made.gpus > 1:
+        text = _("{method} on {count} cards, {length} tokens: {need:.1f} GiB each")
+    if made.sharding == "fsdp":
+        text = _("{method} shared by {count} cards, {length} tokens: {need:.1f} GiB each")
+    method, need = METHODS.get(made.method, made.method), made.memory.total_gib
+    return text.format(method=method, count=made.gpus, length=made.length, need=need)
 
 
 # --- serving ---------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appliance.hardware.types import Hardware
 from appliance.locale import _
-from appliance.planning.card import best_card
+from appliance.planning.card import best_card, team
 from appliance.planning.generic import largest
 
 # On a processor patience ends before memory does: more parameters than that take days.
@@ -36,7 +36,11 @@ def headline(hardware: Hardware) -> list[str]:
         text = _("Only {free:.1f} GiB of it are free now: other programs hold the rest.")
         sentences.append(text.format(free=card.free_gib))
     elif (count := sum(one.kind == "cuda" for one in hardware.accelerators)) > 1:
-        sentences.append(_("{count} GPUs: a fine-tune uses all that are free and alike.").format(count=count))
+        together, _why = team(hardware)
+        text = _("{count} GPUs: a job uses one of them.")
+        if len(together) > 1:
+            text = _("{count} GPUs, of which {together} can fine-tune together.")
+        sentences.append(text.format(count=count, together=len(together)))
     return sentences
 
 
@@ -44,6 +48,8 @@ def _processor(hardware: Hardware, refused: str) -> list[str]:
     fits = largest("lora", hardware.cpu.memory_gib, "cpu") is not None
     if hardware.accelerators or hardware.driver_problem:
         first = hardware.driver_problem.sentence if hardware.driver_problem else refused
+        if any(first in warning for warning in hardware.warnings):  # said there already, with its fix
+            return [_("Small models up to about {size} train on the processor, slowly.").format(size=_LARGEST_ON_CPU)]
         second = _("Small models up to about {size} train on the processor, slowly.")
         return [first, second.format(size=_LARGEST_ON_CPU)] if fits else [first]
     text = _("No GPU: small models up to about {size} train on the processor, slowly.")

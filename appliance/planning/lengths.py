@@ -7,18 +7,21 @@ from dataclasses import dataclass, field
 
 from appliance.locale import _
 
+# How lengths were guessed: from characters, or by the model's tokenizer from a part of the rows.
+CHARACTERS, SAMPLE = "characters", "sample"
+
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of each row. `rough`: estimated from characters, not counted with the model's tokenizer."""
+    """Tokens of each row. `guessed`: how (CHARACTERS, SAMPLE); "" when the model's tokenizer counted all of them."""
 
     tokens: tuple[int, ...] = field(repr=False)
-    rough: bool = True
+    guessed: str = CHARACTERS
 
     @classmethod
-    def of(cls, tokens: Iterable[int], rough: bool = True) -> Lengths:
+    def of(cls, tokens: Iterable[int], guessed: str = CHARACTERS) -> Lengths:
         """From any order."""
-        return cls(tuple(sorted(tokens)), rough)
+        return cls(tuple(sorted(tokens)), guessed)
 
     @property
     def longest(self) -> int:
@@ -45,9 +48,13 @@ def cut_sentence(lengths: Lengths, length: int) -> str:
     ).format(
         cut=rows, rows=len(lengths.tokens), length=length, longest=lengths.longest, percent=max(1, round(100 * share))
     )
-    return f"{sentence} {rough_sentence()}" if lengths.rough else sentence
+    return f"{sentence} {how_known(lengths)}".strip()
 
 
-def rough_sentence() -> str:
-    """How tokens are known before the model's tokenizer has seen the rows."""
-    return _("Tokens are estimated from characters, rather too many than too few.")
+def how_known(lengths: Lengths) -> str:
+    """A sentence where the model's tokenizer has not seen all of the rows."""
+    if lengths.guessed == SAMPLE:
+        return _("The longest rows were counted with the model's tokenizer, the others estimated from a sample.")
+    if lengths.guessed == CHARACTERS:
+        return _("Tokens are estimated from characters, rather too many than too few.")
+    return ""

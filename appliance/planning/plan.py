@@ -104,7 +104,7 @@ def plan(
     reasons = {"device": why_card, "profile": _("{title}.").format(title=profile.title)}
     warnings = explain.warnings_of(card, shape, wanted)
     if lengths is None and longest:
-        lengths = Lengths((longest,), rough=False)
+        lengths = Lengths((longest,), "")
     first = first_try(profile, card, shape, lengths, wanted, reasons, warnings)
     first = replace(first, task=task)
     if calibration:
@@ -116,13 +116,15 @@ def plan(
         return schedule.seconds(shape, card, hardware.cpu.cores, way, steps=steps, batch=batch, longest=longest)
 
     cards, why_not_more = _together(hardware, batch, wanted, warnings)
+    alone_first = False
     if len(cards) > 1 and wanted.gpus is None:
         steps = schedule.length_of_training(profile.choose.epochs, rows, batch, wanted.epochs, wanted.steps, {})[1]
         alone = seconds(first, steps, batch)
-        if alone is not None and alone < _SHORT_SECONDS:
+        alone_first = alone is not None and alone < _SHORT_SECONDS
+        if alone_first:
             why_not_more = _("It takes about {n:.0f} s on one card: the others stay free.").format(n=alone)
     chosen, memory, verdict, free = _choose(
-        first, profile, hardware, shape, wanted, batch, cards, counter, alone_first=bool(why_not_more)
+        first, profile, hardware, shape, wanted, batch, cards, counter, alone_first=alone_first
     )
     cards = cards if chosen.gpus > 1 else [card] if card else []
     accumulation = max(1, round(batch / (chosen.micro_batch * chosen.gpus)))
@@ -131,8 +133,8 @@ def plan(
     explain.explain(chosen, first, memory, verdict, free, profile, card, wanted, step, reasons)
     if _SLOWER.get(task) and not wanted.learning_rate:
         reasons["learning_rate"] = _("Comparing answers needs smaller steps than copying them.")
-    explain.explain_cards(chosen, cards, why_not_more, reasons)
-    counted = counter.reason(chosen, memory, free) if counter else None
+    explain.explain_cards(chosen, cards, "" if alone_first and chosen.gpus > 1 else why_not_more, reasons)
+    counted = counter.reason(chosen, free) if counter else None
     if counted:
         reasons["exact"] = counted
     if not isinstance(memory, Exact):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -139,7 +140,8 @@ def _sentence(problem: Any) -> str:
     if kind == "extra_forbidden":
         return _("is not known here")
     if kind == "literal_error":
-        return _("must be one of {names}, not {given}").format(names=context["expected"], given=given)
+        names = ", ".join(re.findall(r"'([^']*)'", context["expected"]))
+        return _("must be one of {names}, not {given}").format(names=names, given=given)
     if kind in ("greater_than_equal", "greater_than"):
         least = context.get("ge", context.get("gt"))
         return _("must be at least {least}, not {given}").format(least=least, given=given)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance.planning.calibration import Calibration, corrected
 from appliance.planning.estimate import Estimate, estimate
 from appliance.planning.shape import Shape
 
+METHODS = {
+    "lora": "LoRA",
+    "qlora": "QLoRA",
+    "dora": "DoRA",
+    "rslora": "rsLoRA",
+    "lora+": "LoRA+",
+    "pissa": "PiSSA",
+}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # They differ from LoRA in a factor, a learning rate or how they begin, not in memory.
 _AS_LORA = {"rslora": "lora", "lora+": "lora", "pissa": "lora"}
@@ -46,7 +54,7 @@ class Way:
 
     def formula(self, shape: Shape) -> Estimate:
         """Its peak by the formula alone."""
-        return estimate(
+        made = estimate(
             shape,
             method=_AS_LORA.get(self.method, self.method),
             rank=self.rank,
@@ -60,6 +68,21 @@ class Way:
             sharding=self.sharding,
             task=self.task,
         )
+        # Our worker shares out the model's weights alone: adapters, small as they are, stay whole on each card.
+        return grown(made, self.gpus, ("gradients", "optimizer")) if self.sharding == "fsdp" else made
+
+
+def grown(memory: Estimate, times: float, names: tuple[str, ...]) -> Estimate:
+    """The estimate with some of its parts that many times as large."""
+    parts = {name: size * times if name in names else size for name, size in memory.parts.items()}
+    more = sum(parts.values()) - sum(memory.parts.values())
+    return replace(
+        memory,
+        total_gib=memory.total_gib + more,
+        low_gib=memory.low_gib + more,
+        high_gib=memory.high_gib + more,
+        parts=parts,
+    )
 
 
 def verdict_of(memory: Estimate, free_gib: float) -> str:

@@ -10,7 +10,7 @@ from appliance.hardware.types import Accelerator
 from appliance.locale import _
 from appliance.planning.counting import Counter
 from appliance.planning.estimate import Estimate
-from appliance.planning.lengths import Lengths, rough_sentence
+from appliance.planning.lengths import Lengths, how_known
 from appliance.planning.profiles import Profile
 from appliance.planning.shape import Shape
 from appliance.planning.way import Way, verdict_of
@@ -55,10 +55,13 @@ def _length(profile: Profile, shape: Shape, lengths: Lengths | None, wanted: Wis
     reason = _("You asked for it.") if wanted.length else _("The profile's length; nothing is known of the data.")
     if not wanted.length and lengths:
         # Whole blocks of 64 tokens: what a batch is padded to anyway, more or less.
-        length = min(64 * math.ceil(lengths.longest / 64), _LONGER * profile.choose.length)
+        length = 64 * math.ceil(lengths.longest / 64)
         reason = _("The longest row has about {longest} tokens.").format(longest=lengths.longest)
-        if lengths.rough:
-            reason = f"{reason} {rough_sentence()}"
+        most = _LONGER * profile.choose.length
+        if length > most:
+            length = most
+            reason += " " + _("More than {most} only if you ask for it (--length).").format(most=most)
+        reason = f"{reason} {how_known(lengths)}".strip()
     if shape.max_positions and length > shape.max_positions:
         length = shape.max_positions
         reason = _("The model can't read more than {length} tokens.").format(length=length)
@@ -89,7 +92,8 @@ def _dtype(profile: Profile, card: Accelerator | None, reasons: dict[str, str]) 
 def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, batch: int, gpus: int) -> Iterator[Way]:
     """Everything to try, the best first. `gpus`: how many cards work together; `batch`: rows a step of all of them.
 
-    Data parallel while one card holds the model, then the 16-bit weights shared between the cards, then shorter rows.
+    LoRA where each card holds the model, then its 16-bit weights shared between the cards, then QLoRA, then shorter
+    rows. Where QLoRA is what the profile means to do, it comes before weights that travel at every step.
     """
     if wanted.method:
         methods = [first.method]
@@ -98,7 +102,7 @@ def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, b
     dtypes = [first.dtype]
     if profile.choose.dtype == "auto" and (card is None or (card.kind == "mps" and not card.bf16)):
         dtypes.append("bfloat16")
-    largest = wanted.batch or min(first.micro_batch, batch // gpus)
+    largest = wanted.batch or min(first.micro_batch, max(1, batch // gpus))
     batches = [largest] if wanted.batch else [2**i for i in range(int(math.log2(largest)), -1, -1)]
     alone = replace(first, gpus=gpus, sharding="ddp" if gpus > 1 else "none")
 
@@ -120,9 +124,11 @@ def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, b
     # Packed weights can't be shared out, and DoRA's magnitudes need whole matrices.
     shared = replace(first, gpus=gpus, sharding="fsdp") if gpus > 1 and "lora" in methods else None
     length = first.length
-    yield from tries(alone, methods, dtypes, batches)
+    by_profile = methods if profile.choose.method == "qlora" else methods[:1]
+    yield from tries(alone, by_profile, dtypes, batches)
     if shared:
         yield from tries(shared, ["lora"], dtypes, batches)
+    yield from tries(alone, methods[len(by_profile) :], dtypes, batches)
     while not wanted.length and length // 2 >= _SHORTEST:
         length //= 2
         # Rows are only cut in the most frugal way of all.

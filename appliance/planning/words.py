@@ -6,48 +6,45 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from appliance.locale import _
+from appliance.planning.way import METHODS
 
 # What a person looks at before a start; the rest is there on demand.
-BRIEF = ("method", "dtype", "length", "steps", "verdict")
-
-METHOD_NAMES = {
-    "lora": "LoRA",
-    "qlora": "QLoRA",
-    "dora": "DoRA",
-    "rslora": "rsLoRA",
-    "lora+": "LoRA+",
-    "pissa": "PiSSA",
-}
+BRIEF = ("method", "dtype", "gpus", "length", "steps", "verdict", "exact")
 
 
-def label(choice: str) -> str:
-    """A choice by its name for a person."""
+def _labels() -> dict[str, str]:
+    """A choice's name for a person, in the order in which they are read."""
     return {
         "model": _("Model"),
+        "verdict": _("Fits?"),
+        "exact": _("Counted"),
+        "calibration": _("Experience"),
         "device": _("Runs on"),
         "gpus": _("Cards"),
         "profile": _("Profile"),
         "method": _("Method"),
         "dtype": _("Precision"),
+        "length": _("Length"),
         "micro_batch": _("Rows at once"),
         "accumulation": _("Accumulation"),
-        "length": _("Length"),
-        "steps": _("Steps"),
-        "epochs": _("Passes"),
         "checkpointing": _("Checkpointing"),
-        "optimizer": _("Optimizer"),
+        "epochs": _("Passes"),
+        "steps": _("Steps"),
         "learning_rate": _("Learning rate"),
+        "optimizer": _("Optimizer"),
         "rank": _("Rank"),
         "targets": _("Adapted layers"),
-        "verdict": _("Fits?"),
-        "calibration": _("Experience"),
-        "exact": _("Counted"),
-    }.get(choice, choice)
+    }
+
+
+def label(choice: str) -> str:
+    """A choice by its name for a person."""
+    return _labels().get(choice, choice)
 
 
 def _value(choice: str, value: Any) -> str:
     if choice == "method":
-        return METHOD_NAMES.get(value, str(value))
+        return METHODS.get(value, str(value))
     if choice == "verdict":  # the sentence says it
         return ""
     if isinstance(value, bool):
@@ -58,7 +55,8 @@ def _value(choice: str, value: Any) -> str:
 def rows(plan: Mapping[str, Any], choices: Iterable[str] | None = None) -> list[tuple[str, str]]:
     """(label, "value: reason") for these choices of a plan, all of them by default."""
     found = []
-    for choice in choices or plan["reasons"]:
+    # What has no name here comes last.
+    for choice in choices or dict.fromkeys((*_labels(), *plan["reasons"])):
         reason = plan["reasons"].get(choice)
         value = plan.get(choice)
         if reason is None:

@@ -88,29 +88,33 @@ def best_of(history: list[dict[str, Any]]) -> tuple[int, float] | None:
 class StagedCheckpoints:
     """Mixed into a Trainer before it: saves into a staging folder and renames when whole.
 
-    Set `checkpoint_root` (the folder that holds the checkpoints) and `checkpoint_limit` after construction.
+    Set `checkpoint_root` (the folder that holds the checkpoints) and `checkpoint_limit` after construction. Of several
+    processes each adds its own random state; the `first` one makes the folder and gives it its name, and all wait for
+    each other in `together`.
     """
 
     checkpoint_root: Path
     checkpoint_limit: int = 2
+    first: bool = True
+
+    def together(self) -> None:
+        """Go on when every process has come here."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step  # type: ignore[attr-defined]
         final = self.checkpoint_root / f"checkpoint-{step}"
         if final.exists() and is_whole(final):
             return
-        # Each of several processes adds its own random state; the first one makes the folder and gives it its name.
-        first, together = self.args.process_index == 0, self.accelerator.wait_for_everyone  # type: ignore[attr-defined]
         staging = self.checkpoint_root / _STAGING
-        if first:
+        if self.first:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
-        together()
+        self.together()
         try:
             with full_disk_told(final):
                 super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            together()
-            if first:
+            self.together()
+            if self.first:
                 staged = staging / final.name
                 write_manifest(staged)
                 shutil.rmtree(final, ignore_errors=True)  # a torn one of the same step
@@ -118,14 +122,14 @@ class StagedCheckpoints:
                 files.sync_folder(self.checkpoint_root)
         finally:
             # Also after a full disk: what was staged gives its room back, the last good checkpoint stays.
-            if first:
+            if self.first:
                 shutil.rmtree(staging, ignore_errors=True)
-        if first:
+        if self.first:
             best = best_of(self.state.log_history)  # type: ignore[attr-defined]
             older = [pair for pair in numbered(self.checkpoint_root) if best is None or pair[0] != best[0]]
             for _step, old in older[: -(self.checkpoint_limit - (len(older) < len(numbered(self.checkpoint_root))))]:
                 shutil.rmtree(old, ignore_errors=True)
-        together()
+        self.together()
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.checkpoint_root / _STAGING)

@@ -85,6 +85,9 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         own |= {"eval_strategy": "steps", "eval_steps": every, "prediction_loss_only": True}
 
     class Trainer(checkpoints.StagedCheckpoints, kind):  # type: ignore[misc, valid-type]
+        def together(self) -> None:
+            self.accelerator.wait_for_everyone()
+
         def create_optimizer(self, *words: Any) -> Any:
             if plan["method"] == "lora+" and getattr(self, "optimizer", None) is None:
                 from peft.optimizers import create_loraplus_optimizer
@@ -117,6 +120,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         trainer.model.save_pretrained(str(context.folder / BEGINNING))
     # Adapters are whole in each process, and so are the optimizer's states: a checkpoint can hold them.
     trainer.args.save_only_model = False
+    trainer.first = trainer.args.process_index == 0
     trainer.checkpoint_root = context.folder / "checkpoints"
     trainer.checkpoint_root.mkdir(exist_ok=True)
     return trainer

@@ -66,3 +66,18 @@ def test_wrong_words(home: Path) -> None:
 def test_the_menu_opens_without_the_catalogue() -> None:
     code = "import sys, appliance.menu.main; print('appliance.planning.catalogue' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", ["qwen3-8b", "Qwen/Qwen3-8B"])
+def test_a_model_that_is_not_here_is_planned_by_the_catalogue(home: Path, card: Path, name: str) -> None:
+    said = appliance("plan", "--model", name, "--hardware", card, "--method", "qlora", "--json", "--lang", "en")
+    assert said.code == 0 and said.json["verdict"] == "fits"
+    assert "appliance download qwen3-8b" in said.json["reasons"]["model"]
+    said = appliance("estimate", "--model", name, "--json")
+    assert said.json["source"] == "catalogue" and 16 < said.json["total_gib"] < 19
+    assert "the catalogue's" in appliance("estimate", "--model", name, "--lang", "en").out
+
+
+def test_neither_here_nor_in_the_catalogue(home: Path) -> None:
+    said = appliance("plan", "--model", "nobody/nothing", "--lang", "en")
+    assert said.code == 1 and "appliance download nobody/nothing" in said.err

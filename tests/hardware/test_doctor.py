@@ -42,17 +42,17 @@ def test_an_accelerator_that_is_not_used() -> None:
     npu = Accelerator("npu", "Ascend 910B3", 0, 64, 64, 60, None, True)
     check = doctor.check_driver(_machine(accelerators=[npu]))
     assert check.level == "note" and "Ascend 910B3" in check.sentence and check.fix
-    assert doctor.check_shm(_machine(shm_gib=0.0625, accelerators=[npu])).ok
+    assert doctor.check_shm(_machine(shm_gib=0.0625, accelerators=[npu])).level == "note"
 
 
 def test_shm() -> None:
     card = [Accelerator("cuda", "A10", 0, 22.49, 24, 22.0, "8.6", True)]
     check = doctor.check_shm(_machine(shm_gib=0.0625, container=True, accelerators=card))
-    assert not check.ok
+    assert check.level == "problem"
     assert "64 MiB" in check.sentence
     assert "--shm-size" in check.fix
     assert "remount" in doctor.check_shm(_machine(shm_gib=0.0625, accelerators=card)).fix
-    assert doctor.check_shm(_machine(shm_gib=0.0625)).ok  # what would fail there needs a card
+    assert doctor.check_shm(_machine(shm_gib=0.0625)).level == "note"  # what would fail there needs a card
     assert doctor.check_shm(_machine(shm_gib=None)).ok
 
 

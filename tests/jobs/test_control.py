@@ -86,7 +86,7 @@ def test_one_card_one_job(home: Path, shelf: Path, tmp_path: Path) -> None:
     waiting = [control.submit(merging(shelf, "one")), control.submit(merging(shelf, "two"))]
     for job in waiting:
         events = until(job, lambda events: any(event["kind"] == "waiting" for event in events))
-        assert events[-1]["holder"] == holder.id and events[-1]["accelerator"] == 0
+        assert events[-1]["holder"] == holder.id and events[-1]["accelerator"] == "0"
         state = job.state()
         assert state.state == "queued" and state.waiting_for == holder.id
         picture = Picture(job)
@@ -100,6 +100,33 @@ def test_one_card_one_job(home: Path, shelf: Path, tmp_path: Path) -> None:
     assert done(waiting[1])["name"] == "two"
     assert ended(waiting[1]).waiting_for is None
     assert not (home / "models" / "one").exists()
+
+
+def test_a_job_takes_every_card_it_uses_and_slices_by_their_name(home: Path, shelf: Path, tmp_path: Path) -> None:
+    """Two whole cards and a slice, whose number would be the whole card's; the libraries see these and no others."""
+    rows = tiny.write_rows(tmp_path / "rows.jsonl")
+    draft = prepare.finetune(str(shelf / "base-float32"), str(rows), wish={"steps": 100_000})
+    draft.accelerators, draft.uuids = [3, 1, 0], ["GPU-3", None, "MIG-0a1b"]
+    holder = control.submit(draft)
+    until(holder, lambda events: bool(events))
+    variables = Path(f"/proc/{holder.state().pid}/environ").read_bytes().split(b"\0")
+    assert b"CUDA_VISIBLE_DEVICES=3,1,MIG-0a1b" in variables and b"CUDA_DEVICE_ORDER=PCI_BUS_ID" in variables
+    jobs = {}
+    for name, number, uuid in (
+        ("three", 3, "GPU-3"),
+        ("slice", 2, "MIG-0a1b"),
+        ("zero", 0, None),
+        ("other", 0, "MIG-"),
+    ):
+        wanted = merging(shelf, name)
+        wanted.accelerators, wanted.uuids = [number], [uuid]
+        jobs[name] = control.submit(wanted)
+    for name in ("three", "slice"):
+        until(jobs[name], lambda events: any(event["kind"] == "waiting" for event in events))
+        assert jobs[name].state().waiting_for == holder.id
+    assert done(jobs["zero"]) and done(jobs["other"])  # another card, another slice
+    control.stop(holder)
+    assert done(jobs["three"]) and done(jobs["slice"])
 
 
 def test_a_second_worker_on_one_job_ends_and_changes_nothing(home: Path, shelf: Path, tmp_path: Path) -> None:

@@ -11,6 +11,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import nvml_machine as machine
 
+from appliance.hardware import Hardware
+from appliance.jobs.control import cards_of
+from appliance.planning.generic import SHAPES
+from appliance.planning.plan import plan
+from appliance.planning.serving import serving_plan
+
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler for the stub"
 )
@@ -78,7 +84,7 @@ def test_two_cards_one_of_them_held(stub: Path, gpu_root: Path) -> None:
     ]
     assert first["free_gib"] == pytest.approx(4.46, abs=0.01)
     assert second["holders"] == []
-    assert "program-4242424 (pid 4242424)" in seen["warnings"][0]
+    assert "program-4242424 (pid 4242424, 19.4 GiB), program-4242425 (pid 4242425)" in seen["warnings"][0]
 
 
 def test_machines_of_several_cards(stub: Path, gpu_root: Path) -> None:
@@ -253,3 +259,18 @@ def test_other_makers_are_named(tmp_path: Path) -> None:
     assert len(warnings) == 2
     assert "AMD" in warnings[0]
     assert "Ascend" in warnings[1]
+
+
+def test_a_plan_for_a_slice_names_it(stub: Path, gpu_root: Path) -> None:
+    """What CUDA_VISIBLE_DEVICES must say: a slice has no number there."""
+    text = H100 + "mig 0 9856 20 1 1 1\nmig 0 40192 20 3 3 1\n"
+    seen = machine.probe(gpu_root, stub, text)["probe"]
+    found = Hardware.from_dict(seen)
+    made = plan(found, SHAPES["8B"])
+    assert (made.accelerators, made.uuids, made.gpus) == ([1], ["MIG-00000101-0000"], 1)
+    assert "can't work together" in made.reasons["gpus"]
+    served = serving_plan(found, SHAPES["8B"])
+    assert (served.accelerators, served.uuids) == ([1], ["MIG-00000101-0000"])
+    assert cards_of({"accelerators": made.accelerators, "uuids": made.uuids}) == ["MIG-00000101-0000"]
+    assert cards_of({"accelerators": [0, 2], "uuids": ["GPU-0000", None]}) == ["0", "2"]
+    assert cards_of({"accelerators": [0]}) == ["0"]  # a job of an earlier version

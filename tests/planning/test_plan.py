@@ -1,4 +1,4 @@
-"""Machines × models → the expected choice; what a person wishes; how long it takes."""
+"""What a plan says, what a person wishes, how long it takes. Machines × models: test_choices."""
 
 from __future__ import annotations
 
@@ -19,41 +19,6 @@ from machines import MACHINES, MODELS, TINY
 
 from appliance.planning.plan import plan
 
-# machine, model, method, dtype, device, verdict
-TABLE = [
-    ("T4", "0.6B", "lora", "float16", "cuda", "fits"),
-    ("T4", "8B", "qlora", "float16", "cuda", "fits"),
-    ("T4", "32B", "qlora", "float16", "cuda", "exceeds"),
-    ("V100 16", "8B", "qlora", "float16", "cuda", "fits"),
-    ("V100 32", "8B", "lora", "float16", "cuda", "fits"),
-    ("A10", "4B", "lora", "bfloat16", "cuda", "fits"),
-    ("A10", "8B", "lora", "bfloat16", "cuda", "fits"),
-    ("A10", "14B", "qlora", "bfloat16", "cuda", "fits"),
-    ("4090", "8B", "lora", "bfloat16", "cuda", "fits"),
-    ("4090", "14B", "qlora", "bfloat16", "cuda", "fits"),
-    ("4090", "72B", "qlora", "bfloat16", "cuda", "exceeds"),
-    ("2x4090", "8B", "lora", "bfloat16", "cuda", "fits"),
-    ("held 4090", "8B", "qlora", "bfloat16", "cuda", "fits"),
-    ("4060", "0.6B", "lora", "bfloat16", "cuda", "fits"),
-    ("4060", "4B", "qlora", "bfloat16", "cuda", "fits"),
-    ("4060", "14B", "qlora", "bfloat16", "cuda", "exceeds"),
-    ("3060", "1.7B", "lora", "bfloat16", "cuda", "fits"),
-    ("3060", "8B", "qlora", "bfloat16", "cuda", "fits"),
-    ("A100 40", "14B", "lora", "bfloat16", "cuda", "fits"),
-    ("A100 40", "32B", "qlora", "bfloat16", "cuda", "fits"),
-    ("A100 80", "32B", "lora", "bfloat16", "cuda", "fits"),
-    ("A100 80", "72B", "qlora", "bfloat16", "cuda", "fits"),
-    ("H100", "14B", "lora", "bfloat16", "cuda", "fits"),
-    ("P100", "0.6B", "lora", "float32", "cpu", "fits"),
-    ("old driver", "0.6B", "lora", "float32", "cpu", "fits"),
-    ("M2 16", "1.7B", "lora", "bfloat16", "mps", "fits"),
-    ("M2 16", "14B", "lora", "bfloat16", "mps", "exceeds"),
-    ("M1 8", "0.6B", "lora", "float32", "mps", "fits"),
-    ("processor", "0.6B", "lora", "float32", "cpu", "fits"),
-    ("processor", "8B", "lora", "bfloat16", "cpu", "fits"),
-    ("small processor", "0.6B", "lora", "bfloat16", "cpu", "fits"),
-    ("small processor", "4B", "lora", "bfloat16", "cpu", "exceeds"),
-]
 _EXPLAINED = {
     "device", "profile", "method", "dtype", "micro_batch", "accumulation", "length", "rank", "learning_rate", "epochs",
     "steps", "optimizer", "checkpointing", "targets", "verdict",
@@ -71,17 +36,10 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APPLIANCE_LANG", "en")
 
 
-@pytest.mark.parametrize(("machine", "model", "method", "dtype", "device", "verdict"), TABLE)
-def test_table(machine: str, model: str, method: str, dtype: str, device: str, verdict: str) -> None:
-    made = plan(MACHINES[machine], MODELS[model], rows=1000, longest=900)
-    assert (made.method, made.dtype, made.device, made.verdict) == (method, dtype, device, verdict)
+def test_every_choice_has_a_reason() -> None:
+    made = plan(MACHINES["A10"], MODELS["8B"], rows=1000, longest=900)
     assert set(made.reasons) >= _EXPLAINED
     assert all(made.reasons.values())
-    if verdict == "fits":
-        assert made.memory.high_gib <= made.free_gib
-        assert made.length >= 900
-    if verdict == "exceeds":
-        assert made.memory.total_gib > made.free_gib
 
 
 def test_keys_and_json() -> None:
@@ -107,7 +65,7 @@ def test_rows_are_cut_only_where_nothing_else_helps() -> None:
 
 
 def test_the_card_with_most_free_memory() -> None:
-    assert plan(MACHINES["2x4090"], MODELS["8B"]).accelerators == [1]
+    assert plan(MACHINES["2x4090, one held"], MODELS["8B"]).accelerators == [1]
 
 
 def test_the_models_own_limit() -> None:
