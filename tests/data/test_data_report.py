@@ -84,7 +84,8 @@ def test_languages(tmp_path: Path) -> None:
     assert [(item["language"], item["share"]) for item in report["languages"]] == [("zh", 0.75), ("en", 0.25)]
     told = {
         "Wie geht es dir, und was ist das?": "de", "これはペンです": "ja", "안녕하세요": "ko", "Как дела?": "ru",
-        "Quelle est la capitale de la France ?": "fr", "¿Qué es la vida?": "es", "def f(x): return x": "en", "": "other",
+        "Quelle est la capitale de la France ?": "fr", "¿Qué es la vida?": "es", "def f(x): return x": "en",
+        "": "other",
     }  # fmt: skip
     assert {text: language(text) for text in told} == told
 
@@ -107,7 +108,7 @@ def test_images_that_are_missing_or_broken(tmp_path: Path) -> None:
     names = ["good.png", "cut.png", "text.png", "gone.png", "https://example.com/a.png"]
     names.append("data:image/png;base64," + base64.b64encode(PNG).decode())
     rows = [
-        {"messages": [{"role": "user", "content": f"<image>what is {n}?"}, {"role": "assistant", "content": f"it is {n}"}],
+        {"messages": [{"role": "user", "content": f"<image>what is {n}?"}, {"role": "assistant", "content": f"a {n}"}],
          "images": [name]}
         for n, name in enumerate(names)
     ]  # fmt: skip
