@@ -40,7 +40,7 @@ def check(
 
     stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length)
     if model is None:
-        for found in stream.through(Look(file.parent, SAMPLE)):
+        for found in stream.through(Look(stream.images, SAMPLE)):
             tally.add(found)
         return tally.finished()
     with Counting(model, length) as counting:

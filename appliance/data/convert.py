@@ -97,8 +97,9 @@ def _conversation(value: Any, images: list[str]) -> list[Message] | None:
 
 
 def _marked(pair: Any, images: list[str]) -> list[Message]:
-    """A pair of turns of which each names its speaker once more (MOSS)."""
-    whole = "\n".join(text for text in pair.values() if isinstance(text, str)) if isinstance(pair, dict) else ""
+    """A pair of turns of which each names its speaker once more (MOSS); its inner thoughts are not for us."""
+    spoken = [pair.get("Human"), pair.get("MOSS")] if isinstance(pair, dict) else []
+    whole = "\n".join(text for text in spoken if isinstance(text, str))
     return transcript(whole) or turns_of([pair], images)
 
 

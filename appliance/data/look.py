@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.data import duplicates, images, lengths, mojibake, private
+from appliance.data import duplicates, lengths, mojibake, private
+from appliance.data.images import Images
 from appliance.data.languages import language
 from appliance.data.rows import Row
 from appliance.data.stream import Batch
@@ -60,9 +60,9 @@ class Findings:
 
 @dataclass(frozen=True)
 class Look:
-    """Settings for looking at batches: the folder from which images are named, how many rows are kept as they are."""
+    """Settings for looking at batches: where images stand, how many rows are kept as they are."""
 
-    folder: Path
+    images: Images
     sample: int = 3
 
     def __call__(self, batch: Batch) -> Findings:
@@ -83,7 +83,7 @@ class Look:
             except UnicodeEncodeError:  # half of a character
                 dropped.append(("mojibake", line))
             else:
-                if "images" in row and (problem := images.problem(row, self.folder)):
+                if "images" in row and (problem := self.images.problem(row)):
                     dropped.append((problem, line))
                     continue
                 lines.append(line)
@@ -96,7 +96,7 @@ class Look:
         if mojibake.may_hold(b"\n".join(octets)):
             shares = [mojibake.share(text) for text in texts]
             kept = [number for number, share in enumerate(shares) if share <= mojibake.TOO_MUCH]
-            dropped += [("mojibake", line) for line, share in zip(lines, shares, strict=True) if share > mojibake.TOO_MUCH]
+            dropped += [("mojibake", lines[number]) for number in sorted({*range(len(lines))} - {*kept})]
             lines, rows = [lines[n] for n in kept], [rows[n] for n in kept]
             texts, octets = [texts[n] for n in kept], [octets[n] for n in kept]
             sizes, rich = [sizes[n] for n in kept], [rich[n] for n in kept]
@@ -189,7 +189,7 @@ def _look_at_parts(found: Findings, rows: Iterable[tuple[int, Row]]) -> None:
 
 
 def _unlisted(row: Row) -> str:
-    """A call of a tool that the row does not list, so that the model would learn to make one up; "" where all is well."""
+    """What is wrong where a row calls a tool that it does not list: a model learns to make up tools. Else ""."""
     called = {
         call["function"]["name"] for part in _PARTS for one in row.get(part, ()) for call in one.get("tool_calls", ())
     }

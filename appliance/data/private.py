@@ -1,7 +1,7 @@
 """What looks like a person's data or a secret: telephone and identity numbers, bank cards, mail addresses, keys.
 
-Looking at every text with every pattern would cost more than reading the file. `suspects` finds in one pass over a whole
-batch which texts are worth it, by what no such number, address or key can do without.
+Looking at every text with every pattern would cost more than reading the file. `suspects` finds in one pass over a
+whole batch which texts are worth it, by what no such number, address or key can do without.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _PATTERNS = {
         r"(?<![\dA-Za-z])[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?![\dA-Za-z])"
     ),
     "bank_cards": re.compile(
-        r"(?<![\d.,-])(?:62|60|65|4\d|5[1-5]|2[2-7]|3[47])\d{2}(?:([ -]?)\d{4}\1\d{4}\1\d{3,4}(?:\1?\d{3})?|\d{11})(?![\d.-])"
+        r"(?<![\d.,-])(?:62|60|65|4\d|5[1-5]|2[2-7]|3[47])\d{2}"
+        r"(?:([ -]?)\d{4}\1\d{4}\1\d{3,4}(?:\1?\d{3})?|\d{11})(?![\d.-])"
     ),
     "phone_numbers": re.compile(
         r"(?<![\d.])(?:(?:\+|00)?86[- ]?)?1[3-9]\d([- ]?)\d{4}\1\d{4}(?![\d.]\d|\d)"  # mobile, China

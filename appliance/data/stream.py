@@ -22,14 +22,18 @@ A batch's lists are parallel, one entry for each raw row, left out or not:
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from appliance import files
 from appliance.data import convert, formats, workers
 from appliance.data.blocks import Block, Text, in_order
+from appliance.data.images import Images
 from appliance.data.parse import Parser
 from appliance.data.read import Source, open_source
 from appliance.data.rows import Row, Unusable
@@ -65,6 +69,21 @@ class Stream:
     source: Source
     recogniser: formats.Recogniser
 
+    def sha256(self) -> str:
+        """The file's checksum; a folder's is that of its data file, or of the captions in it."""
+        if not self.file.is_dir():
+            return files.sha256(self.file)
+        inside = self.source.inside
+        if inside and inside.data:
+            return files.sha256(inside.data)
+        rows = [record.value for record in self.source.records()]
+        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def images(self) -> Images:
+        """The images that rows name."""
+        return self.source.images or Images(self.file.parent)
+
     def batches(self) -> Iterator[Batch]:
         """All rows of the file in batches, read as they are asked for."""
         text, parser = self.source.text, self.source.parser
@@ -80,7 +99,7 @@ class Stream:
         """look(batch) for all batches, in order."""
         text, parser = self.source.text, self.source.parser
         number = workers.count()
-        if not (text and parser and number and self.file.stat().st_size > _LARGE):
+        if not (text and parser and number and text.file.stat().st_size > _LARGE):
             yield from map(look, self.batches())
             return
         do = _Block(text, parser, self.recogniser, look)

@@ -78,7 +78,7 @@ def look(source: Path) -> Found:
 def _carried(source: Path, item: Item) -> dict[str, Any]:
     value: Any = None
     if item.size <= manifest.LARGEST_BYTES:
-        with _reading(source):
+        with reading(source):
             for _item, stream in _streams(source, [item]):
                 with stream:
                     try:
@@ -131,8 +131,8 @@ def fingerprint(path: Path) -> str:
 def _sizes(source: Path) -> dict[str, int]:
     """Every file in an archive with its size. Raises ApplianceError for what no model has."""
     what = _("The archive {name} is refused.").format(name=source.name)
-    with _reading(source):
-        sizes = _zip_members(source, what) if _is_zip(source) else _tar_members(source, what)
+    with reading(source):
+        sizes = zip_members(source, what) if _is_zip(source) else _tar_members(source, what)
     check_names(sizes, what)
     folded: dict[str, str] = {}
     clashes = [
@@ -160,7 +160,7 @@ def copy(
     """
     known = found.hashes
     hashes = {item.name: known[item.name] for item in found.items if _stands(item, folder, known, moved, check_stopped)}
-    with _reading(source):
+    with reading(source):
         for item, stream in _streams(source, [item for item in found.items if item.name not in hashes]):
             target = folder / item.name
             target.parent.mkdir(exist_ok=True)
@@ -228,7 +228,8 @@ def _streams(source: Path, wanted: list[Item]) -> Iterator[tuple[Item, IO[bytes]
 
 
 @contextmanager
-def _reading(source: Path) -> Iterator[None]:
+def reading(source: Path) -> Iterator[None]:
+    """What goes wrong in an archive, as an ApplianceError."""
     try:
         yield
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -277,7 +278,8 @@ def _tar_members(source: Path, what: str) -> dict[str, int]:
     return sizes
 
 
-def _zip_members(source: Path, what: str) -> dict[str, int]:
+def zip_members(source: Path, what: str) -> dict[str, int]:
+    """Regular files of a zip and their sizes. Raises ApplianceError: hostile entries, an unbelievable total."""
     limit = _room(source)
     sizes: dict[str, int] = {}
     problems: list[str] = []

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from appliance import output, questions, show_data
+from appliance import output, questions
 from appliance.jobs import prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
-from appliance.menu import pick
+from appliance.menu import pick, rows
 
 _ADVANCED = "advanced"
 
@@ -17,34 +17,24 @@ _ADVANCED = "advanced"
 def show(hardware: Any) -> None:
     """Which rows, which model; then the fine-tune as a job, and the merge when it is done."""
     file = pick.data_file()
-    look_at(file)
+    words = rows.look_at(file)
     model = pick.model(_("Which model should learn from it?"), hardware)
     if not pick.bring_here(model):
         return
-    job = ask_and_start(model, file)
+    job = ask_and_start(model, file, words)
     if job is not None and job.state().state == "done" and questions.yes(_("Merge it into a model of its own now?")):
         pick.start(prepare.merge(job.id))
 
 
-def look_at(file: str) -> None:
-    """Show what is in the file, before anything else is asked."""
-    from pathlib import Path
-
-    from appliance import data
-
-    with output.waiting(_("looking at the rows")):
-        report = data.check(Path(file).expanduser().absolute())
-    show_data.report(report)
-
-
-def ask_and_start(model: str, file: str) -> Job | None:
-    """The plan with its reasons; start, change it, or go back."""
+def ask_and_start(model: str, file: str, words: dict[str, Any]) -> Job | None:
+    """The plan with its reasons; start, change it, or go back. `words` say how the file is read."""
+    how = {("mapping" if word == "map" else word): value for word, value in words.items()}
     wish: dict[str, Any] = {}
     accept = False
     while True:
         try:
             with output.waiting(_("planning")):
-                draft = prepare.finetune(model, file, wish=wish, accept_drops=accept)
+                draft = prepare.finetune(model, file, wish=wish, accept_drops=accept, **how)
         except prepare.TooManyDropped as problem:
             output.error(problem)
             if not questions.yes(_("Go on without those rows?"), default=False):

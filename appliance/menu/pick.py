@@ -63,7 +63,7 @@ def data_file() -> str:
     return questions.path(
         _("Your data file (Excel, CSV, JSON, text):"),
         check=lambda value: (
-            None if Path(value).expanduser().is_file() else _("There is no such file. Ctrl-C goes back.")
+            None if Path(value).expanduser().exists() else _("There is no such file. Ctrl-C goes back.")
         ),
     )
 
