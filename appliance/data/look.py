@@ -93,7 +93,7 @@ class Look:
                 sizes.append(size)
                 rich.append(more)
         damaged: list[int] = []
-        if mojibake.may_hold(b"\n".join(octets)):
+        if mojibake.may_hold("\n".join(texts)):
             shares = [mojibake.share(text) for text in texts]
             kept = [number for number, share in enumerate(shares) if share <= mojibake.TOO_MUCH]
             dropped += [
@@ -134,6 +134,17 @@ def _flatten(row: Row) -> tuple[str, int, bool]:
         return str(row["text"]), len(row["text"]), False
     pieces: list[str] = []
     size, more = 0, len(row) > 1
+    if not more and "messages" in row and len(row["messages"]) < 3:  # the commonest of all
+        for one in row["messages"]:
+            if len(one) > 2:
+                break
+            content = one["content"]
+            size += len(content)
+            pieces += (one["role"], content)
+        else:
+            pieces.append("\x1d")
+            return "\x1e".join(pieces), size, False
+        pieces, size = [], 0
     for part in _PARTS:
         if part not in row:
             continue
