@@ -16,6 +16,7 @@ from appliance.errors import ApplianceError, UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
+from appliance.planning.wish import METHODS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
@@ -129,7 +130,7 @@ def models(
 def plan(
     model: ModelName,
     data: Annotated[Path | None, typer.Option("--data", "-d", help=_("The data file."))] = None,
-    method: Annotated[str, typer.Option(help="auto | lora | qlora | dora")] = "auto",
+    method: Annotated[str, typer.Option(help=" | ".join(("auto", *METHODS)))] = "auto",
     hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
     rank: int | None = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
@@ -203,8 +204,8 @@ def _read_json(path: Path) -> Any:
 
 
 def _wish(**values: Any) -> dict[str, Any]:
-    if values.get("method") not in (None, "auto", "lora", "qlora", "dora"):
-        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", "auto | lora | qlora | dora")
+    if values.get("method") not in (None, "auto", *METHODS):
+        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", " | ".join(("auto", *METHODS)))
     return {name: value for name, value in values.items() if value is not None and value != "auto"}
 
 
@@ -235,7 +236,7 @@ def finetune(
     ] = None,
     adapter: Annotated[str | None, typer.Option(help=_("Go on training from this adapter."))] = None,
     task: Annotated[str, typer.Option(help="auto | " + " | ".join(prepare.TASKS))] = "auto",
-    method: Annotated[str, typer.Option(help="auto | lora | qlora | dora")] = "auto",
+    method: Annotated[str, typer.Option(help=" | ".join(("auto", *METHODS)))] = "auto",
     rank: int | None = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
     length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
@@ -243,6 +244,9 @@ def finetune(
     epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
     learning_rate: float | None = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
+    held_out: Annotated[
+        float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
+    ] = None,
     map: Map = None,
     sheet: Sheet = None,
     name: str | None = None,
@@ -275,6 +279,7 @@ def finetune(
             sheet=sheet,
             name=name,
             accept_drops=yes,
+            held_out=held_out,
         )
     _do(draft, detach)
 

@@ -1,8 +1,8 @@
-"""A better copy of a data file: rows that can't be used left out, garbled text mended, placeholders filled, personal data
-masked where asked; and a list of all of it, row by row. The original is never written.
+"""A better copy of a data file: rows that can't be used left out, garbled text mended, placeholders filled, personal
+data masked where asked; and a list of all of it, row by row. The original is never written.
 
-The copy keeps the file's own columns and layout: JSON stays JSON, JSON lines stay lines, plain text stays text; a table,
-from whatever program, becomes CSV that Excel opens. So it reads as the original did, and a person finds it familiar.
+The copy keeps the file's own columns and layout: JSON stays JSON, JSON lines stay lines, plain text stays text; a
+table, from whatever program, becomes CSV that Excel opens. It reads as the original did, and looks familiar.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,8 @@ from appliance.locale import _
 if TYPE_CHECKING:
     from appliance.data.report import Report
     from appliance.data.stream import Batch, Stream
+
+Steps = Generator[None, Any, None]  # is sent raw rows, and None at the end
 
 _ENDINGS = {"json": ".json", "table": ".csv", "text": ".txt"}  # jsonl for all others
 # Not texts: what stands under these names points to something.
@@ -252,12 +254,12 @@ def _dumped(value: Any) -> bytes:
         return json.dumps(value).encode()
 
 
-def _as_lines(file: IO[bytes], _stream: Stream) -> Iterator[None]:
+def _as_lines(file: IO[bytes], _stream: Stream) -> Steps:
     while (value := (yield)) is not None:
         file.write(_dumped(value) + b"\n")
 
 
-def _as_array(file: IO[bytes], _stream: Stream) -> Iterator[None]:
+def _as_array(file: IO[bytes], _stream: Stream) -> Steps:
     before = b"[\n"
     while (value := (yield)) is not None:
         file.write(before + _dumped(value))
@@ -265,12 +267,12 @@ def _as_array(file: IO[bytes], _stream: Stream) -> Iterator[None]:
     file.write(b"\n]\n")
 
 
-def _as_text(file: IO[bytes], _stream: Stream) -> Iterator[None]:
+def _as_text(file: IO[bytes], _stream: Stream) -> Steps:
     while (value := (yield)) is not None:
         file.write(value["text"].encode() + b"\n\n")
 
 
-def _as_table(file: IO[bytes], stream: Stream) -> Iterator[None]:
+def _as_table(file: IO[bytes], stream: Stream) -> Steps:
     table = csv.writer(_Text(file))
     columns = stream.source.columns
     table.writerow(columns)

@@ -23,9 +23,7 @@ _MARKS = (
 _BLOCK = 1 << 20
 
 
-def detect(
-    file: Path, head: bytes, open_bytes: Callable[[], IO[bytes]], quick: bool = False
-) -> tuple[str, list[Note]]:
+def detect(file: Path, head: bytes, open_bytes: Callable[[], IO[bytes]], quick: bool = False) -> tuple[str, list[Note]]:
     """The encoding's name, and a warning when the file holds damaged bytes (read it then with errors="replace").
 
     `quick`: where the file's beginning is UTF-8 the rest is not looked at.

@@ -84,20 +84,46 @@ class Cells:
 
 def rows_of(text: str, delimiter: str, line: int) -> tuple[list[tuple[int, Any]], bool]:
     """(line, cells) of each row, and whether the text ends where a row does."""
-    lines = io.StringIO(f"{text}{_END}" if text.endswith("\n") else f"{text}\n{_END}", newline="")
-    reader = csv.reader(lines, delimiter=delimiter)
-    rows: list[tuple[int, Any]] = []
-    begin = line
+    ended = f"{text}{_END}" if text.endswith("\n") else f"{text}\n{_END}"
+    reader = csv.reader(io.StringIO(ended, newline=""), delimiter=delimiter)
+    found: list[list[str]] = []
     try:
-        for cells in reader:
-            rows.append((begin, cells))
-            begin = line + reader.line_num
+        found.extend(reader)
     except csv.Error:
-        return [*rows, (begin, Broken("not_a_row"))], True
-    if rows and rows[-1][1] == [_END]:
+        found, broken = _until_broken(ended, delimiter)
+        return [*_numbered(found, line), (line + broken, Broken("not_a_row"))], True
+    many = reader.line_num != len(found)
+    rows = _numbered(found, line) if many else list(zip(range(line, line + len(found)), found, strict=True))
+    if found and found[-1] == [_END]:
         rows.pop()
         return rows, True
     return rows, False
+
+
+def _numbered(found: list[list[str]], line: int) -> list[tuple[int, Any]]:
+    """Rows with the lines where they begin, of which some go over several."""
+    rows: list[tuple[int, Any]] = []
+    for cells in found:
+        rows.append((line, cells))
+        line += 1
+        for cell in cells:
+            if "\n" in cell or "\r" in cell:
+                line += cell.count("\n") + cell.count("\r") - cell.count("\r\n")
+    return rows
+
+
+def _until_broken(text: str, delimiter: str) -> tuple[list[list[str]], int]:
+    """The rows before the one that can't be read, and how many lines they have."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    found: list[list[str]] = []
+    lines = 0
+    try:
+        for cells in reader:
+            found.append(cells)
+            lines = reader.line_num
+    except csv.Error:
+        pass
+    return found, lines
 
 
 def _unclosed(rows: list[tuple[int, Any]], text: str, delimiter: str, line: int) -> list[tuple[int, Any]]:

@@ -1,7 +1,7 @@
 """What looks like a person's data or a secret: telephone and identity numbers, bank cards, mail addresses, keys.
 
-Looking at every text with every pattern would cost more than reading the file. `suspects` finds in one pass over a whole
-batch which texts are worth it, by what no such number, address or key can do without.
+Looking at every text with every pattern would cost more than reading the file. `suspects` finds in one pass over a
+whole batch which texts are worth it, by what no such number, address or key can do without.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import numpy as np
+
+from appliance.data.search import places
 
 KINDS = ("keys", "phone_numbers", "identity_numbers", "bank_cards", "mail_addresses")
 MASKS = {
@@ -33,7 +35,8 @@ _PATTERNS = {
         r"(?<![\dA-Za-z])[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?![\dA-Za-z])"
     ),
     "bank_cards": re.compile(
-        r"(?<![\d.,-])(?:62|60|65|4\d|5[1-5]|2[2-7]|3[47])\d{2}(?:([ -]?)\d{4}\1\d{4}\1\d{3,4}(?:\1?\d{3})?|\d{11})(?![\d.-])"
+        r"(?<![\d.,-])(?:62|60|65|4\d|5[1-5]|2[2-7]|3[47])\d{2}"
+        r"(?:([ -]?)\d{4}\1\d{4}\1\d{3,4}(?:\1?\d{3})?|\d{11})(?![\d.-])"
     ),
     "phone_numbers": re.compile(
         r"(?<![\d.])(?:(?:\+|00)?86[- ]?)?1[3-9]\d([- ]?)\d{4}\1\d{4}(?![\d.]\d|\d)"  # mobile, China
@@ -58,19 +61,17 @@ def suspects(texts: Sequence[bytes]) -> list[int]:
     starts = [0, *accumulate(len(text) + 1 for text in texts)]
     found: set[int] = set()
 
-    def gather(haystack: bytes, needle: bytes) -> None:
-        place = haystack.find(needle)
-        while place >= 0:
-            number = bisect_right(starts, place) - 1
-            found.add(number)
-            place = haystack.find(needle, starts[number + 1])
-
-    gather(whole, b"@")
-    gather(whole, b"PRIVATE KEY")
-    gather(whole.translate(_RUNS), _RUN)
-    digits = np.flatnonzero((np.frombuffer(whole, dtype=np.uint8) - np.uint8(48)) < 10)
+    runs = whole.translate(_RUNS)
+    place = runs.find(_RUN)
+    while place >= 0:
+        number = bisect_right(starts, place) - 1
+        found.add(number)
+        place = runs.find(_RUN, starts[number + 1])
+    octets = np.frombuffer(whole, dtype=np.uint8)
+    digits = np.flatnonzero(octets - np.uint8(48) < 10)
     close = digits[: -_FEW + 1][digits[_FEW - 1 :] - digits[: -_FEW + 1] < _NEAR]
-    found.update((np.searchsorted(starts, np.unique(close), side="right") - 1).tolist())
+    others = np.concatenate([close, places(octets, b"@"), places(octets, b"KEY-----")])
+    found.update((np.searchsorted(starts, others, side="right") - 1).tolist())
     return sorted(found)
 
 

@@ -110,9 +110,7 @@ def open_source(
     )
 
 
-def _inside(
-    inside: pictures.Inside, sheet: str | None, mapping: Mapping[str, str] | None, quick: bool
-) -> Source:
+def _inside(inside: pictures.Inside, sheet: str | None, mapping: Mapping[str, str] | None, quick: bool) -> Source:
     """A folder or a zip: the file with the rows, which knows where its images are."""
     if inside.data is None:
         return Source("captions", None, lambda: pictures.caption_rows(inside), images=inside.images)

@@ -46,7 +46,7 @@ WARNINGS = {
     "too_long": marked("Rows longer than {length} tokens: {n}, the longest by {over}; their ends would be cut off."),
     "placeholders": marked("Rows with placeholders that were never filled: {n} ({names})"),
     "tool_not_listed": marked(
-        "Rows that call a tool which is not among their tools: {n}; a model learns to make up tools."
+        "Rows that call a tool that is not among their tools: {n}; a model learns to make up tools."
     ),
     "no_tools_listed": marked("Rows that call tools but list none: {n}"),
     "near_duplicates": marked("Rows that are nearly the same as an earlier one: {n}"),

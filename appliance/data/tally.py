@@ -107,8 +107,8 @@ class Tally:
             if report.length is not None:
                 over = found.tokens.astype(np.int64) - report.length
                 self._over = max(self._over, int(over[keep].max()))
-                for number in np.flatnonzero((over > 0) & keep):
-                    self._notes["too_long"].add(found.lines[number])
+                for place in np.flatnonzero((over > 0) & keep):
+                    self._notes["too_long"].add(found.lines[place])
         if len(report.sample) < SAMPLE:
             report.sample += [row for row, kept in zip(found.sample, keep, strict=False) if kept]
             del report.sample[SAMPLE:]

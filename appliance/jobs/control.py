@@ -36,7 +36,8 @@ class Draft:
     facts         (label, sentence) pairs for the screen before the start
     command       the command line that does the same without the menu
     disk_at       where disk_gib is needed, if not in the workspace
-    rows_from     a data file whose kept rows are written into the job folder as rows.jsonl
+    rows_from     a data file whose kept rows are written into the job folder as rows.jsonl; `held_out`: this share of
+                  them is not learned from, and held_out.json says which
     """
 
     kind: str
@@ -107,8 +108,11 @@ def _snapshot(wanted: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The data's kept rows, written into the job: a file changed or removed later can't hurt a resume."""
     from appliance import data
 
+    wanted = dict(wanted)
+    share = wanted.pop("held_out", 0.0)
     report = data.write_rows(to=folder / "rows.jsonl", **wanted)
     return {
+        "held_out": data.hold_out(folder / "rows.jsonl", folder / "held_out.json", share) if share else 0,
         "file": str(wanted["file"]),
         "sha256": report.sha256,
         "rows": report.kept,

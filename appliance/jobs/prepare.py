@@ -123,6 +123,7 @@ def make_plan(
     *,
     data_file: Path | None = None,
     report: Any = None,
+    task: str | None = None,
     wish: dict[str, Any] | None = None,
     hardware: Any = None,
 ) -> Any:
@@ -141,6 +142,7 @@ def make_plan(
         made = plan(
             hardware or probe(settings.home()),
             found.shape,
+            task=task or (report.task if report else "sft"),
             rows=report.kept if report else None,
             lengths=Lengths.of(report.lengths) if report else None,
             wish=wish or {},
@@ -202,10 +204,12 @@ def finetune(
     accept_drops: bool = False,
     seed: int = 42,
     save_steps: int | None = None,
+    held_out: float | None = None,
 ) -> Draft:
     """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
 
-    adapter  one to go on training from; without `model`, its own base is taken
+    adapter   one to go on training from; without `model`, its own base is taken
+    held_out  the share of rows kept back to measure on; None: a small one, where there are enough rows
     """
     from appliance import data
     from appliance.planning import words
@@ -234,7 +238,7 @@ def finetune(
             "",
             _("Choose a text model: appliance models"),
         )
-    plan = make_plan(model, report=report, wish=wish)
+    plan = make_plan(model, report=report, task=task, wish=wish)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -250,7 +254,7 @@ def finetune(
         *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
-        *flags(yes=accept_drops),
+        *flags(held_out=held_out, yes=accept_drops),
     )
     return Draft(
         kind="finetune",
@@ -267,7 +271,13 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from={"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet},
+        rows_from={
+            "file": file,
+            "mapping": mapping,
+            "task": wished_rows,
+            "sheet": sheet,
+            "held_out": _held_out(held_out),
+        },
         facts=[
             (
                 _("What"),
@@ -287,6 +297,18 @@ def finetune(
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
+
+
+def _held_out(share: float | None) -> float:
+    from appliance.data.held_out import SHARE
+
+    if share is not None and not 0 <= share < 1:
+        raise UsageError(
+            _("{share} can't be the share of rows held out.").format(share=share),
+            "",
+            _("From 0 to below 1, such as 0.05."),
+        )
+    return SHARE if share is None else share
 
 
 def _base_and_name(model: str | None, earlier: Path | None) -> tuple[Path, str]:

@@ -26,6 +26,7 @@ from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
+from appliance.planning.wish import METHODS
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -34,7 +35,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
         "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
-        "accept_drops": bool,
+        "held_out": _NUMBER, "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "serve": {
@@ -46,7 +47,7 @@ _WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rat
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
-    ("finetune", "method"): ("auto", "lora", "qlora", "dora"),
+    ("finetune", "method"): ("auto", *METHODS),
     ("serve", "engine"): ("auto", "vllm", "transformers"),
 }
 

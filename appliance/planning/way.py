@@ -9,6 +9,8 @@ from appliance.planning.estimate import Estimate, estimate
 from appliance.planning.shape import Shape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# They differ from LoRA in a factor, a learning rate or how they begin, not in memory.
+_AS_LORA = {"rslora": "lora", "lora+": "lora", "pissa": "lora"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Way:
     device: str
     gpus: int = 1
     sharding: str = "none"
+    task: str = "sft"
     calibration: Calibration | None = field(default=None, compare=False, repr=False)
 
     def memory(self, shape: Shape) -> Estimate:
@@ -45,7 +48,7 @@ class Way:
         """Its peak by the formula alone."""
         return estimate(
             shape,
-            method=self.method,
+            method=_AS_LORA.get(self.method, self.method),
             rank=self.rank,
             micro_batch=self.micro_batch,
             length=self.length,
@@ -55,6 +58,7 @@ class Way:
             device=self.device,
             gpus=self.gpus,
             sharding=self.sharding,
+            task=self.task,
         )
 
 

@@ -114,7 +114,7 @@ def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, b
                             micro_batch=size,
                             checkpointing=checkpointing,
                             # 8-bit states pay only where memory is scarce: LoRA that fits has no need of them.
-                            optimizer="adamw_torch" if method in ("lora", "dora") else first.optimizer,
+                            optimizer=first.optimizer if method == "qlora" else "adamw_torch",
                         )
 
     # Packed weights can't be shared out, and DoRA's magnitudes need whole matrices.

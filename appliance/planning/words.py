@@ -10,6 +10,15 @@ from appliance.locale import _
 # What a person looks at before a start; the rest is there on demand.
 BRIEF = ("method", "dtype", "length", "steps", "verdict")
 
+METHOD_NAMES = {
+    "lora": "LoRA",
+    "qlora": "QLoRA",
+    "dora": "DoRA",
+    "rslora": "rsLoRA",
+    "lora+": "LoRA+",
+    "pissa": "PiSSA",
+}
+
 
 def label(choice: str) -> str:
     """A choice by its name for a person."""
@@ -38,7 +47,7 @@ def label(choice: str) -> str:
 
 def _value(choice: str, value: Any) -> str:
     if choice == "method":
-        return {"lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}.get(value, str(value))
+        return METHOD_NAMES.get(value, str(value))
     if choice == "verdict":  # the sentence says it
         return ""
     if isinstance(value, bool):

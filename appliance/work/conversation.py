@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from os.path import commonprefix
 from typing import Any
 
 from appliance.errors import ApplianceError
@@ -112,7 +113,7 @@ def _in_parts(messages: list[Message]) -> list[Message]:
 
 
 def _linked(messages: list[Message]) -> list[Message]:
-    """Calls with ids and results with those and the tool's name: some templates insist on them. Nine letters fit all."""
+    """Calls with ids, and results with those and the tool's name: some templates insist. Nine letters fit all."""
     linked, waiting, count = [], [], 0
     for one in messages:
         if one.get("tool_calls"):
@@ -177,10 +178,7 @@ def _spelled_out(messages: list[Message], tools: list[dict[str, Any]]) -> list[M
             else:
                 spelled.append({"role": "user", "content": text, "results": True})
             continue
-        calls = [
-            "<tool_call>\n" + _json(call["function"]) + "\n</tool_call>"
-            for call in one.get("tool_calls") or ()
-        ]
+        calls = ["<tool_call>\n" + _json(call["function"]) + "\n</tool_call>" for call in one.get("tool_calls") or ()]
         spelled.append({"role": one["role"], "content": "\n".join(filter(None, [one["content"], *calls]))})
     return [{"role": one["role"], "content": one["content"]} for one in spelled]
 
@@ -196,9 +194,8 @@ def _lost(text: str, messages: list[Message], tools: list[dict[str, Any]]) -> st
             if function["name"] not in text or _telling(_json(function["arguments"])) not in text:
                 return _("tool calls")
         # Reasoning in earlier answers is left out on purpose.
-        if one["role"] != "assistant":
-            if _telling(_said(one)) not in text:
-                return {"system": _("the system message"), "tool": _("tool results")}.get(one["role"], _("a question"))
+        if one["role"] != "assistant" and _telling(_said(one)) not in text:
+            return {"system": _("the system message"), "tool": _("tool results")}.get(one["role"], _("a question"))
     return ""
 
 
@@ -218,7 +215,7 @@ def _json(value: Any) -> str:
 
 def _common(one: str, other: str) -> int:
     """How many characters two texts begin with in common."""
-    return next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
+    return len(commonprefix([one, other]))
 
 
 def _end_of(part: str, whole: str, after: int, special: tuple[str, ...]) -> int | None:
@@ -226,7 +223,9 @@ def _end_of(part: str, whole: str, after: int, special: tuple[str, ...]) -> int 
     if whole.startswith(part):
         return len(part)
     same = _common(part, whole)
-    while same and any(part.startswith(sign, same - back) for sign in special for back in range(1, len(sign)) if back <= same):
+    while same and any(
+        part.startswith(sign, same - back) for sign in special for back in range(1, len(sign)) if back <= same
+    ):
         same -= 1  # the texts part within a sign
     rest = part[same:]
     for sign in special:
