@@ -97,7 +97,7 @@ def clean(
         for batch in stream.batches():
             changes = [better(value) for value in batch.raw]
             records = [Record(line, value) for line, (value, _why) in zip(batch.lines, changes, strict=True)]
-            again = batch_of(records, stream.recogniser)
+            again = batch_of(batch.lines, [record.value for record in records], stream.recogniser)
             found, _rows = look.usable(again)
             keep = tally.add(found)
             reasons = _reasons(again, found.dropped, found.lines, keep)
