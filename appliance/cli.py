@@ -9,41 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance import __version__, output, settings
+from appliance import __version__, cli_data, output, settings
 from appliance.attend import attend, show_address
+from appliance.cli_words import Json, Lang, Map, Sheet, Yes, mapping_of
 from appliance.errors import ApplianceError, UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
-from appliance.locale import _, set_language
+from appliance.locale import _
+from appliance.planning.wish import METHODS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-data_app = typer.Typer(no_args_is_help=True, help=_("Look at a data file before training on it."))
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
-app.add_typer(data_app, name="data")
+app.add_typer(cli_data.app, name="data")
+app.command("datasets", help=_("Public data sets by what they are about, in both hubs' names."))(cli_data.datasets)
 app.add_typer(jobs_app, name="jobs")
 
 
-def _use_json(value: bool) -> bool:
-    if value:
-        output.use_json()
-    return value
-
-
-def _use_language(value: str | None) -> str | None:
-    if value is not None:
-        if value not in ("zh", "en"):
-            raise typer.BadParameter(_("zh or en"))
-        set_language(value)
-    return value
-
-
-Json = Annotated[
-    bool, typer.Option("--json", callback=_use_json, is_eager=True, help=_("Answer with one JSON object."))
-]
-Lang = Annotated[
-    str | None, typer.Option("--lang", callback=_use_language, is_eager=True, help=_("Language: zh or en."))
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Don't ask; go on."))]
 Detach = Annotated[bool, typer.Option("--detach", help=_("Return as soon as the job runs (serve: answers)."))]
 ModelName = Annotated[str, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))]
 JobName = Annotated[str, typer.Argument(metavar="ID", help=_("A job's id, its beginning or end, or `last`."))]
@@ -149,7 +130,7 @@ def models(
 def plan(
     model: ModelName,
     data: Annotated[Path | None, typer.Option("--data", "-d", help=_("The data file."))] = None,
-    method: Annotated[str, typer.Option(help="auto | lora | qlora | dora")] = "auto",
+    method: Annotated[str, typer.Option(help=" | ".join(("auto", *METHODS)))] = "auto",
     hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
     rank: int | None = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
@@ -223,8 +204,8 @@ def _read_json(path: Path) -> Any:
 
 
 def _wish(**values: Any) -> dict[str, Any]:
-    if values.get("method") not in (None, "auto", "lora", "qlora", "dora"):
-        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", "auto | lora | qlora | dora")
+    if values.get("method") not in (None, "auto", *METHODS):
+        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", " | ".join(("auto", *METHODS)))
     return {name: value for name, value in values.items() if value is not None and value != "auto"}
 
 
@@ -249,10 +230,13 @@ def download(
 
 @app.command(help=_("Teach a model with your rows."))
 def finetune(
-    model: ModelName,
     data: Annotated[str, typer.Option("--data", "-d", help=_("The data file."))],
-    task: Annotated[str, typer.Option(help="auto | sft")] = "auto",
-    method: Annotated[str, typer.Option(help="auto | lora | qlora | dora")] = "auto",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help=_("Go on training from this adapter."))] = None,
+    task: Annotated[str, typer.Option(help="auto | " + " | ".join(prepare.TASKS))] = "auto",
+    method: Annotated[str, typer.Option(help=" | ".join(("auto", *METHODS)))] = "auto",
     rank: int | None = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
     length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
@@ -260,8 +244,8 @@ def finetune(
     epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
     learning_rate: float | None = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
-    map: Annotated[list[str] | None, typer.Option("--map", help=_("Which column is what: question=COLUMN"))] = None,
-    sheet: Annotated[str | None, typer.Option(help=_("The sheet of a workbook."))] = None,
+    map: Map = None,
+    sheet: Sheet = None,
     name: str | None = None,
     detach: Detach = False,
     yes: Yes = False,
@@ -278,20 +262,22 @@ def finetune(
         learning_rate=learning_rate,
         gpus=gpus,
     )
-    mapping = _mapping(map)
-    _model_here(model)
+    mapping = mapping_of(map)
+    if model:
+        _model_here(model)
     with output.waiting(_("looking at the rows")):
         draft = prepare.finetune(
-            model, data, task=task, wish=wish, mapping=mapping, sheet=sheet, name=name, accept_drops=yes
+            model,
+            data,
+            task=task,
+            adapter=adapter,
+            wish=wish,
+            mapping=mapping,
+            sheet=sheet,
+            name=name,
+            accept_drops=yes,
         )
     _do(draft, detach)
-
-
-def _mapping(words: list[str] | None) -> dict[str, str] | None:
-    pairs = [word.partition("=") for word in words or []]
-    if any(not equals for _name, equals, _column in pairs):
-        raise UsageError(_("--map wants NAME=COLUMN."), "", "--map question=问题 --map answer=答案")
-    return {name: column for name, _equals, column in pairs} or None
 
 
 @app.command(help=_("Make one model of an adapter and its base."))
@@ -409,28 +395,6 @@ def _what_next(job: folder.Job) -> None:
     }
     if job.kind in hints:
         output.note(_("Next: {command}").format(command=hints[job.kind]))
-
-
-# --- data ------------------------------------------------------------------------------------------------------------
-
-
-@data_app.command("check", help=_("Is this good to train on?"))
-def data_check(
-    file: Annotated[Path, typer.Argument(metavar="FILE")],
-    map: Annotated[list[str] | None, typer.Option("--map", help=_("Which column is what: question=COLUMN"))] = None,
-    task: Annotated[str, typer.Option(help="auto | sft | dpo | kto | pretrain")] = "auto",
-    sheet: Annotated[str | None, typer.Option(help=_("The sheet of a workbook."))] = None,
-    json: Json = False,
-    lang: Lang = None,
-) -> None:
-    from appliance import data
-    from appliance.show import report as show_report
-
-    with output.waiting(_("looking at the rows")):
-        report = data.check(file, mapping=_mapping(map), task=None if task == "auto" else task, sheet=sheet)
-    output.answer(report.as_dict(), lambda: show_report(report))
-    if report.kept == 0:
-        raise typer.Exit(1)
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from appliance import data, demo_data, output, questions, settings, show
+from appliance import data, demo_data, output, questions, settings, show, show_data
 from appliance.engines import keys
 from appliance.errors import ApplianceError
 from appliance.hardware import probe
@@ -35,7 +35,7 @@ def demo(keep: bool = False, port: int = 8000) -> dict[str, Any]:
     base = _base_model()
     sheet = settings.datasets_folder() / "demo.csv"
     demo_data.write_sheet(sheet)
-    show.report(data.check(sheet))
+    show_data.report(data.check(sheet))
 
     _step(3, _("What the base model answers"))
     before = _serve_and_ask(str(base), "demo-base", port)

@@ -109,6 +109,15 @@ def path(
     return clean(str(answer))
 
 
+def fillings(names: Sequence[str]) -> dict[str, str]:
+    """Values for placeholders, by asking for each; one that is left empty stays as it is."""
+    asked = {
+        name: text(_("What should stand for {name}?").format(name="{{" + name + "}}"), hint=_("(empty: leave it)"))
+        for name in names
+    }
+    return {name: value for name, value in asked.items() if value}
+
+
 def wait_for_enter(sentence: str) -> None:
     """Until Enter is pressed."""
     import questionary

@@ -9,7 +9,6 @@ from appliance import output
 from appliance.locale import _
 
 if TYPE_CHECKING:
-    from appliance.data import Report
     from appliance.hardware import Hardware
     from appliance.hardware.doctor import Check
     from appliance.jobs.control import Draft
@@ -108,29 +107,6 @@ def plan(made: Plan) -> None:
         output.note(alternative["sentence"])
     for warning in value.get("warnings", []):
         output.warn(warning)
-
-
-def report(found: Report) -> None:
-    """`appliance data check`."""
-    value = found.as_dict()
-    output.say(value["verdict"], "bold green" if value["kept"] else "bold red")
-    output.pairs(
-        [
-            (_("Format"), found.format_word),
-            (_("Good for"), found.task_word),
-            (_("Rows"), _("{rows}, of which {kept} are good").format(rows=value["rows"], kept=value["kept"])),
-            (_("Encoding"), value["encoding"] or "-"),
-        ]
-    )
-    for item in value["dropped"]:
-        lines = ", ".join(str(example["line"]) for example in item["examples"][:5])
-        output.warn(
-            _("{reason}: {count} rows (lines {lines})").format(
-                reason=item["sentence"], count=item["count"], lines=lines
-            )
-        )
-    for warning in value["warnings"]:
-        output.note(warning if isinstance(warning, str) else str(warning.get("sentence", warning)))
 
 
 def facts(draft: Draft) -> None:

@@ -33,6 +33,8 @@ def detect(file: Path, head: bytes, open_bytes: Callable[[], IO[bytes]]) -> tupl
     candidate = marked or _wide(head) or "utf-8"
     if candidate == "utf-8" and b"\0" in head:
         raise _no_text(file)
+    if _decodes(open_bytes, candidate):
+        return candidate, []
     good, bad = _tally(open_bytes, candidate)
     if not bad:
         return candidate, []
@@ -74,6 +76,19 @@ def _wide(head: bytes) -> str | None:
     if max(even, odd) * 20 < len(sample) or min(even, odd) * 10 > max(even, odd):
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _decodes(open_bytes: Callable[[], IO[bytes]], encoding: str) -> bool:
+    """Whether the whole file is text in this encoding: the quick way, for files that are as they should be."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with open_bytes() as opened:
+            while block := opened.read(_BLOCK):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+    except (UnicodeError, OSError, EOFError, zlib.error):
+        return False  # `_tally` tells why
+    return True
 
 
 def _tally(open_bytes: Callable[[], IO[bytes]], encoding: str) -> tuple[int, int]:

@@ -1,35 +1,24 @@
-"""Which format a file's rows are in, and a raw row into the internal form (defined in `rows.py`)."""
+"""Which format a file's rows are in: by their keys and headers, then by what they hold."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from appliance.data import words
-from appliance.data.rows import Message, Row, Unusable, joined, listed, message, ordered, text_of, tools_of, turn
+from appliance.data.convert import Layout
+from appliance.data.rows import Unusable
 from appliance.data.tables import letter
+from appliance.data.turns import listed, named_images, transcript
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
 FORMATS = (
-    "alpaca", "sharegpt", "messages", "prompt_completion", "query_response", "question_answer", "preference", "text",
+    "alpaca", "sharegpt", "messages", "prompt_completion", "query_response", "question_answer", "preference", "caption",
+    "transcript", "text",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a raw row keeps what: our words (`words.FIELDS`) to the row's own keys."""
-
-    format: str
-    task: str
-    fields: Mapping[str, str]
-    guessed: bool = False  # by content, because no header was known
-
-    def used(self) -> set[str]:
-        """The row's keys that are read."""
-        return set(self.fields.values())
 
 
 def layout_of(record: Mapping[str, Any], fields: Mapping[str, str], label_counts: bool) -> Layout | None:
@@ -37,18 +26,53 @@ def layout_of(record: Mapping[str, Any], fields: Mapping[str, str], label_counts
 
     `label_counts` says whether the label column holds yes and no: a column of that name is often a category.
     """
-    turns = listed(record.get(fields["turns"])) if "turns" in fields else None
-    has_turns = turns is not None
-    shape = "sharegpt" if any(isinstance(one, dict) and "from" in one for one in turns or ()) else "messages"
-    asked, answered = has_turns or "question" in fields, has_turns or "answer" in fields
-    name = shape if has_turns else words.pair_name(fields)
-    if "chosen" in fields and "rejected" in fields and (asked or isinstance(record.get(fields["chosen"]), list)):
-        return Layout(shape if has_turns else "preference", "dpo", fields)
+    fields = _with_turns(record, fields)
+    shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
+    asked, answered = bool(shape) or "question" in fields, bool(shape) or "answer" in fields
+    name = shape or words.pair_name(fields)
+    if "rejected" in fields and ("chosen" in fields or (asked and answered)):
+        better = record.get(fields["chosen"]) if "chosen" in fields else None
+        if asked or isinstance(better, list) or listed(better) is not None or transcript(better):
+            return Layout(shape or "preference", "dpo", fields)
     if asked and answered:
         return Layout(name, "kto" if "label" in fields and label_counts else "sft", fields)
+    shown = "images" in fields and bool(named_images(record.get(fields["images"])))
+    if shown and not asked and ("answer" in fields or "text" in fields):
+        return Layout("caption", "sft", {"answer": fields.get("answer") or fields["text"], "images": fields["images"]})
     if "text" in fields and not asked:
+        if transcript(record.get(fields["text"])):
+            return Layout("transcript", "sft", {"turns": fields["text"]})
         return Layout("text", "pretrain", fields)
+    if "question" in fields and _shape(record.get(fields["question"])):  # a tree of turns; a conversation called prompt
+        return Layout("messages", "sft", {**fields, "turns": fields["question"]})
     return None
+
+
+def _with_turns(record: Mapping[str, Any], fields: Mapping[str, str]) -> Mapping[str, str]:
+    """Some call the turns before an answer `context` or `history`, and the whole conversation `data`."""
+    if "turns" in fields:
+        return fields
+    if "question" not in fields:
+        for place in ("input", "history"):
+            value = record.get(fields.get(place, ""))
+            if isinstance(value, list) and value and isinstance(value[0], dict) and _shape(value):
+                return {**{word: key for word, key in fields.items() if word != place}, "turns": fields[place]}
+        value = record.get("data")
+        if isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value):
+            return {**fields, "turns": "data"}
+    return fields
+
+
+def _shape(value: Any) -> str:
+    """sharegpt or messages for something that holds turns, "" for everything else."""
+    if isinstance(value, dict):
+        return "messages" if "replies" in value or (value and all(isinstance(v, dict) for v in value.values())) else ""
+    if isinstance(value, str) and value.lstrip()[:1] != "[":
+        return "transcript" if transcript(value) else ""
+    turns = listed(value)
+    if turns is None:
+        return ""
+    return "sharegpt" if any(isinstance(one, dict) and "from" in one for one in turns[:3]) else "messages"
 
 
 @dataclass
@@ -58,18 +82,30 @@ class Recogniser:
     main: Layout
     mapping: Mapping[str, str]
     label_counts: bool
-    _fields: dict[tuple[str, ...], dict[str, str]]
+    _fields: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
+    _same: dict[tuple[str, ...], Layout] = field(default_factory=dict)
 
     def layout(self, record: Mapping[str, Any]) -> Layout:
         """A row's layout. Raises Unusable("other_format") when it has nothing in common with the file's task."""
         if self.main.guessed:
             return self.main
-        own = layout_of(record, _fields_of(record, self.mapping, self._fields), self.label_counts)
+        keys = tuple(record)
+        own = self._same.get(keys)
+        if own is not None:
+            return own
+        fields = _fields_of(record, self.mapping, self._fields)
+        own = layout_of(record, fields, self.label_counts)
         if own and own.task == self.main.task:
+            # Pairs in columns are read alike in every row; what holds turns is looked at each time.
+            if _PLAIN.issuperset(fields) and len(self._same) < 1000:
+                self._same[keys] = own
             return own
         if own is None and self.main.used() & set(record):
             return self.main
         raise Unusable("other_format")
+
+
+_PLAIN = {"question", "answer", "input", "system"}
 
 
 def recognise(
@@ -197,87 +233,3 @@ def _by_content(
     fields = {"question": pair[0], "answer": pair[1]}
     fields.update({field: known[field] for field in known if field in ("system", "tools") and known[field] not in pair})
     return Layout("question_answer", "sft", fields, guessed=True)
-
-
-def convert(record: Mapping[str, Any], layout: Layout) -> Row:
-    """A raw row in the internal form. Raises Unusable with the reason."""
-
-    def get(field: str) -> Any:
-        return record.get(layout.fields[field]) if field in layout.fields else None
-
-    if layout.task == "pretrain":
-        text = text_of(get("text"))
-        if not text.strip():
-            raise Unusable("empty_text")
-        return {"text": text}
-    tools = tools_of(get("tools"))
-    extra = {"tools": tools} if tools else {}
-    if layout.task == "dpo":
-        return {**_pair(_asked(get), get("chosen"), get("rejected")), **extra}
-    messages = _asked(get)
-    if "answer" in layout.fields and listed(get("turns")) is None:
-        messages += _answers(get("answer"))
-    messages = ordered(messages)
-    answer, question = messages[-1], messages[-2]["content"]
-    if not answer.get("tool_calls") and answer["content"].strip() == question.strip():
-        raise Unusable("answer_equals_question")
-    if layout.task == "sft":
-        return {"messages": messages, **extra}
-    label = words.truth(get("label"))
-    if label is None:
-        raise Unusable("label_unreadable")
-    return {"prompt": messages[:-1], "completion": [answer], "label": label, **extra}
-
-
-def _asked(get: Any) -> list[Message]:
-    """All that stands before the answer: system, history, question and input, or the turns as they are."""
-    turns, question = get("turns"), get("question")
-    system = text_of(get("system"))
-    start = [message("system", system)] if system.strip() else []
-    raw = listed(turns)
-    if raw is None and isinstance(question, list):
-        raw = question
-    if raw is not None:
-        messages = [turn(one) for one in raw]
-        return messages if messages and messages[0]["role"] == "system" else start + messages
-    history = get("history")
-    for pair in (history if isinstance(history, str) and history.strip() else listed(history)) or ():
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise Unusable("history_unreadable")
-        start += [message("user", text_of(pair[0])), message("assistant", text_of(pair[1]))]
-    parts = [part for part in (text_of(question), text_of(get("input"))) if part.strip()]
-    if not parts and get("chosen") is not None:
-        return start
-    if not parts:
-        raise Unusable("empty_question")
-    return [*start, message("user", "\n".join(parts))]
-
-
-def _answers(value: Any) -> list[Message]:
-    """An answer as messages: text, one message, or several."""
-    if isinstance(value, dict) and ("role" in value or "from" in value):
-        return [turn(value)]
-    parts = isinstance(value, list) and all(isinstance(one, dict) and one.get("type") == "text" for one in value)
-    if isinstance(value, list) and not parts:
-        return [turn(one) for one in value]
-    return [message("assistant", text_of(value))]
-
-
-def _pair(prompt: list[Message], chosen: Any, rejected: Any) -> Row:
-    """A preference pair. Without a prompt of its own, the prompt is what both conversations begin with."""
-    good, bad = _answers(chosen), _answers(rejected)
-    if len(good) > len(prompt) and good[: len(prompt)] == prompt == bad[: len(prompt)]:
-        good, bad = good[len(prompt) :], bad[len(prompt) :]
-    if not prompt or prompt[-1]["role"] not in ("user", "tool"):
-        shared = 0
-        while shared < min(len(good), len(bad)) - 1 and good[shared] == bad[shared]:
-            shared += 1
-        prompt, good, bad = prompt + good[:shared], good[shared:], bad[shared:]
-    if not prompt or all(one["role"] == "system" for one in prompt):
-        raise Unusable("empty_question")
-    prompt, good, bad = joined(prompt), joined(good), joined(bad)
-    ordered(prompt + good)
-    ordered(prompt + bad)
-    if good == bad:
-        raise Unusable("chosen_equals_rejected")
-    return {"prompt": prompt, "chosen": good, "rejected": bad}

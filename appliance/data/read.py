@@ -1,24 +1,20 @@
-"""Files into raw records, each with the line where it stands: text files here, tables in `tables.py`.
+"""Files into raw records, each with the line where it stands. What a file is, is found out here.
 
 A file is taken for what it holds, not for what its name says: JSON lines in a `.json`, a spreadsheet named `.csv` and a
-table of text named `.xls` are all read. JSON lines, tables and text are read as they come; a JSON array as a whole.
+table of text named `.xls` are all read. Every kind is read as it comes, in memory that does not grow with the file.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 
-from appliance.data import encodings, tables
+from appliance.data import books, documents, encodings, tables
+from appliance.data.blocks import Block, Text, in_order, open_bytes, readable
 from appliance.data.notes import Note
-from appliance.data.tables import Broken, Record
+from appliance.data.parse import Cells, Lines, Parser, loads, rows_of
+from appliance.data.tables import Record
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
@@ -26,16 +22,15 @@ KINDS = ("json", "jsonl", "csv", "tsv", "xlsx", "xls", "txt", "md")
 _TABLES = {".csv", ".tsv", ".tab", ".xls", ".xlsx", ".xlsm", ".xlsb", ".ods"}
 _TEXTS = {".txt", ".md", ".markdown", ".text"}
 _HEAD_BYTES = 256 * 1024
-_WHOLE_JSON = 10**9  # characters that are read at once; JSON lines have no such limit
-_ROW_WORDS = {
-    "messages", "conversations", "conversation", "history", "tools", "chosen", "rejected", "prompt", "completion",
-}  # fmt: skip
 _PIECE = 2000  # characters of plain text in a row: about a thousand tokens, so that rows are neither lines nor books
 
 
 @dataclass
 class Source:
-    """An open file's kind, its encoding (None for spreadsheets) and its records, which can be read more than once."""
+    """An open file's kind, its encoding (None where it is no text) and its records, which can be read more than once.
+
+    Text of which blocks can be read by themselves has a `text` and a `parser`; `records` reads them all.
+    """
 
     kind: str  # json | jsonl | table | text
     encoding: str | None
@@ -44,6 +39,10 @@ class Source:
     notes: list[Note] = field(default_factory=list)
     sheet: str | None = None
     sheets: list[str] = field(default_factory=list)  # those with rows
+    likely: list[str] = field(default_factory=list)  # those of them that could be meant
+    headers: bool = True  # whether a table has them
+    text: Text | None = None
+    parser: Parser | None = None
 
 
 def open_source(file: Path, sheet: str | None = None, mapping: Mapping[str, str] | None = None) -> Source:
@@ -54,38 +53,63 @@ def open_source(file: Path, sheet: str | None = None, mapping: Mapping[str, str]
     head = _head(file)
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
     if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        table = tables.spreadsheet(file, sheet, mapping or {})
-        return Source("table", None, table.records, table.columns, table.notes, table.sheet, table.sheets)
+        table = books.spreadsheet(file, sheet, mapping or {})
+        return Source(
+            "table",
+            None,
+            table.records,
+            table.columns,
+            table.notes,
+            table.sheet,
+            table.sheets,
+            table.likely,
+            table.known,
+        )
     if sheet is not None:
         raise UsageError(
             _("{name} has no sheets.").format(name=file.name),
             _("Only spreadsheets (xlsx, xls) have them."),
             _("Leave out --sheet."),
         )
-    encoding, notes = encodings.detect(file, head, lambda: _bytes(file))
-
-    def text() -> IO[str]:
-        errors = "replace" if notes else "strict"
-        return io.TextIOWrapper(_bytes(file), encoding=encoding, errors=errors, newline="")
-
-    with _readable(file), text() as opened:
+    encoding, notes = encodings.detect(file, head, lambda: open_bytes(file))
+    text = Text(file, encoding, bool(notes))
+    with readable(file), text.opened() as opened:
         start = opened.read(_HEAD_BYTES)
     if not start.strip("\ufeff \t\r\n"):
         raise _empty(file)
-    kind = _kind(start.lstrip("\ufeff"), suffix)
-    if kind == "json":
-        return Source(kind, encoding, lambda: _json(file, text), notes=notes)
+    if "\r" in start and "\n" not in start:
+        text = Text(file, encoding, bool(notes), old_ends=True)
+        start = start.replace("\r", "\n")
+    start = start.lstrip("\ufeff")
+    kind = _kind(start, suffix)
     if kind == "jsonl":
-        return Source(kind, encoding, lambda: _lines(file, text), notes=notes)
-    if kind == "text":
-        return Source(kind, encoding, lambda: _pieces(file, text), notes=notes)
+        return _parsed(kind, text, Lines(), notes)
     if kind == "table":
-        table = tables.delimited(start, lambda: _guarded(file, text), suffix, mapping or {})
-        return Source(kind, encoding, table.records, table.columns, notes + table.notes)
+        mark = tables.delimiter(start) or ("\t" if suffix in (".tsv", ".tab") else ",")
+        top = tables.head(rows_of(start, mark, 1)[0], mapping or {})
+        parser = Cells(mark, tuple(top.columns), top.skipped)
+        return _parsed(kind, text, parser, notes + top.notes, top)
+    if kind in ("json", "text"):
+        read = documents.records if kind == "json" else _pieces
+        return Source(kind, encoding, lambda: read(text), notes=notes)
     raise ApplianceError(
         _("{name} is not a data file that can be read.").format(name=file.name),
         _("Neither its name nor its beginning shows what it is."),
         _("Save it as one of: {kinds}.").format(kinds=", ".join(KINDS)),
+    )
+
+
+def _parsed(kind: str, text: Text, parser: Parser, notes: list[Note], head: tables.Head | None = None) -> Source:
+    def parse(block: Block) -> list[Record] | None:
+        return parser(text.read(block), block)
+
+    def records() -> Iterator[Record]:
+        for some in in_order(text, text.blocks(parser.quoted), parse, None):
+            yield from some
+
+    columns = head.columns if head else []
+    return Source(
+        kind, text.encoding, records, columns, notes, text=text, parser=parser, headers=head is None or head.known
     )
 
 
@@ -95,15 +119,6 @@ def _empty(file: Path) -> ApplianceError:
         _("There is nothing in it to train on."),
         _("Choose a file with questions and answers, or save the spreadsheet again."),
     )
-
-
-def _bytes(file: Path) -> IO[bytes]:
-    return gzip.open(file, "rb") if _is_gzip(file) else file.open("rb")  # type: ignore[return-value]
-
-
-def _is_gzip(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(2) == b"\x1f\x8b"
 
 
 def _head(file: Path) -> bytes:
@@ -119,44 +134,11 @@ def _head(file: Path) -> bytes:
             _("A data set is one file with rows in it."),
             _("Name the file itself: one of {kinds}.").format(kinds=", ".join(KINDS)),
         )
-    with _readable(file), _bytes(file) as opened:
+    with readable(file), open_bytes(file) as opened:
         head = opened.read(_HEAD_BYTES)
     if not head:
         raise _empty(file)
     return head
-
-
-class _readable:
-    """Turns what gzip and decoders raise into an ApplianceError."""
-
-    def __init__(self, file: Path):
-        self.file = file
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (gzip.BadGzipFile, EOFError, zlib.error)):
-            raise ApplianceError(
-                _("{name} can't be unpacked.").format(name=self.file.name),
-                _("The gz archive is damaged or incomplete: {error}").format(error=error),
-                _("Copy or download it again."),
-            ) from error
-        if isinstance(error, UnicodeError):
-            raise ApplianceError(
-                _("{name} can't be read as text.").format(name=self.file.name),
-                str(error),
-                _("Save it again as UTF-8."),
-            ) from error
-
-
-def _guarded(file: Path, text: Callable[[], IO[str]]) -> Iterator[str]:
-    """The file's lines, ends included."""
-    with _readable(file), text() as opened:
-        first = True
-        for line in opened:
-            yield line.lstrip("\ufeff") if first else line
-            first = False
 
 
 def _kind(start: str, suffix: str) -> str:
@@ -188,153 +170,17 @@ def _json_like(start: str) -> bool:
 
 def _parses(line: str) -> bool:
     try:
-        _loads(line)
+        loads(line.encode(errors="replace"))
     except (ValueError, RecursionError):
         return False
     return True
 
 
-def _nothing(_word: str) -> None:
-    """NaN and Infinity, as pandas writes empty cells: no value."""
-
-
-_decoder = json.JSONDecoder(parse_constant=_nothing)
-
-
-def _loads(text: str) -> Any:
-    return _decoder.decode(text)
-
-
-def _lines(file: Path, text: Callable[[], IO[str]]) -> Iterator[Record]:
-    for number, line in enumerate(_guarded(file, text), 1):
-        if not line.strip():
-            continue
-        try:
-            yield Record(number, _loads(line))
-        except (ValueError, RecursionError):
-            yield Record(number, Broken("not_json"))
-
-
-def _json(file: Path, text: Callable[[], IO[str]]) -> Iterator[Record]:
-    """The elements of an array, of the one list in an object, or several values in a row; lines as in the file."""
-    with _readable(file), text() as opened:
-        whole = opened.read(_WHOLE_JSON + 1).lstrip("\ufeff")
-    if len(whole) > _WHOLE_JSON:
-        raise ApplianceError(
-            _("{name} is too large for one JSON array.").format(name=file.name),
-            _("Beyond 1,000 million characters a JSON array does not fit into memory."),
-            _("Save it as JSON lines (.jsonl): one object a line."),
-        )
-    walk = _Walk(file, whole)
-    first = whole.lstrip()[:1]
-    if first == "[":
-        yield from walk.array(walk.skip(0))
-        return
-    if first != "{":
-        walk.value(walk.skip(0))  # raises with the place, unless it is a bare word or number
-        raise walk.broken(_("it is neither a list nor an object"), 0)
-    start = walk.skip(0)
-    members = walk.members(start)
-    lists = [(place, value) for _key, place, value in members if isinstance(value, list)]
-    inner = [place for place, value in lists if any(isinstance(one, dict) for one in value)]
-    if len(inner) == 1 and not _ROW_WORDS & {key for key, _place, _value in members}:
-        yield from walk.array(inner[0])
-        return
-    position = start
-    while position < len(whole):  # one object, or objects one after the other
-        value, end = walk.value(position)
-        yield Record(walk.line(position), value)
-        position = walk.skip(end)
-        if whole[position : position + 1] == ",":
-            position = walk.skip(position + 1)
-
-
-class _Walk:
-    """Steps through JSON text element by element, so that each has its line and an error has its place."""
-
-    def __init__(self, file: Path, text: str):
-        self.file, self.text = file, text
-        self._counted, self._line = 0, 1
-
-    def line(self, position: int) -> int:
-        """The line of a position; asked for in rising order."""
-        self._line += self.text.count("\n", self._counted, position)
-        self._counted = position
-        return self._line
-
-    def skip(self, position: int) -> int:
-        """The next position that is no white space."""
-        while self.text[position : position + 1] in (" ", "\t", "\r", "\n"):
-            position += 1
-        return position
-
-    def broken(self, why: str, position: int) -> ApplianceError:
-        """The error that names line and column."""
-        line = self.text.count("\n", 0, position) + 1
-        column = position - (self.text.rfind("\n", 0, position) + 1) + 1
-        near = self.text[max(0, position - 20) : position + 20].replace("\n", " ").strip()
-        return ApplianceError(
-            _("{name} is not valid JSON.").format(name=self.file.name),
-            _("Line {line}, column {column}: {why}, near: {near}").format(line=line, column=column, why=why, near=near),
-            _(
-                "Correct this place and check again. "
-                "Often it is a missing or surplus comma, a single quote, or a cut-off end."
-            ),
-        )
-
-    def value(self, position: int) -> tuple[Any, int]:
-        try:
-            return _decoder.raw_decode(self.text, position)
-        except json.JSONDecodeError as error:
-            raise self.broken(error.msg, error.pos) from error
-        except StopIteration as error:
-            raise self.broken(_("a value is missing"), int(error.value or position)) from error
-        except RecursionError as error:
-            raise self.broken(_("it is nested too deeply"), position) from error
-        except ValueError as error:  # a number of thousands of digits
-            raise self.broken(str(error), position) from error
-
-    def array(self, position: int) -> Iterator[Record]:
-        position = self.skip(position + 1)
-        if self.text[position : position + 1] == "]":
-            return
-        while True:
-            value, end = self.value(position)
-            yield Record(self.line(position), value)
-            position = self.skip(end)
-            mark = self.text[position : position + 1]
-            if mark == "]":
-                return
-            if mark != ",":
-                raise self.broken(_("a comma or ] is missing"), position)
-            position = self.skip(position + 1)
-
-    def members(self, position: int) -> list[tuple[str, int, Any]]:
-        """An object's keys, the positions of their values, and the values."""
-        found: list[tuple[str, int, Any]] = []
-        position = self.skip(position + 1)
-        while self.text[position : position + 1] != "}":
-            key, end = self.value(position)
-            colon = self.skip(end)
-            if not isinstance(key, str) or self.text[colon : colon + 1] != ":":
-                raise self.broken(_("a name in double quotes and a colon are expected"), position)
-            place = self.skip(colon + 1)
-            value, end = self.value(place)
-            found.append((key, place, value))
-            position = self.skip(end)
-            if self.text[position : position + 1] == ",":
-                position = self.skip(position + 1)
-            elif self.text[position : position + 1] != "}":
-                raise self.broken(_("a comma or }} is missing").format(), position)
-        return found
-
-
-def _pieces(file: Path, text: Callable[[], IO[str]]) -> Iterator[Record]:
+def _pieces(text: Text) -> Iterator[Record]:
     """Plain text in rows of about `_PIECE` characters, cut at a blank line, a line's end or a sentence's."""
     gathered: list[str] = []
     length = begin = 0
-    for number, line in enumerate(_guarded(file, text), 1):
-        line = line.rstrip("\r\n") + "\n"
+    for number, line in _text_lines(text):
         blank = not line.strip()
         if gathered and (length >= 2 * _PIECE or (blank and length >= _PIECE)):
             yield Record(begin, {"text": "".join(gathered).strip()})
@@ -351,4 +197,11 @@ def _pieces(file: Path, text: Callable[[], IO[str]]) -> Iterator[Record]:
         yield Record(begin, {"text": rest})
 
 
-csv.field_size_limit(2**31 - 1)  # the library's own limit of 128 KiB is below one long document
+def _text_lines(text: Text) -> Iterator[tuple[int, str]]:
+    """(number, line with one line end) of a text; what is longer than a few rows comes in parts."""
+    number, begun = 1, False
+    with readable(text.file), text.opened() as opened:
+        while line := opened.readline(50 * _PIECE):
+            ended = line.endswith(("\n", "\r"))
+            yield number, (line.rstrip("\r\n") + "\n" if ended else line).lstrip("" if begun else "\ufeff")
+            number, begun = number + ended, True

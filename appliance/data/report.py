@@ -6,6 +6,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
+from appliance.data import lengths
 from appliance.data.notes import Note
 from appliance.data.rows import Row
 from appliance.locale import _, marked
@@ -32,8 +33,27 @@ REASONS = {
     "label_unreadable": marked("the label is neither yes nor no"),
     "answer_equals_question": marked("the answer equals the question"),
     "chosen_equals_rejected": marked("the chosen answer equals the rejected one"),
+    "images_do_not_match": marked("the text marks other images than the row has"),
     "mojibake": marked("the text is garbled (wrong encoding somewhere on its way)"),
     "duplicate": marked("exactly the same as an earlier row"),
+    "image_missing": marked("an image that it names is not there"),
+    "image_unreadable": marked("an image can't be read"),
+    "image_elsewhere": marked("an image is at an address in the net, not on this machine"),
+}
+# In the order in which a person should hear of them. Fields: n, names, length, over, why.
+WARNINGS = {
+    "template_refuses": marked("Rows that this model's chat template can't write: {n} ({why})"),
+    "too_long": marked("Rows longer than {length} tokens: {n}, the longest by {over}; their ends would be cut off."),
+    "placeholders": marked("Rows with placeholders that were never filled: {n} ({names})"),
+    "tool_not_listed": marked("Rows that call a tool which is not among their tools: {n}; a model learns to make up tools."),
+    "no_tools_listed": marked("Rows that call tools but list none: {n}"),
+    "near_duplicates": marked("Rows that are nearly the same as an earlier one: {n}"),
+    "keys": marked("Rows with what looks like a key or token, which the model would learn: {n}"),
+    "identity_numbers": marked("Rows with what looks like identity card numbers: {n}"),
+    "bank_cards": marked("Rows with what looks like bank card numbers: {n}"),
+    "phone_numbers": marked("Rows with what looks like phone numbers: {n}"),
+    "mail_addresses": marked("Rows with mail addresses: {n}"),
+    "some_mojibake": marked("Rows with single damaged characters: {n}"),
 }
 _TASK_NAMES = {
     "sft": marked("fine-tuning on questions and answers"),
@@ -49,6 +69,8 @@ _FORMAT_NAMES = {
     "query_response": marked("query and response"),
     "question_answer": marked("a question and an answer in each row"),
     "preference": marked("a question with a better and a worse answer"),
+    "caption": marked("an image with a text in each row"),
+    "transcript": marked("conversations written as one text"),
     "text": marked("plain text"),
 }
 CONSENT_SHARE = 0.1  # above this share of rows left out, a person should say yes
@@ -82,11 +104,17 @@ class Report:
     rows: int = 0
     kept: int = 0
     longest_characters: int = 0
-    lengths: array[int] = field(default_factory=lambda: array("I"))  # of each kept row, in tokens, roughly
+    lengths: array[int] = field(default_factory=lambda: array("I"))  # of each kept row, in tokens
+    rough: bool = True  # the lengths are guesses: no tokenizer was asked
     dropped: list[Note] = field(default_factory=list)
     warnings: list[Note] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     sample: list[Row] = field(default_factory=list)
+    length: int | None = None  # tokens, where the caller said beyond which rows are cut
+    languages: list[dict[str, Any]] = field(default_factory=list)
+    languages_sampled: bool = False  # in a large file not every row is asked
+    compared: int = 0  # rows among which near-duplicates were looked for
+    placeholders: dict[str, int] = field(default_factory=dict)  # name -> rows that hold it
 
     @property
     def task_word(self) -> str:
@@ -140,5 +168,11 @@ class Report:
             "needs_consent": self.needs_consent,
             "questions": [question.as_dict() for question in self.questions],
             "longest_characters": self.longest_characters,
+            "length": self.length,
+            "lengths": lengths.described(self.lengths, self.rough),
+            "languages": self.languages,
+            "languages_sampled": self.languages_sampled,
+            "compared": self.compared,
+            "placeholders": self.placeholders,
             "sample": self.sample,
         }

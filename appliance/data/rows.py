@@ -7,6 +7,9 @@ A row is a dictionary that TRL takes as it is:
     kto       {"prompt": [message …], "completion": [message …], "label": bool, "tools": … (optional)}
     pretrain  {"text": str}
 
+    Any of them may have "images": [name …], in the order of the `<image>` marks in their contents: paths beside the
+    data file, addresses, or data:image/…;base64.
+
     message   {"role": "system" | "user" | "assistant" | "tool", "content": str, "tool_calls": [call …]}
     call      {"type": "function", "function": {"name": str, "arguments": object}}
     tool      {"type": "function", "function": {"name": str, "description": str, "parameters": JSON schema}}
@@ -20,9 +23,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
-from appliance.data import words
+import msgspec
 
 Row = dict[str, Any]
 Message = dict[str, Any]
@@ -57,39 +61,18 @@ def message(role: str, content: str, calls: list[dict[str, Any]] | None = None) 
     return {"role": role, "content": content, **({"tool_calls": calls} if calls else {})}
 
 
-def turn(raw: Any) -> Message:
-    """One turn of ShareGPT (from, value) or OpenAI (role, content) as a message."""
-    if not isinstance(raw, dict):
-        raise Unusable("not_a_turn")
-    named = raw.get("role") or raw.get("from")
-    role = words.ROLES.get(named.strip().lower()) if isinstance(named, str) else None
-    if role is None:
-        raise Unusable("unknown_role")
-    value = raw.get("content") if raw.get("content") is not None else raw.get("value")
-    if role == "call":
-        return message("assistant", "", calls_of(value))
-    listed = raw.get("tool_calls")
-    if role == "assistant" and listed is None and raw.get("function_call"):
-        listed = [raw["function_call"]]
-    if role == "assistant" and listed:
-        return message(role, text_of(value), calls_of(listed))
-    if role == "tool" and isinstance(value, (dict, list)):
-        return message(role, json.dumps(value, ensure_ascii=False))
-    return message(role, text_of(value))
-
-
 def calls_of(value: Any) -> list[dict[str, Any]]:
     """Tool calls from a list, an object or JSON text. Raises Unusable("tool_call_unreadable")."""
-    value = _parsed(value, "tool_call_unreadable")
+    value = parsed(value, "tool_call_unreadable")
     calls = []
     for call in value if isinstance(value, list) else [value]:
         inner = call.get("function", call) if isinstance(call, dict) else None
         if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"].strip():
             raise Unusable("tool_call_unreadable")
-        arguments = inner.get("arguments", inner.get("parameters"))
+        arguments = next((inner[key] for key in ("arguments", "parameters", "input") if key in inner), None)
         if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
             arguments = {}
-        arguments = _parsed(arguments, "tool_call_unreadable")
+        arguments = parsed(arguments, "tool_call_unreadable")
         if not isinstance(arguments, dict):
             raise Unusable("tool_call_unreadable")
         calls.append({"type": "function", "function": {"name": inner["name"], "arguments": arguments}})
@@ -102,18 +85,21 @@ def tools_of(value: Any) -> list[dict[str, Any]]:
     """Tool descriptions from a list or JSON text, each in OpenAI's wrapping. Raises Unusable("tools_unreadable")."""
     if value is None or value == [] or (isinstance(value, str) and not value.strip()):
         return []
-    value = _parsed(value, "tools_unreadable")
+    value = parsed(value, "tools_unreadable")
     tools = []
     for tool in value if isinstance(value, list) else [value]:
-        tool = _parsed(tool, "tools_unreadable")
+        tool = parsed(tool, "tools_unreadable")
         inner = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
             raise Unusable("tools_unreadable")
+        if "input_schema" in inner:  # Anthropic's word
+            inner = {("parameters" if key == "input_schema" else key): part for key, part in inner.items()}
         tools.append({"type": "function", "function": inner})
     return tools
 
 
-def _parsed(value: Any, reason: str) -> Any:
+def parsed(value: Any, reason: str) -> Any:
+    """A value that may stand as JSON text. Raises Unusable(reason)."""
     if not isinstance(value, str):
         return value
     try:
@@ -136,11 +122,27 @@ def joined(messages: list[Message]) -> list[Message]:
     return result
 
 
+def _alternate(messages: list[Message]) -> bool:
+    """Whether this is the plainest conversation: perhaps a system message, then user and assistant in turn."""
+    wanted = "user"
+    for one in messages:
+        if len(one) != 2 or not (text := one["content"]) or text.isspace():
+            return False
+        if one["role"] != wanted:
+            if one["role"] != "system" or one is not messages[0]:
+                return False
+        else:
+            wanted = "user" if wanted == "assistant" else "assistant"
+    return wanted == "user" and len(messages) > 1
+
+
 def ordered(messages: list[Message]) -> list[Message]:
     """The conversation, joined, when it is one that can be learned from.
 
     Raises Unusable: empty_question, empty_answer, roles_out_of_order, last_not_assistant.
     """
+    if _alternate(messages):
+        return messages
     messages = joined(messages)
     if not messages:
         raise Unusable("empty_question")
@@ -165,14 +167,16 @@ def ordered(messages: list[Message]) -> list[Message]:
     return messages
 
 
-def listed(value: Any) -> list[Any] | None:
-    """A list, also when it stands as JSON text in a table's cell; None for everything else."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    return value if isinstance(value, list) else None
+def digest(row: Row) -> bytes:
+    """A row's content as 8 bytes, whatever the order of keys: the same in every process and every run."""
+    try:
+        content = _sorted(row)
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        content = json.dumps(row, sort_keys=True).encode()
+    return blake2b(content, digest_size=8).digest()
+
+
+_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import csv
-import datetime
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from appliance.data import words
 from appliance.data.notes import Note
-from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
-_LOOKED_AT = 20  # rows in which the headers are looked for
+LOOKED_AT = 20  # rows in which the headers are looked for
 _SHORT = 24  # characters: a longer first row holds sentences, not headers
 
 
@@ -25,8 +23,7 @@ class Broken:
     reason: str
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One raw row and the line (in a spreadsheet: the row number) where it begins."""
 
     line: int
@@ -35,13 +32,15 @@ class Record:
 
 @dataclass
 class Table:
-    """The columns' names and the records under them: dictionaries from column to text."""
+    """A sheet: the columns' names and the records under them, dictionaries from column to text."""
 
     columns: list[str]
     records: Callable[[], Iterator[Record]]
-    notes: list[Note] = field(default_factory=list)
-    sheet: str | None = None
-    sheets: list[str] = field(default_factory=list)
+    notes: list[Note]
+    sheet: str
+    sheets: list[str]  # all with rows
+    likely: list[str]  # those that could be meant
+    known: bool  # whether headers were found
 
 
 Numbered = tuple[int, "list[str] | Broken"]
@@ -53,148 +52,58 @@ def delimiter(sample: str) -> str:
     for mark in ("\t", ",", ";", "|", "，"):
         if mark not in sample:
             continue
-        rows = [row for row in list(csv.reader(sample.splitlines(True), delimiter=mark))[:200] if any(row)]
+        rows = [row for row in list(csv.reader(io.StringIO(sample, newline=""), delimiter=mark))[:200] if any(row)]
         counts = [len(row) for row in rows]
         if len(sample) > 1000 and len(counts) > 1:
             counts.pop()  # the sample's end cuts a row
         usual = max(set(counts), key=counts.count, default=1)
         score = counts.count(usual) / len(counts) if usual > 1 else 0.0
         score += any(
-            len(words.match(row)) > 1 for row in rows[:_LOOKED_AT] if len(row) == usual > 1 and _names_only(row)
+            len(words.match(row)) > 1 for row in rows[:LOOKED_AT] if len(row) == usual > 1 and _names_only(row)
         )
         if score > best_score + 0.05:
             best, best_score = mark, score
     return best if best_score >= 0.4 else ""
 
 
-def delimited(sample: str, lines: Callable[[], Iterator[str]], suffix: str, mapping: Mapping[str, str]) -> Table:
-    """A csv or tsv file. `lines` gives its lines with their ends, from the beginning, as often as it is called."""
-    mark = delimiter(sample) or ("\t" if suffix in (".tsv", ".tab") else ",")
+@dataclass(frozen=True)
+class Head:
+    """What stands above a table's rows: the columns' names, and the rows that are titles and headers, by number."""
 
-    def rows() -> Iterator[Numbered]:
-        since: list[str] = []  # the lines of the row being read
-
-        def watched() -> Iterator[str]:
-            for line in lines():
-                since.append(line)
-                yield line
-
-        reader = csv.reader(watched(), delimiter=mark)
-        begin = 1
-        last: Numbered | None = None
-        try:
-            for cells in reader:
-                if last:
-                    yield last
-                last = (begin, cells)
-                begin = reader.line_num + 1
-                tail, since[:] = list(since), []
-        except csv.Error:
-            yield (begin, Broken("not_a_row"))
-        if last:
-            yield (last[0], Broken("quote_not_closed")) if _unclosed(tail, mark) else last
-
-    return _table(rows, mapping)
+    columns: list[str]
+    skipped: frozenset[int]
+    notes: list[Note]
+    known: bool  # whether headers were found
 
 
-def _unclosed(lines: Sequence[str], mark: str) -> bool:
-    """Whether the last row of a file is the rest of the file behind a quotation mark that nobody closed."""
-    if len(lines) < 2:
-        return False
-    try:
-        list(csv.reader(lines, delimiter=mark, strict=True))
-    except csv.Error as error:
-        return "end of data" in str(error)
-    return False
+def head(
+    top: Sequence[Numbered], mapping: Mapping[str, str], merged: Sequence[Sequence[int]] = (), width: int = 0
+) -> Head:
+    """The headers among a table's first rows. `merged`: ranges of merged cells, see `book_reader.py`.
 
-
-def spreadsheet(file: Path, wanted: str | None, mapping: Mapping[str, str]) -> Table:
-    """One sheet of an Excel or OpenDocument file: the wanted one (name or number from 1), else the likeliest."""
-    import python_calamine
-
-    try:
-        book = python_calamine.load_workbook(str(file))
-        sheets = {name: _cells(book.get_sheet_by_name(name)) for name in book.sheet_names}
-    except BaseException as error:  # calamine is Rust: a panic in it is a BaseException of its own
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise ApplianceError(
-            _("{name} can't be read as a spreadsheet.").format(name=file.name),
-            _("It has a password.") if type(error).__name__ == "PasswordError" else str(error) or type(error).__name__,
-            _("Open it in Excel or WPS and save it as a new .xlsx without a password, or as .csv."),
-        ) from error
-    filled = {name: rows for name, rows in sheets.items() if rows}
-    if not filled:
-        raise ApplianceError(
-            _("{name} is empty.").format(name=file.name),
-            _("None of its sheets has a filled cell."),
-            _("Choose a file with questions and answers, or save the spreadsheet again."),
-        )
-    if wanted is not None and wanted not in sheets and wanted.isdigit() and 1 <= int(wanted) <= len(sheets):
-        wanted = list(sheets)[int(wanted) - 1]
-    if wanted is not None and wanted not in filled:
-        raise UsageError(
-            _("{name} has no filled sheet called {sheet}.").format(name=file.name, sheet=wanted),
-            _("Its sheets with rows: {sheets}").format(sheets=", ".join(filled)),
-            _("Name one of them with --sheet."),
-        )
-    tables = {name: _table(lambda rows=rows: iter(rows), mapping) for name, rows in filled.items()}  # type: ignore[misc]
-    chosen = wanted or max(tables, key=lambda name: len(words.match(tables[name].columns)) * (len(filled[name]) > 1))
-    table = tables[chosen]
-    table.sheet, table.sheets = chosen, list(filled)
-    return table
-
-
-def _cells(sheet: Any) -> list[Numbered]:
-    """A sheet's rows that hold something, as text, with their row numbers."""
-    begin = (sheet.start or (0, 0))[0] + 1
-    rows = ([cell_text(value) for value in row] for row in sheet.to_python())
-    return [(number, row) for number, row in enumerate(rows, begin) if any(row)]
-
-
-def cell_text(value: Any) -> str:
-    """A cell as a person reads it: 3.0 is "3", a date without a time is a date."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        # Excel keeps 15 digits: beyond them repr would show the noise of binary fractions
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else format(value, ".15g")
-    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
-        return value.date().isoformat()
-    return value.strip() if isinstance(value, str) else str(value)
-
-
-def _table(rows: Callable[[], Iterator[Numbered]], mapping: Mapping[str, str]) -> Table:
-    top: list[tuple[int, list[str]]] = []
-    for number, cells in rows():
-        if isinstance(cells, list) and any(cell.strip() for cell in cells):
-            top.append((number, cells))
-        if len(top) == _LOOKED_AT:
-            break
-    place = _header(top, mapping)
-    # Without headers the usual number of cells counts: a row with more is one with a delimiter in its text.
-    counts = [len(cells) for _number, cells in top]
-    width = len(top[place][1]) if place is not None else max(counts, key=counts.count, default=0)
-    columns = _names(top[place][1] if place is not None else [], width)
-    skipped = {number for number, _cells_ in top[: place + 1]} if place is not None else set()
-    if place is None and len(top) > 1 and _filled(top[0][1]) == 1 < _filled(top[1][1]):
-        skipped = {top[0][0]}  # a title above rows without headers
-
-    def records() -> Iterator[Record]:
-        for number, cells in rows():
-            if isinstance(cells, Broken):
-                yield Record(number, cells)
-            elif number not in skipped and any(cell.strip() for cell in cells):
-                if any(cell.strip() for cell in cells[len(columns) :]):
-                    yield Record(number, Broken("too_many_columns"))
-                else:
-                    yield Record(number, dict(zip(columns, cells, strict=False)))
-
-    notes = []
-    if place is None and top:
+    `width`: how many columns there are, where that is known; in a csv file a row with more than the headers is broken.
+    """
+    filled = [(number, cells) for number, cells in top if isinstance(cells, list) and _filled(cells)][:LOOKED_AT]
+    place = _header(filled, mapping)
+    if place is None:
+        # Without headers the usual number of cells counts: a row with more is one with a delimiter in its text.
+        counts = [len(cells) for _number, cells in filled]
+        columns = _names([], width or max(counts, key=counts.count, default=0))
+        # a title above rows without headers
+        title = len(filled) > 1 and _filled(filled[0][1]) == 1 < _filled(filled[1][1])
         sentence = _("No row with headers was found: the columns are called {columns}.")
-        notes.append(Note("no_headers", sentence.format(columns=", ".join(columns))))
-    return Table(columns, records, notes)
+        notes = [Note("no_headers", sentence.format(columns=", ".join(columns)))] if filled else []
+        return Head(columns, frozenset({filled[0][0]} if title else ()), notes, False)
+    number, cells = filled[place]
+    # A header merged over several rows makes those below it part of the headers: the lowest name counts.
+    last = max((end for begin, _left, end, _right in merged if begin <= number <= end), default=number)
+    names = list(cells)
+    for below, more in filled[place + 1 :]:
+        if below <= last:
+            names += [""] * (len(more) - len(names))
+            names = [more[i] if i < len(more) and more[i].strip() else name for i, name in enumerate(names)]
+    skipped = frozenset(other for other, _cells in filled if other <= max(number, last))
+    return Head(_names(names, width), skipped, [], True)
 
 
 def _filled(cells: Sequence[str]) -> int:
@@ -208,9 +117,9 @@ def _header(top: Sequence[tuple[int, list[str]]], mapping: Mapping[str, str]) ->
         if wanted and wanted <= {words.plain(cell) for cell in cells}:
             return index
     for index, (_number, cells) in enumerate(top):
-        if index and max(_filled(above) for _n, above in top[:index]) >= _filled(cells):
-            break  # what stands above headers are titles, which fill fewer cells
         known = len({words.plain(cell) for cell in cells if words.is_known(cell)})
+        if known < 2 and index and max(_filled(above) for _n, above in top[:index]) >= _filled(cells):
+            break  # what stands above headers are titles, which fill fewer cells, or groups of headers
         matched = len(words.match([cell for cell in cells if cell.strip()])) if _names_only(cells) else 0
         lone = all(_filled(row) <= 1 for _n, row in top)
         if max(known, matched) >= 2 or (known == 1 and index == 0 and (lone or _filled(cells) > 1)):

@@ -7,35 +7,47 @@ from collections.abc import Iterable, Mapping
 
 # Our word -> the headers that mean it, the surest first. A column that could be two things goes to the first of them.
 FIELDS: dict[str, tuple[str, ...]] = {
-    "turns": ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "对话", "多轮对话"),
+    "turns": (
+        "messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "dialogs", "对话", "多轮对话",
+        "对话内容", "聊天记录",
+    ),
     "tools": ("tools", "functions", "工具"),
     "chosen": (
         "chosen", "preferred", "better", "good_answer", "response_chosen", "好回答", "好的回答", "优选", "优选回答",
-        "更好的回答", "采纳", "选中",
+        "更好的回答", "采纳", "选中", "chosen_response", "pos_resp", "chosen_answer", "accepted", "正例", "优质回答",
     ),
     "rejected": (
         "rejected", "dispreferred", "worse", "bad_answer", "response_rejected", "差回答", "差的回答", "坏回答", "拒绝",
-        "更差的回答", "未采纳", "拒绝回答",
+        "更差的回答", "未采纳", "拒绝回答", "rejected_response", "neg_resp", "rejected_answer", "bad_response", "负例",
+        "劣质回答",
     ),
     "label": ("kto_tag", "label", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
-    "system": ("system", "system_prompt", "系统", "系统提示", "系统提示词", "人设"),
+    "images": (
+        "images", "image", "image_path", "image_paths", "image_file", "image_url", "img", "img_path", "picture",
+        "pictures", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
+    ),
+    "system": ("system", "system_prompt", "meta_instruction", "系统", "系统提示", "系统提示词", "人设"),
     "history": ("history", "历史", "历史对话"),
     "question": (
         "question", "instruction", "prompt", "query", "ask", "user", "问题", "提问", "问", "指令", "用户问题", "用户",
-        "题目", "标准问题", "标准问", "提示", "提示词", "q", "input", "输入", "标题", "title", "subject",
+        "题目", "标准问题", "标准问", "提示", "提示词", "q", "questions", "problem", "患者提问", "咨询内容", "问题描述",
+        "problem_statement", "human", "input", "输入", "标题", "title", "subject",
     ),
     "answer": (
         "answer", "output", "completion", "response", "reply", "answers", "assistant", "答案", "回答", "答", "回复",
-        "答复", "标准答案", "参考答案", "输出", "响应", "解答", "客服回复", "a", "内容", "正文", "content",
+        "答复", "标准答案", "参考答案", "输出", "响应", "解答", "客服回复", "a", "target", "solution", "gpt", "bot",
+        "医生回复", "医生回答", "回答内容", "解决方案", "caption", "描述", "内容", "正文", "content",
     ),
     "input": ("input", "context", "输入", "补充", "背景", "上下文"),
-    "text": ("text", "文本", "正文", "内容", "content", "document"),
+    "text": ("text", "文本", "正文", "内容", "content", "document", "plain_text"),
 }  # fmt: skip
 
 # What `--map` may name besides our own words.
 ALIASES = {
     "instruction": "question", "prompt": "question", "query": "question", "output": "answer", "response": "answer",
     "completion": "answer", "messages": "turns", "conversations": "turns", "问题": "question", "答案": "answer",
+    "回答": "answer", "image": "images", "图片": "images", "文本": "text", "对话": "turns", "标签": "label",
+    "系统": "system", "输入": "input", "context": "input",
 }  # fmt: skip
 
 # Longer headers are recognised by what they contain ("客户问题描述"), unless they only tell about it ("问题编号").
@@ -47,14 +59,19 @@ _ABOUT = re.compile(
     r"编号|序号|类型|分类|类别|时间|日期|数量|来源|等级|人员|字数|_id\b|\bid\b|type|category|date|time|source|count"
 )
 
+_TITLES = ("title", "标题", "subject")
+
 ROLES = {
     "system": "system", "developer": "system", "系统": "system",
-    "user": "user", "human": "user", "用户": "user", "问": "user", "customer": "user",
+    "user": "user", "human": "user", "用户": "user", "问": "user", "customer": "user", "prompter": "user",
+    "患者": "user", "病人": "user", "客户": "user", "instruction": "user",
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
-    "ai": "assistant", "助手": "assistant", "答": "assistant",
-    "function_call": "call", "tool_call": "call", "tool_calls": "call",
-    "tool": "tool", "observation": "tool", "function": "tool", "function_response": "tool", "tool_response": "tool",
-    "ipython": "tool", "工具": "tool",
+    "ai": "assistant", "助手": "assistant", "答": "assistant", "bing": "assistant", "bard": "assistant",
+    "claude": "assistant", "moss": "assistant", "response": "assistant", "医生": "assistant", "客服": "assistant",
+    "机器人": "assistant",
+    "function_call": "call", "function-call": "call", "tool_call": "call", "tool_calls": "call", "tool-call": "call",
+    "tool": "tool", "observation": "tool", "function": "tool", "function_response": "tool", "function response": "tool",
+    "function-response": "tool", "tool_response": "tool", "tool-response": "tool", "ipython": "tool", "工具": "tool",
 }  # fmt: skip
 
 _YES = {"true", "1", "1.0", "yes", "y", "good", "up", "是", "好", "对", "正确", "满意", "赞", "合格"}
@@ -106,6 +123,9 @@ def match(headers: Iterable[str]) -> dict[str, str]:
             if fitting:
                 found[field] = names[fitting[-1]]
                 used.add(fitting[-1])
+    # An article has a title beside its text: that asks for nothing.
+    if "text" in found and "answer" not in found and plain(found.get("question", "")) in _TITLES:
+        found.pop("question")
     # "text" loses to a question with an answer, and a lone "title" or "content" is no pair.
     if "question" in found and "answer" in found:
         found.pop("text", None)

@@ -21,6 +21,8 @@ from appliance.locale import _
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
 _MERGED_SUFFIX = "-tuned"
+# A tokenizer and its template take a quarter of a millisecond a row: of more rows the lengths are guessed.
+_COUNTED_ROWS = 20_000
 
 
 class NotHere(ApplianceError):
@@ -123,32 +125,26 @@ def make_plan(
     *,
     data_file: Path | None = None,
     report: Any = None,
-    rows_from: dict[str, Any] | None = None,
+    task: str | None = None,
     wish: dict[str, Any] | None = None,
     hardware: Any = None,
 ) -> Any:
-    """The plan for this model (a config.json is enough), this data and this machine.
-
-    rows_from  how the data file is read, where that is not found out: file, mapping, task, sheet; `report` then spares
-               a second look at it
-    """
-    from appliance import data
+    """The plan for this model (a config.json is enough), this data and this machine."""
     from appliance.hardware import probe
     from appliance.planning import calibration
     from appliance.planning.counting import Counter
+    from appliance.planning.lengths import Lengths
     from appliance.planning.plan import plan
-    from appliance.planning.tokens import lengths_of
 
-    rows_from = rows_from or {"file": data_file}
-    if rows_from["file"] is not None and report is None:
-        report = data.check(**rows_from)
     with looked_up(model) as found:
-        lengths = lengths_of(report.lengths, data.load(**rows_from), found.folder) if report else None
+        if data_file is not None and report is None:
+            report = counted_report({"file": data_file}, None if found.sentence else found.folder)
         made = plan(
             hardware or probe(settings.home()),
             found.shape,
+            task=task or (report.task if report else "sft"),
             rows=report.kept if report else None,
-            lengths=lengths,
+            lengths=Lengths.of(report.lengths, report.rough) if report else None,
             wish=wish or {},
             # What was measured here says nothing about another machine.
             calibration=None if hardware else calibration.load(settings.home()),
@@ -157,6 +153,21 @@ def make_plan(
     if found.sentence:
         made.reasons = {"model": found.sentence, **made.reasons}
     return made
+
+
+def counted_report(rows_from: dict[str, Any], model: Path | None) -> Any:
+    """What is in a data file, its lengths counted with the model's own tokenizer where that is no long work."""
+    from appliance import data
+
+    report = data.check(**rows_from)
+    if model is None or report.kept > _COUNTED_ROWS or not settings.python_of("train").exists():
+        return report
+    try:
+        counted = data.check(**rows_from, model=model)
+    except ApplianceError:  # a fine-tune looks at the tokenizer itself and says what is wrong
+        return report
+    # A folder with a config.json alone can't write a single row.
+    return counted if any(counted.lengths) else report
 
 
 @dataclass(frozen=True)
@@ -190,11 +201,17 @@ def looked_up(reference: str) -> Iterator[Looked]:
     yield Looked(here, read_shape(here))
 
 
+# The rows that a task needs, where they are not called as the task is.
+_ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo"}
+TASKS = ("sft", "pretrain", "dpo", "kto", "orpo", "simpo", "reward")
+
+
 def finetune(
-    model: str,
+    model: str | None,
     data_file: str,
     *,
     task: str = "auto",
+    adapter: str | None = None,
     wish: dict[str, Any] | None = None,
     mapping: dict[str, str] | None = None,
     sheet: str | None = None,
@@ -203,23 +220,25 @@ def finetune(
     seed: int = 42,
     save_steps: int | None = None,
 ) -> Draft:
-    """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either."""
-    from appliance import data
+    """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
+
+    adapter  one to go on training from; without `model`, its own base is taken
+    """
     from appliance.planning import words
 
-    base = model_folder(model)
+    if task not in ("auto", *TASKS):
+        raise UsageError(_("There is no task {task}.").format(task=task), "", "auto | " + " | ".join(TASKS))
+    earlier = adapter_folder(adapter) if adapter else None
+    base, model = _base_and_name(model, earlier)
     file = Path(data_file).expanduser().absolute()
     wished_task = None if task == "auto" else task
-    report = data.check(file, mapping=mapping, task=wished_task, sheet=sheet)
-    if report.task not in ("sft", "pretrain"):
-        raise ApplianceError(
-            _("This version can't train on these rows yet: they are for {task}.").format(task=report.task_word),
-            _("The file looks like {format}.").format(format=report.format_word),
-            _("Give a file with questions and answers, or conversations."),
-        )
+    wished_rows = _ROWS_OF.get(task, wished_task)
+    rows_from = {"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet}
+    report = counted_report(rows_from, base)
+    task = wished_task or report.task
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
-    facts = models.inspect(base, need_chat_template=report.task == "sft")
+    facts = models.inspect(base, need_chat_template=task != "pretrain")
     if facts.quantised:
         raise ApplianceError(
             _("The base model {name} is quantised.").format(name=base.name),
@@ -232,8 +251,7 @@ def finetune(
             "",
             _("Choose a text model: appliance models"),
         )
-    rows_from = {"file": file, "mapping": mapping, "task": wished_task, "sheet": sheet}
-    plan = make_plan(model, report=report, rows_from=rows_from, wish=wish)
+    plan = make_plan(model, report=report, task=task, wish=wish)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -246,7 +264,7 @@ def finetune(
     wish = wish or {}
     same = command(
         "finetune",
-        *flags(model=model, data=file, task=wished_task, sheet=sheet, name=name),
+        *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
         *flags(yes=accept_drops),
@@ -256,6 +274,8 @@ def finetune(
         name=name or base.name,
         spec={
             "model": str(base),
+            "task": task,
+            "earlier": str(earlier) if earlier else None,
             "base": {key: manifest.get(key) for key in ("source", "reference", "revision")},
             "seed": seed,
             "save_steps": save_steps,
@@ -284,6 +304,24 @@ def finetune(
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
+
+
+def _base_and_name(model: str | None, earlier: Path | None) -> tuple[Path, str]:
+    """The base's folder and a person's word for it."""
+    if model is None and earlier is None:
+        raise UsageError(_("--model is missing."), "", _("Say which model should learn, or which adapter goes on."))
+    if earlier is None:
+        assert model is not None
+        return model_folder(model), model
+    own = _base_of(earlier, models.inspect_adapter(earlier).base)
+    base = model_folder(model) if model else own
+    if base != own:
+        raise ApplianceError(
+            _("That adapter was not trained on {name}.").format(name=base.name),
+            _("Its base is {base}.").format(base=own),
+            _("Leave --model out, or choose another adapter."),
+        )
+    return base, model or str(base)
 
 
 class TooManyDropped(ApplianceError):

@@ -26,14 +26,15 @@ from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
+from appliance.planning.wish import METHODS
 
 _NUMBER = (int, float)
 # Each step's words and their types.
 _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "download": {"model": str, "source": str, "revision": str, "to": str},
     "finetune": {
-        "model": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int, "steps": int,
-        "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
+        "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
+        "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
         "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
@@ -45,7 +46,8 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
 _WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus")
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
-    ("finetune", "method"): ("auto", "lora", "qlora", "dora"),
+    ("finetune", "task"): ("auto", *prepare.TASKS),
+    ("finetune", "method"): ("auto", *METHODS),
     ("serve", "engine"): ("auto", "vllm", "transformers"),
 }
 
@@ -137,6 +139,8 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
             )
     needed = {"download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "serve": ["model"]}[kind]
+    if kind == "finetune" and "adapter" in words:
+        needed.remove("model")
     problems += [
         _("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given
     ]
@@ -236,8 +240,10 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
         wish = {name: words.pop(name) for name in _WISHES if name in words}
         if wish.get("method") == "auto":
             del wish["method"]
+        if words.get("adapter") == "last" and "adapter" in known:  # of this recipe, not of whoever was last
+            words["adapter"] = known["adapter"]
         return prepare.finetune(
-            words.pop("model", None) or known["model"],
+            words.pop("model", None) or (None if "adapter" in words else known["model"]),
             words.pop("data"),
             wish=wish,
             mapping=words.pop("map", None),

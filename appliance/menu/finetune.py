@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from appliance import output, questions
-from appliance import show as shown
+from appliance import output, questions, show_data
 from appliance.jobs import prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
@@ -35,7 +34,7 @@ def look_at(file: str) -> None:
 
     with output.waiting(_("looking at the rows")):
         report = data.check(Path(file).expanduser().absolute())
-    shown.report(report)
+    show_data.report(report)
 
 
 def ask_and_start(model: str, file: str) -> Job | None:

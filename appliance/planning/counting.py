@@ -146,6 +146,7 @@ def _countable(way: Way, shape: Shape) -> bool:
         way.device == "cuda"
         and BYTES[way.dtype] == 2
         and way.sharding != "fsdp"
+        and way.task in ("sft", "pretrain")
         and not shape.vision
         and packed_kind(shape) is None
     )

@@ -7,21 +7,18 @@ from dataclasses import dataclass, field
 
 from appliance.locale import _
 
-# How lengths were guessed: from characters, or by the model's tokenizer from a part of the rows.
-CHARACTERS, SAMPLE = "characters", "sample"
-
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of each row. `guessed`: how (CHARACTERS, SAMPLE); "" when the model's tokenizer counted all of them."""
+    """Tokens of each row. `rough`: guessed from characters, not counted with the model's tokenizer and template."""
 
     tokens: tuple[int, ...] = field(repr=False)
-    guessed: str = CHARACTERS
+    rough: bool = True
 
     @classmethod
-    def of(cls, tokens: Iterable[int], guessed: str = CHARACTERS) -> Lengths:
+    def of(cls, tokens: Iterable[int], rough: bool = True) -> Lengths:
         """From any order."""
-        return cls(tuple(sorted(tokens)), guessed)
+        return cls(tuple(sorted(tokens)), rough)
 
     @property
     def longest(self) -> int:
@@ -52,9 +49,5 @@ def cut_sentence(lengths: Lengths, length: int) -> str:
 
 
 def how_known(lengths: Lengths) -> str:
-    """A sentence where the model's tokenizer has not seen all of the rows."""
-    if lengths.guessed == SAMPLE:
-        return _("The longest rows were counted with the model's tokenizer, the others estimated from a sample.")
-    if lengths.guessed == CHARACTERS:
-        return _("Tokens are estimated from characters, rather too many than too few.")
-    return ""
+    """A sentence where the model's tokenizer has not seen the rows."""
+    return _("Tokens are estimated from characters, rather too many than too few.") if lengths.rough else ""

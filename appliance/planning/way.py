@@ -8,8 +8,17 @@ from appliance.planning.calibration import Calibration, corrected
 from appliance.planning.estimate import Estimate, estimate
 from appliance.planning.shape import Shape
 
-METHODS = {"lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}
+METHODS = {
+    "lora": "LoRA",
+    "qlora": "QLoRA",
+    "dora": "DoRA",
+    "rslora": "rsLoRA",
+    "lora+": "LoRA+",
+    "pissa": "PiSSA",
+}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# They differ from LoRA in a factor, a learning rate or how they begin, not in memory.
+_AS_LORA = {"rslora": "lora", "lora+": "lora", "pissa": "lora"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Way:
     device: str
     gpus: int = 1
     sharding: str = "none"
+    task: str = "sft"
     calibration: Calibration | None = field(default=None, compare=False, repr=False)
 
     def memory(self, shape: Shape) -> Estimate:
@@ -46,7 +56,7 @@ class Way:
         """Its peak by the formula alone."""
         made = estimate(
             shape,
-            method=self.method,
+            method=_AS_LORA.get(self.method, self.method),
             rank=self.rank,
             micro_batch=self.micro_batch,
             length=self.length,
@@ -56,6 +66,7 @@ class Way:
             device=self.device,
             gpus=self.gpus,
             sharding=self.sharding,
+            task=self.task,
         )
         # Our worker shares out the model's weights alone: adapters, small as they are, stay whole on each card.
         return grown(made, self.gpus, ("gradients", "optimizer")) if self.sharding == "fsdp" else made

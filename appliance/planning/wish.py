@@ -9,7 +9,7 @@ from typing import Any
 from appliance.errors import UsageError
 from appliance.locale import _
 
-METHODS = ("lora", "qlora", "dora", "full")
+METHODS = ("lora", "qlora", "dora", "rslora", "lora+", "pissa")
 
 
 @dataclass(frozen=True)

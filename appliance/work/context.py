@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from appliance import files, settings
 from appliance.errors import Stopped
@@ -185,7 +185,7 @@ class Context:
                 except OSError:  # a full disk: the next beat may find room
                     continue
 
-    def continue_in(self, environment: str) -> None:
+    def continue_in(self, environment: str) -> NoReturn:
         """Start this worker's work again inside another locked environment: same process, same job. Does not return."""
         python = settings.python_of(environment)
         if not python.exists():

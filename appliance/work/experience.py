@@ -12,7 +12,7 @@ from appliance.planning.shape import read_shape
 from appliance.planning.way import Way
 
 
-def remember(base: Path, plan: dict[str, Any], largest: tuple[int, ...], measured_gib: float | None) -> None:
+def remember(base: Path, plan: dict[str, Any], task: str, largest: tuple[int, ...], measured_gib: float | None) -> None:
     """Compare with what the formula says of the largest batch there was: rows are often shorter than planned for.
 
     largest       its rows and tokens a row; (0, 0) when this attempt made no step
@@ -25,12 +25,14 @@ def remember(base: Path, plan: dict[str, Any], largest: tuple[int, ...], measure
     way = Way(
         method=plan["method"],
         dtype=plan["dtype"],
-        micro_batch=largest[0],
+        # A pair is one row to the plan and two to the model.
+        micro_batch=largest[0] // 2 if task in ("dpo", "reward") else largest[0],
         length=largest[1],
         rank=plan["rank"],
         optimizer=plan.get("optimizer") or "adamw_torch",
         checkpointing=bool(plan.get("checkpointing")),
         device=device,
+        task=task,
         gpus=plan.get("gpus", 1),
         sharding=plan.get("sharding", "none"),
     )

@@ -5,7 +5,6 @@ The plan has decided everything; this file carries it out, saves so that nothing
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import sys
@@ -14,26 +13,35 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files
-from appliance.errors import ApplianceError
 from appliance.locale import _
-from appliance.work import checkpoints, experience, ranks, rows
+from appliance.work import checkpoints, experience, loading, out_of_memory, preferences, ranks, rows, trainers
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
-_SEED = 42
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Train and write `adapter/` into the job folder. Spec: model (folder), data, seed, dropout; plan: the choices."""
+    """Train and write `adapter/` into the job folder.
+
+    Spec: model (folder), task, earlier (an adapter to go on from), data, seed, dropout; plan: the choices.
+    """
     manifest = context.folder / "adapter" / ADAPTER_MANIFEST
     if manifest.exists():  # finished, but killed before it could say so
         return dict(files.read_json(manifest)["result"])
+    out_of_memory.apply(context)
     processes = context.plan.get("gpus", 1)
-    return ranks.run(context, processes) if processes > 1 else train(context)
+    try:
+        return ranks.run(context, processes) if processes > 1 else train(context)
+    except out_of_memory.Full as full:
+        out_of_memory.start_smaller(context, full)
 
 
 def train(context: Context) -> dict[str, Any]:
-    """The training itself, in the only process or in each of several (`rank`); the first one writes the adapter."""
+    """The training itself, in the only process or in each of several (`rank`); the first one writes the adapter.
+
+    Raises out_of_memory.Full.
+    """
+    out_of_memory.apply(context)
     spec, plan = context.spec, context.plan
     adapter = context.folder / "adapter"
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -42,35 +50,26 @@ def train(context: Context) -> dict[str, Any]:
     import torch
     import transformers
 
-    transformers.set_seed(spec.get("seed", _SEED))
+    transformers.set_seed(spec.get("seed", trainers.SEED))
     base = Path(spec["model"])
-    tokenizer = _load_tokenizer(base)
+    task = spec.get("task") or "sft"
+    earlier = Path(spec["earlier"]) if spec.get("earlier") else None
+    tokenizer = loading.load_tokenizer(base)
     context.progress("loading", 1, 3)
-    encoded = rows.encode_all(tokenizer, rows.read_rows(context.folder / "rows.jsonl"), plan["length"])
+    encoded = _encoded(tokenizer, task, context)
     _tell_about(encoded, context)
-    model = _load_model(base, plan, spec)
+    model = loading.load_model(base, plan, task, earlier)
     context.progress("loading", 2, 3)
-    trainer = _trainer(model, tokenizer, encoded, context)
+    trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None)
     context.progress("loading", 3, 3)
 
-    root = context.folder / "checkpoints"
-    start = checkpoints.latest_whole(root)
-    if start:
-        context.note(_("Goes on from the checkpoint at step {step}.").format(step=start[0]))
-    elif context.attempt > 1:
-        context.note(_("There is no whole checkpoint yet: starts from the beginning."))
     began = time.time()
-    with context.saves_itself():
-        if start and start[0] >= trainer.args.max_steps:
-            # All steps were done, only the adapter was not saved. Asked to go on, transformers would do one step more.
-            trainer._load_from_checkpoint(str(start[1]))
-            trainer.state = transformers.TrainerState.load_from_json(str(start[1] / "trainer_state.json"))
-        else:
-            trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
+    _train(trainer, context)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     result = {
         "adapter": str(adapter),
         "model": str(base),
+        "task": task,
         "steps": trainer.state.global_step,
         "loss_first": losses[0] if losses else None,
         "loss_last": losses[-1] if losses else None,
@@ -91,63 +90,43 @@ def train(context: Context) -> dict[str, Any]:
         # A sharded model is asked for its weights by all at once, though only the adapter is written, by the first.
         trainer.model.save_pretrained(adapter, is_main_process=False)
         return result
-    experience.remember(base, plan, trainer.largest, result["memory"]["measured_gib"])
+    experience.remember(base, plan, task, trainer.largest, result["memory"]["measured_gib"])
     _save(trainer, tokenizer, base, adapter, context, result)
     # The adapter is whole; the checkpoints have done their work.
-    shutil.rmtree(root, ignore_errors=True)
+    shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
     context.progress("saving", 1, 1)
     return result
 
 
-def _load_tokenizer(base: Path) -> Any:
-    from transformers import AutoTokenizer
+def _encoded(tokenizer: Any, task: str, context: Context) -> rows.Encoded:
+    found = rows.read_rows(context.folder / "rows.jsonl")
+    length = context.plan["length"]
+    if task in ("sft", "pretrain"):
+        return rows.encode_all(tokenizer, found, length)
+    return preferences.encode_all(tokenizer, found, length, task, context.spec.get("seed", trainers.SEED))
 
+
+def _train(trainer: Any, context: Context) -> None:
+    """From the last whole checkpoint to the end; with smaller batches once the memory was not enough."""
+    from transformers import TrainerState
+
+    start = checkpoints.latest_whole(context.folder / "checkpoints")
+    if start:
+        context.note(_("Goes on from the checkpoint at step {step}.").format(step=start[0]))
+    elif context.attempt > 1:
+        context.note(_("There is no whole checkpoint yet: starts from the beginning."))
+    if start and start[0] >= trainer.args.max_steps:
+        # All steps were done, only the adapter was not saved. Asked to go on, transformers would do one step more.
+        trainer._load_from_checkpoint(str(start[1]))
+        trainer.state = TrainerState.load_from_json(str(start[1] / "trainer_state.json"))
+        return
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ApplianceError(
-            _("The tokenizer in {folder} can't be loaded.").format(folder=base),
-            str(error).strip().split("\n")[0],
-            _("Download the model again, or choose another one."),
-        ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _load_model(base: Path, plan: dict[str, Any], spec: dict[str, Any]) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    dtype = getattr(torch, plan["dtype"])
-    options: dict[str, Any] = {}
-    if plan["method"] == "qlora":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    if plan.get("sharding") == "fsdp":
-        # FSDP2 at loading: no process ever holds the whole model. The adapters, which come later, are whole in each.
-        from transformers.distributed import DistributedConfig
-
-        options["distributed_config"] = DistributedConfig(fsdp_size=plan["gpus"])
-    elif plan.get("device") == "cuda":
-        # Of the cards that this job sees, its own; the only one where it works alone.
-        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ApplianceError(
-            _("The model in {folder} can't be loaded.").format(folder=base),
-            str(error).strip().split("\n")[0],
-            _("Download the model again, or choose another one."),
-        ) from error
-    model.config.use_cache = False
-    return model
+        with context.saves_itself():
+            trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
+    except Exception as error:
+        if not out_of_memory.is_out_of_memory(error):
+            raise
+        raise out_of_memory.Full(trainer.state.global_step, str(error)) from error
 
 
 def _tell_about(encoded: rows.Encoded, context: Context) -> None:
@@ -157,151 +136,12 @@ def _tell_about(encoded: rows.Encoded, context: Context) -> None:
                 n=encoded.cut, all=len(encoded.examples), length=context.plan["length"], longest=encoded.longest
             )
         )
+    if encoded.refused:
+        context.warn(_("{n} rows were left out: the model's chat template can't write them.").format(n=encoded.refused))
     if encoded.left_out:
         context.warn(
             _("{n} rows were left out: their question alone is longer than the length.").format(n=encoded.left_out)
         )
-
-
-def _trainer(model: Any, tokenizer: Any, encoded: rows.Encoded, context: Context) -> Any:
-    from datasets import Dataset
-    from datasets.utils.logging import disable_progress_bar
-    from peft import LoraConfig
-    from trl import SFTConfig, SFTTrainer
-
-    disable_progress_bar()
-    plan, spec = context.plan, context.spec
-
-    class Trainer(checkpoints.StagedCheckpoints, SFTTrainer):  # type: ignore[misc]
-        largest = (0, 0)  # rows and tokens a row of the largest batch that went through the model
-
-        def together(self) -> None:
-            self.accelerator.wait_for_everyone()
-
-        def training_step(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
-            self.largest = max(self.largest, tuple(inputs["input_ids"].shape), key=math.prod)
-            return super().training_step(model, inputs, *more, **options)
-
-    on_cpu = plan.get("device") == "cpu"
-    batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
-    sharded = plan.get("sharding") == "fsdp"
-    steps = plan.get("steps") or max(1, round(plan["epochs"] * len(encoded.examples) / batch))
-    arguments = SFTConfig(
-        output_dir=str(context.folder / "trainer"),
-        per_device_train_batch_size=plan["micro_batch"],
-        gradient_accumulation_steps=plan["accumulation"],
-        max_steps=steps,
-        learning_rate=plan["learning_rate"],
-        lr_scheduler_type="cosine",
-        warmup_steps=min(10, steps // 10),
-        optim=plan.get("optimizer") or "adamw_torch",
-        bf16=plan["dtype"] == "bfloat16",
-        fp16=plan["dtype"] == "float16",
-        use_cpu=on_cpu,
-        gradient_checkpointing=bool(plan.get("checkpointing")),
-        gradient_checkpointing_kwargs={"use_reentrant": False} if plan.get("checkpointing") else None,
-        max_length=plan["length"],
-        dataset_kwargs={"skip_prepare_dataset": True},
-        logging_steps=1,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=spec.get("save_steps") or max(1, min(100, steps // 5)),
-        # See below: transformers takes it for granted that trained values are sharded as well.
-        save_only_model=sharded,
-        ddp_backend="gloo" if on_cpu and plan.get("gpus", 1) > 1 else None,
-        ddp_find_unused_parameters=False,
-        report_to="none",
-        disable_tqdm=True,
-        seed=spec.get("seed", _SEED),
-        data_seed=spec.get("seed", _SEED),
-        dataloader_pin_memory=not on_cpu,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-    )
-    targets = plan.get("targets") or "all-linear"
-    adapter = LoraConfig(
-        r=plan["rank"],
-        lora_alpha=plan["alpha"],
-        lora_dropout=spec.get("dropout", 0.0),
-        target_modules=targets,
-        use_dora=plan["method"] == "dora",
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=Dataset.from_list(encoded.examples),
-        processing_class=tokenizer,
-        peft_config=adapter,
-        callbacks=[_reporter(context, steps)],
-    )
-    # A Trainer prints its metrics by itself; here they are events.
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-    if plan["dtype"] == "float16":
-        # TRL casts the adapters of 4-bit models to bfloat16; the gradient scaler of float16 needs them in float32.
-        for parameter in trainer.model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
-    # Adapters are whole in each process, and so are the optimizer's states: a checkpoint can hold them.
-    trainer.args.save_only_model = False
-    trainer.first = arguments.process_index == 0
-    trainer.checkpoint_root = context.folder / "checkpoints"
-    trainer.checkpoint_root.mkdir(exist_ok=True)
-    return trainer
-
-
-def _anyone(mine: bool, args: Any) -> bool:
-    """Whether it holds in any of the processes: they save and stop at the same step, or they would wait for ever."""
-    if args.world_size == 1:
-        return mine
-    import torch
-
-    told = torch.tensor([int(mine)], device=args.device)
-    torch.distributed.all_reduce(told)
-    return bool(told.item())
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no NaN."""
-    return value if math.isfinite(value) else None
-
-
-def _reporter(context: Context, steps: int) -> Any:
-    from transformers import TrainerCallback
-
-    class Reporter(TrainerCallback):  # type: ignore[misc]
-        """Steps as events; a request to stop as a checkpoint and a clean end."""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-            context.progress("training", state.global_step, steps, "step")
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-            context.progress("training", state.global_step, steps, "step")
-            if _anyone(context.stopping.is_set(), args):
-                control.should_save = True
-                control.should_training_stop = True
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_k: Any) -> None:
-            names = {"loss": "loss", "learning_rate": "learning_rate", "grad_norm": "grad_norm"}
-            values = {ours: logs[theirs] for theirs, ours in names.items() if logs and theirs in logs}
-            if values:
-                context.metric(step=state.global_step, **{name: _finite(value) for name, value in values.items()})
-            if _finite(values.get("loss", 0.0)) is None:
-                raise ApplianceError(
-                    _("The training diverged at step {step}: the loss is no number any more.").format(
-                        step=state.global_step
-                    ),
-                    _("The learning rate {rate:g} is too high for this model or data.").format(
-                        rate=context.plan["learning_rate"]
-                    ),
-                    _("Fine-tune again with a lower --learning-rate, a tenth of it for example."),
-                )
-
-    return Reporter()
 
 
 def _peak_memory_gib(torch: Any, device: str) -> float | None:
@@ -320,8 +160,16 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
     """The adapter and everything that serving needs to answer as training did; renamed when whole."""
     staging = adapter.with_name(".adapter.staging")
     shutil.rmtree(staging, ignore_errors=True)
+    beginning = context.folder / trainers.BEGINNING
     with checkpoints.full_disk_told(adapter):
-        trainer.model.save_pretrained(staging, safe_serialization=True)
+        # Trained further, an adapter stands beside a frozen copy of what it was.
+        trainer.model.save_pretrained(
+            staging,
+            safe_serialization=True,
+            selected_adapters=["default"],
+            path_initial_model_for_weight_conversion=str(beginning) if beginning.exists() else None,
+        )
+        shutil.rmtree(beginning, ignore_errors=True)
     tokenizer.save_pretrained(staging)
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", staging / "generation_config.json")
@@ -332,6 +180,7 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
     }
     manifest = {
         "base": {"folder": str(base), **context.spec.get("base", {})},
+        "task": context.spec.get("task") or "sft",
         "data": context.spec.get("data"),
         "dtype": context.plan["dtype"],
         "job": context.id,

@@ -13,6 +13,7 @@ from appliance import files
 from appliance.engines.tether import tie_to_parent
 from appliance.errors import Stopped, explain
 from appliance.locale import set_language
+from appliance.work import out_of_memory
 from appliance.work.context import Context
 from appliance.work.ranks import outcome_file
 from appliance.work.versions import library_versions
@@ -51,6 +52,9 @@ def main() -> int:
         made = train(context)
         files.write_json(outcome_file(folder, rank), {"result": {**made, "versions": library_versions()}})
         return 0
+    except out_of_memory.Full as full:
+        files.write_json(outcome_file(folder, rank), {"full": {"step": full.step, "why": full.why}})
+        return 1
     except Stopped:
         return 143
     except BaseException as error:

@@ -19,6 +19,7 @@ from typing import Any
 from appliance import files
 from appliance.errors import ApplianceError
 from appliance.locale import _
+from appliance.work import out_of_memory
 from appliance.work.context import Context
 
 # Where each process leaves how it ended.
@@ -100,9 +101,12 @@ def _wait(context: Context, processes: list[subprocess.Popen[bytes]]) -> None:
             raise _error(context.folder, rank, code)
 
 
-def _error(folder: Path, rank: int, code: int) -> ApplianceError:
+def _error(folder: Path, rank: int, code: int) -> Exception:
     try:
-        return ApplianceError.from_dict(files.read_json(outcome_file(folder, rank))["error"])
+        outcome = files.read_json(outcome_file(folder, rank))
+        if "full" in outcome:
+            return out_of_memory.Full(**outcome["full"])
+        return ApplianceError.from_dict(outcome["error"])
     except (OSError, ValueError, KeyError):
         why = _("It was ended by signal {n}.").format(n=-code) if code < 0 else f"exit code {code}"
         return ApplianceError(

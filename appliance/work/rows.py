@@ -14,6 +14,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 from appliance.locale import _
+from appliance.work.conversation import Written
 
 READ_ONLY = -100
 
@@ -22,14 +23,12 @@ READ_ONLY = -100
 class Encoded:
     """All rows as token ids, and how many had to be cut or left out."""
 
-    examples: list[dict[str, list[int]]]
+    examples: list[dict[str, Any]]
     cut: int = 0
     left_out: int = 0
+    refused: int = 0  # by the chat template
     longest: int = 0
-
-    @property
-    def learned_tokens(self) -> int:
-        return sum(label != READ_ONLY for example in self.examples for label in example["labels"])
+    learned_tokens: int = 0
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -42,8 +41,14 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int) -> Encoded:
     """Encode every row to at most `length` tokens. Raises ApplianceError when nothing is left to learn."""
     encoded = Encoded([])
+    refusal: ApplianceError | None = None
     for row in rows:
-        ids, labels = encode(tokenizer, row)
+        try:
+            ids, labels = encode(tokenizer, row)
+        except ApplianceError as error:
+            refusal = error
+            encoded.refused += 1
+            continue
         encoded.longest = max(encoded.longest, len(ids))
         too_long = len(ids) > length
         ids, labels = ids[:length], labels[:length]
@@ -51,7 +56,10 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int) -> E
             encoded.left_out += 1
             continue
         encoded.cut += too_long
+        encoded.learned_tokens += sum(label != READ_ONLY for label in labels)
         encoded.examples.append({"input_ids": ids, "labels": labels})
+    if not encoded.examples and refusal and not encoded.left_out:
+        raise refusal
     if not encoded.examples:
         raise ApplianceError(
             _("No row has anything left to learn from."),
@@ -62,59 +70,65 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int) -> E
 
 
 def encode(tokenizer: Any, row: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """One row as (input_ids, labels)."""
+    """One row as (input_ids, labels). Raises ApplianceError where the template can't write it."""
     if "text" in row:
         ids = [*tokenizer(row["text"], add_special_tokens=True)["input_ids"], tokenizer.eos_token_id]
         return ids, list(ids)
-    options: dict[str, Any] = {"tools": row["tools"]} if row.get("tools") else {}
+    written = Written(tokenizer, row["messages"], row.get("tools"))
     if "{% generation" in (tokenizer.chat_template or "").replace("{%-", "{%"):
-        both = tokenizer.apply_chat_template(
-            row["messages"], tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **options
-        )
-        ids, marked = list(both["input_ids"]), list(both["assistant_masks"])
-        learned = list(marked)
-        special = set(tokenizer.all_special_ids)
-        for place in range(1, len(ids)):
-            # Some templates leave the end of the turn outside the mark; a model that never learns it never stops.
-            if marked[place - 1] and not marked[place] and ids[place] in special:
-                learned[place] = 1
-        return ids, [token if mark else READ_ONLY for token, mark in zip(ids, learned, strict=True)]
-    return _encode_by_prefix(tokenizer, row["messages"], options)
+        return _encode_by_marks(tokenizer, written)
+    return _encode_by_turns(tokenizer, written)
 
 
-def _encode_by_prefix(
-    tokenizer: Any, messages: list[dict[str, Any]], options: dict[str, Any]
-) -> tuple[list[int], list[int]]:
+def _encode_by_marks(tokenizer: Any, written: Written) -> tuple[list[int], list[int]]:
+    """For templates that mark the assistant's words themselves."""
+    both = tokenizer.apply_chat_template(
+        written.messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **written.options
+    )
+    ids, marked = list(both["input_ids"]), list(both["assistant_masks"])
+    learned = list(marked)
+    special = set(tokenizer.all_special_ids)
+    for place in range(1, len(ids)):
+        # Some templates leave the end of the turn outside the mark; a model that never learns it never stops.
+        if marked[place - 1] and not marked[place] and ids[place] in special:
+            learned[place] = 1
+    return ids, [token if mark else READ_ONLY for token, mark in zip(ids, learned, strict=True)]
+
+
+def _encode_by_turns(tokenizer: Any, written: Written) -> tuple[list[int], list[int]]:
     """For templates that don't mark the assistant's words: what a turn adds to the conversation before it.
 
-    Some templates write an earlier turn differently once more turns follow (they drop its reasoning). Then only what is
-    still a common prefix is comparable, so the turn is learned from where the texts begin to agree with the whole.
+    Raises ApplianceError where that can't be told apart.
     """
-
-    def text(part: list[dict[str, Any]], prompt: bool) -> str:
-        return str(tokenizer.apply_chat_template(part, tokenize=False, add_generation_prompt=prompt, **options))
-
-    whole = text(messages, False)
-    learned: list[tuple[int, int]] = []
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        begin, end = text(messages[:index], True), text(messages[: index + 1], False)
-        start = len(begin) if whole.startswith(begin) else -1
-        if start < 0 and whole.startswith(text(messages[:index], False)):
-            start = len(text(messages[:index], False))
-        if start >= 0 and whole.startswith(end):
-            learned.append((start, len(end)))
+    learned = written.learned()
     if not learned:
         raise ApplianceError(
             _("This model's chat template can't be used for training."),
             _("It writes the same turn differently depending on what follows, so what to learn can't be told apart."),
             _("Choose the instruct version of the model, or put a newer chat_template.jinja into its folder."),
         )
-    tokens = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    tokens = tokenizer(written.text, add_special_tokens=False, return_offsets_mapping=True)
     ids = list(tokens["input_ids"])
     labels = [
         token if any(start <= first and last <= end and last > first for start, end in learned) else READ_ONLY
         for token, (first, last) in zip(ids, tokens["offset_mapping"], strict=True)
     ]
+    special = set(tokenizer.all_special_ids)
+    for place in range(1, len(ids)):
+        # Where the sign that begins the next turn ends this one (GLM), the model has to learn to write it.
+        if labels[place - 1] != READ_ONLY and labels[place] == READ_ONLY and ids[place] in special:
+            labels[place] = READ_ONLY if ids[place - 1] in special else ids[place]
     return ids, labels
+
+
+def unended(tokenizer: Any, ids: list[int], labels: list[int]) -> int:
+    """How many learned turns do not end with a sign that ends a turn: a model taught so never stops."""
+    special = {*tokenizer.all_special_ids, tokenizer.eos_token_id}
+    count, last = 0, READ_ONLY  # the last token of the turn being learned, line ends aside
+    for token, label in zip([*ids, 0], [*labels, READ_ONLY], strict=True):
+        if label != READ_ONLY:
+            last = token if last == READ_ONLY or tokenizer.decode([token]).strip() else last
+        elif last != READ_ONLY:
+            count += last not in special
+            last = READ_ONLY
+    return count

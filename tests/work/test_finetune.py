@@ -101,11 +101,22 @@ def test_resumed_after_the_last_step_it_takes_no_step_more(home: Path, shelf: Pa
     assert hashes[0] == hashes[1]
 
 
-def test_dora_is_dora(home: Path, shelf: Path, rows: Path) -> None:
-    draft = prepare.finetune(str(shelf / "base-float32"), str(rows), wish={"steps": 2, "method": "dora"})
-    adapter = Path(done(control.submit(draft))["adapter"])
-    assert files.read_json(adapter / "adapter_config.json")["use_dora"] is True
-    assert b"magnitude" in (adapter / "adapter_model.safetensors").read_bytes()
+@pytest.mark.parametrize("method", ["dora", "rslora", "lora+", "pissa"])
+def test_a_method_leaves_its_mark(home: Path, shelf: Path, rows: Path, method: str) -> None:
+    draft = prepare.finetune(
+        str(shelf / "base-float32"), str(rows), wish={"steps": 20, "method": method, "learning_rate": 2e-3}
+    )
+    job = control.submit(draft)
+    result = done(job)
+    assert result["loss_last"] < result["loss_first"]
+    config = files.read_json(Path(result["adapter"]) / "adapter_config.json")
+    assert config["use_dora"] is (method == "dora") and config["use_rslora"] is (method == "rslora")
+    # PiSSA changes the base at its beginning; what it leaves is an ordinary adapter, for the base as it was.
+    assert config["r"] == draft.plan["rank"] * (2 if method == "pissa" else 1)
+    assert config["init_lora_weights"] is True
+    assert not (job.folder / "pissa-beginning").exists()
+    merged = done(control.submit(prepare.merge(job.id)))
+    assert Path(merged["model"]).is_dir()
 
 
 def test_a_worker_sees_no_credentials(home: Path, shelf: Path, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:

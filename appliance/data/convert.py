@@ -1,0 +1,240 @@
+"""A raw row, whose layout is known, into the internal form (defined in `rows.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.data import words
+from appliance.data.rows import Message, Row, Unusable, calls_of, contents, joined, message, ordered, text_of, tools_of
+from appliance.data.turns import IMAGE, listed, named_images, transcript, turns_of
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a raw row keeps what: our words (`words.FIELDS`) to the row's own keys."""
+
+    format: str
+    task: str
+    fields: Mapping[str, str]
+    guessed: bool = False  # by content, because no header was known
+
+    def used(self) -> set[str]:
+        """The row's keys that are read."""
+        return set(self.fields.values())
+
+
+Get = Callable[[str], Any]
+
+
+def convert(record: Mapping[str, Any], layout: Layout) -> Row:
+    """A raw row in the internal form. Raises Unusable with the reason."""
+    fields = layout.fields
+    if len(fields) == 2 and layout.task == "sft" and "question" in fields and "answer" in fields:
+        question, answer = record.get(fields["question"]), record.get(fields["answer"])
+        if type(question) is str and type(answer) is str and (plain := _plain(question, answer)) is not None:
+            return plain
+
+    def get(word: str) -> Any:
+        return record.get(fields[word]) if word in fields else None
+
+    if layout.task == "pretrain":
+        text = text_of(get("text"))
+        if not text.strip():
+            raise Unusable("empty_text")
+        return {"text": text}
+    images: list[str] = []
+    tools = tools_of(get("tools"))
+    extra: Row = {"tools": tools} if tools else {}
+    if layout.task == "dpo":
+        row: Row = {**_pair(get, images), **extra}
+    else:
+        messages = _asked(get, images)
+        if "answer" in fields and not _holds_turns(get("turns")):
+            messages += _answers(get("answer"), images, calls=bool(tools))
+        messages = ordered(messages)
+        answer, question = messages[-1], messages[-2]["content"]
+        if not answer.get("tool_calls") and answer["content"].strip() == question.strip():
+            raise Unusable("answer_equals_question")
+        if layout.task == "sft":
+            row = {"messages": messages, **extra}
+        else:
+            label = words.truth(get("label"))
+            if label is None:
+                raise Unusable("label_unreadable")
+            row = {"prompt": messages[:-1], "completion": [answer], "label": label, **extra}
+    if images or "images" in fields:
+        _show(row, [*images, *named_images(get("images"))])
+    return row
+
+
+def _plain(question: str, answer: str) -> Row | None:
+    """The commonest row of all, quickly; None for one that has to be looked at."""
+    if not question or not answer or question.isspace() or answer.isspace() or question[:1] == "[" or answer[:1] == "[":
+        return None
+    if len(question) == len(answer) and question == answer:
+        return None
+    if abs(len(question) - len(answer)) < 9 and question.strip() == answer.strip():
+        return None
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+def _holds_turns(value: Any) -> bool:
+    return isinstance(value, dict) or listed(value) is not None or transcript(value) is not None
+
+
+def _conversation(value: Any, images: list[str]) -> list[Message] | None:
+    """Turns, however they are written; None where there are none."""
+    if isinstance(value, list):
+        return turns_of(value, images)
+    if isinstance(value, dict):
+        if "replies" in value:
+            return turns_of(_thread(value), images)
+        return [one for part in value.values() for one in _marked(part, images)] if value else None
+    raw = listed(value)
+    return turns_of(raw, images) if raw is not None else transcript(value)
+
+
+def _marked(pair: Any, images: list[str]) -> list[Message]:
+    """A pair of turns of which each names its speaker once more (MOSS)."""
+    whole = "\n".join(text for text in pair.values() if isinstance(text, str)) if isinstance(pair, dict) else ""
+    return transcript(whole) or turns_of([pair], images)
+
+
+def _thread(tree: Mapping[str, Any]) -> list[Any]:
+    """The first and best branch of a tree of turns (OpenAssistant)."""
+    turns: list[Any] = []
+    node: Any = tree
+    while isinstance(node, dict):
+        turns.append({"role": node.get("role"), "content": node.get("text", node.get("content"))})
+        replies = [one for one in node.get("replies") or () if isinstance(one, dict)]
+        node = min(replies, key=_rank, default=None)
+    while turns and turns[-1]["role"] == "prompter":
+        turns.pop()
+    return turns
+
+
+def _rank(node: Mapping[str, Any]) -> int:
+    rank = node.get("rank")
+    return rank if isinstance(rank, int) else 99
+
+
+def _asked(get: Get, images: list[str]) -> list[Message]:
+    """All that stands before the answer: system, history, question and input, or the turns as they are."""
+    question, system = get("question"), text_of(get("system"))
+    start = [message("system", system)] if system.strip() else []
+    turns = get("turns")
+    messages = _conversation(turns, images) if turns is not None else None
+    if messages is None and isinstance(question, list) and not all(isinstance(one, (str, list)) for one in question):
+        messages = turns_of(question, images)
+    if messages is not None:
+        # glaive's system prompt begins with its mark
+        if start and start[0]["content"].startswith("SYSTEM:"):
+            start[0]["content"] = start[0]["content"].removeprefix("SYSTEM:").strip()
+        return messages if messages and messages[0]["role"] == "system" else start + messages
+    history = listed(get("history"))
+    if history is None and text_of(get("history")).strip():
+        raise Unusable("history_unreadable")
+    try:
+        start += turns_of([_as_texts(pair) for pair in history or ()], images)
+    except Unusable as unusable:
+        raise Unusable("history_unreadable" if unusable.reason == "not_a_turn" else unusable.reason) from None
+    parts = [part for part in (said(question), said(get("input"))) if part.strip()]
+    if not parts and (get("chosen") is not None or named_images(get("images"))):
+        return start if get("chosen") is not None else [*start, message("user", IMAGE)]
+    if not parts:
+        raise Unusable("empty_question")
+    return [*start, message("user", "\n".join(parts))]
+
+
+def _as_texts(pair: Any) -> Any:
+    return [text_of(part) for part in pair] if isinstance(pair, list) and len(pair) == 2 else pair
+
+
+def said(value: Any) -> str:
+    """A question or an answer as text: of several ways to say it, the first."""
+    while isinstance(value, list) and value and isinstance(value[0], (str, list)):
+        value = value[0]
+    if isinstance(value, dict) and isinstance(value.get("text"), list):  # SQuAD
+        value = value["text"][0] if value["text"] else ""
+    return text_of(value)
+
+
+def _answers(value: Any, images: list[str], calls: bool = False) -> list[Message]:
+    """An answer as messages: text, one message, or several; with `calls`, perhaps tool calls as JSON."""
+    if isinstance(value, dict) and ("role" in value or "from" in value):
+        return turns_of([value], images)
+    if calls and (isinstance(value, list) or (isinstance(value, str) and value.lstrip()[:2] in ("[{", '{"'))):
+        try:
+            return [message("assistant", "", calls_of(value))]
+        except Unusable:
+            pass  # a text that begins like JSON
+    turns = listed(value)
+    if turns and all(isinstance(one, dict) and ("role" in one or "from" in one) for one in turns):
+        return turns_of(turns, images)
+    parts = isinstance(value, list) and all(isinstance(one, dict) and one.get("type") == "text" for one in value)
+    if isinstance(value, list) and not parts and not all(isinstance(one, (str, list)) for one in value):
+        return turns_of(value, images)
+    return [message("assistant", said(value))]
+
+
+def _pair(get: Get, images: list[str]) -> Row:
+    """A preference pair. Without a prompt of its own, the prompt is what both conversations begin with."""
+    chosen, rejected = get("chosen"), get("rejected")
+    if chosen is None:  # the better answer stands where the only one would
+        whole = _asked(get, images)
+        if get("answer") is not None and whole and whole[-1]["role"] != "assistant":
+            whole += _answers(get("answer"), images)
+        prompt, good = whole[:-1], whole[-1:]
+        bad = _answers(rejected, images)
+    else:
+        prompt = _asked(get, images)
+        good, bad = _spoken(chosen, images), _spoken(rejected, images)
+        if prompt and prompt[-1]["role"] == "assistant" and len(good) > 1:
+            prompt = []  # the turns are the chosen conversation once more (UltraFeedback)
+        if len(good) > len(prompt) and good[: len(prompt)] == prompt == bad[: len(prompt)]:
+            good, bad = good[len(prompt) :], bad[len(prompt) :]
+    if not prompt or prompt[-1]["role"] not in ("user", "tool"):
+        shared = 0
+        while shared < min(len(good), len(bad)) - 1 and good[shared] == bad[shared]:
+            shared += 1
+        prompt, good, bad = prompt + good[:shared], good[shared:], bad[shared:]
+    if not prompt or all(one["role"] == "system" for one in prompt):
+        raise Unusable("empty_question")
+    prompt, good, bad = joined(prompt), joined(good), joined(bad)
+    ordered(prompt + good)
+    ordered(prompt + bad)
+    if good == bad:
+        raise Unusable("chosen_equals_rejected")
+    return {"prompt": prompt, "chosen": good, "rejected": bad}
+
+
+def _spoken(value: Any, images: list[str]) -> list[Message]:
+    """A side of a preference pair; a text may be a whole conversation (HH-RLHF)."""
+    if isinstance(value, dict) and "role" not in value and "from" not in value:
+        value = value.get("text", value)
+    return (transcript(value) if isinstance(value, str) else None) or _answers(value, images)
+
+
+def _show(row: Row, images: list[str]) -> None:
+    """Hang images on a row. Each has its `<image>` mark; those without one stand before the first question."""
+    images = list(dict.fromkeys(images)) if len(set(images)) == sum(t.count(IMAGE) for t in contents(row)) else images
+    if not images:
+        return
+    marks = sum(text.count(IMAGE) for part, text in _prompted(row))
+    if marks > len(images):
+        raise Unusable("images_do_not_match")
+    if marks < len(images):
+        first = next((one for one in row.get("messages") or row.get("prompt") or () if one["role"] == "user"), None)
+        if first is None:
+            raise Unusable("images_do_not_match")
+        first["content"] = "\n".join([*[IMAGE] * (len(images) - marks), first["content"]])
+    row["images"] = images
+
+
+def _prompted(row: Row) -> list[tuple[str, str]]:
+    """Texts that may show an image; the two sides of a preference pair say the same marks twice."""
+    return [
+        (part, one["content"]) for part in ("messages", "prompt", "completion", "chosen") for one in row.get(part, ())
+    ]

@@ -1,0 +1,114 @@
+"""Rows that were there before: exactly, by eight bytes a row, and nearly, by signatures that can be compared.
+
+A signature is a MinHash (Broder 1997) over all pieces of three letters or digits, whatever stands between them: the share
+of equal places in two signatures is about the share of pieces that two texts have in common. Rows are compared where two
+neighbouring places are equal (bands, Leskovec et al., Mining of Massive Datasets, 3.4), so that not all pairs are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+PLACES = 16
+_EQUAL = 12  # places of two signatures that are equal where the texts are nearly the same
+_PIECE = 3
+_END = 128  # characters of a text's beginning and of its end that count: long texts cost no more than short ones
+
+_random = np.random.default_rng(42)
+_FACTORS = (_random.integers(0, 2**32, PLACES, dtype=np.uint32) | 1).astype(np.uint32)
+_LETTERS = np.array([chr(code).isalnum() and not 0xD800 <= code < 0xE000 for code in range(0x10000)])
+
+
+class Seen:
+    """Which of many 8-byte digests came before; 8 bytes each."""
+
+    def __init__(self) -> None:
+        self._runs: list[NDArray[np.uint64]] = []
+
+    def again(self, digests: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """For each whether it came before, in this call or in an earlier one; remembers them all."""
+        unique, first = np.unique(digests, return_index=True)
+        again = np.ones(len(digests), dtype=bool)
+        again[first] = False
+        known = np.zeros(len(unique), dtype=bool)
+        for run in self._runs:
+            places = np.searchsorted(run, unique)
+            places[places == len(run)] = 0
+            known |= run[places] == unique
+        again[first[known]] = True
+        fresh = unique[~known]
+        # Runs of rising size, merged like a counter's digits: a digest is moved a few dozen times at most.
+        while self._runs and len(self._runs[-1]) < 2 * len(fresh):
+            fresh = np.sort(np.concatenate([self._runs.pop(), fresh]), kind="stable")
+        if len(fresh):
+            self._runs.append(fresh)
+        return again
+
+
+def signatures(texts: Sequence[str]) -> NDArray[np.uint32]:
+    """One row of PLACES numbers for each text; all of them 0xFFFFFFFF for a text too short to be compared."""
+    made = np.full((len(texts), PLACES), 0xFFFFFFFF, dtype=np.uint32)
+    if not texts:
+        return made
+    parts = [(text if len(text) <= 2 * _END else text[:_END] + text[-_END:]).lower() for text in texts]
+    codes = np.frombuffer("".join(parts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    owner = np.repeat(np.arange(len(parts), dtype=np.uint32), [len(part) for part in parts])
+    counts = _LETTERS[np.minimum(codes, 0xFFFF)] | (codes > 0xFFFF)
+    codes, owner = codes[counts], owner[counts]
+    if len(codes) < _PIECE:
+        return made
+    pieces = codes[: 1 - _PIECE].copy()
+    for place in range(1, _PIECE):
+        pieces = pieces * np.uint32(0x01000193) + codes[place : len(codes) - _PIECE + 1 + place]
+    whole = owner[: 1 - _PIECE] == owner[_PIECE - 1 :]
+    pieces, owner = pieces[whole], owner[: 1 - _PIECE][whole]
+    if not len(pieces):
+        return made
+    pieces ^= pieces >> np.uint32(15)
+    pieces *= np.uint32(0x2C1B3C6D)
+    pieces ^= pieces >> np.uint32(12)
+    begins = np.flatnonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))
+    for place, factor in enumerate(_FACTORS):
+        mixed = pieces * factor
+        mixed ^= mixed >> np.uint32(16)
+        made[owner[begins], place] = np.minimum.reduceat(mixed, begins)
+    return made
+
+
+def near(signed: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """For each signature the number of the first one of its group of near-duplicates; its own where it has none.
+
+    Which rows make a group depends on their order only where chains of similar rows can be cut in several ways: give
+    them in an order of their own (by content) where it must not.
+    """
+    first = np.arange(len(signed), dtype=np.int64)
+    usable = np.flatnonzero(signed.min(axis=1) != 0xFFFFFFFF) if len(signed) else first
+    for place in range(0, PLACES, 2):
+        keys = signed[usable, place].astype(np.uint64) << np.uint64(32) | signed[usable, place + 1]
+        order = np.argsort(keys, kind="stable")
+        rows, sorted_keys = usable[order], keys[order]
+        same = np.flatnonzero(sorted_keys[1:] == sorted_keys[:-1]) + 1
+        if not len(same):
+            continue
+        begins = np.flatnonzero(np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]]))
+        heads = rows[begins[np.searchsorted(begins, same, side="right") - 1]]
+        for others in (heads, rows[same - 1]):
+            alike = (signed[others] == signed[rows[same]]).sum(axis=1) >= _EQUAL
+            for one, other in zip(rows[same][alike].tolist(), others[alike].tolist(), strict=True):
+                _join(first, one, other)
+    return np.array([_root(first, number) for number in range(len(first))], dtype=np.int64)
+
+
+def _root(first: NDArray[np.int64], number: int) -> int:
+    while first[number] != number:
+        first[number] = first[first[number]]
+        number = int(first[number])
+    return number
+
+
+def _join(first: NDArray[np.int64], one: int, other: int) -> None:
+    low, high = sorted((_root(first, one), _root(first, other)))
+    first[high] = low

@@ -1,0 +1,150 @@
+"""A data file as batches of rows: what everything that looks at rows consumes, once, with constant memory.
+
+    stream = open_stream(file, mapping=…, task=…, sheet=…)
+    for batch in stream.batches():          # here, one after the other
+    for found in stream.through(look):      # look(batch) for each, in the file's order; in large files on all cores
+
+`look` turns a batch into something small: counts, digests, lines, numpy arrays. It may run in another process, so it
+must pickle: a function at the top of a module, or an instance of a class at the top of a module with `__call__` and
+its settings as attributes (what is costly to make, such as a tokenizer, it makes when it is first called and leaves
+out of its pickle). What needs the rows before (duplicates, totals) is done with what `look` returned, in the loop
+around `through`: results come in the order of the file whichever process made them. Both can be iterated again.
+
+A batch's lists are parallel, one entry for each raw row, left out or not:
+
+    lines     where it begins (spreadsheets: the row number), from 1
+    rows      in the internal form of `rows.py`, or None when it can't be used
+    reasons   "" or why not: one of `report.REASONS`
+    raw       as it was read, before conversion: a dictionary, or anything else where a row is broken
+
+`rows.digest(row)` is a row's content as 8 bytes: the same content gives the same bytes in every process and every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from appliance.data import convert, formats, workers
+from appliance.data.blocks import Block, Text, in_order
+from appliance.data.parse import Parser
+from appliance.data.read import Source, open_source
+from appliance.data.rows import Row, Unusable
+from appliance.data.tables import Broken, Record
+
+BATCH = 512  # rows, where the file does not come in blocks
+_LARGE = 16 << 20  # bytes: from here on starting processes pays
+_LOOKED_AT = 200  # rows by which the format is recognised
+
+T = TypeVar("T")
+
+
+@dataclass
+class Batch:
+    """Some rows of a file, in its order; see the module's text."""
+
+    lines: list[int] = field(default_factory=list)
+    rows: list[Row | None] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    raw: list[Any] = field(default_factory=list)
+    formats: set[str] = field(default_factory=set)  # of the rows that can be used
+
+    def usable(self) -> Iterator[tuple[int, Row]]:
+        """(line, row) of those that can be used."""
+        return ((line, row) for line, row in zip(self.lines, self.rows, strict=True) if row is not None)
+
+
+@dataclass
+class Stream:
+    """An open file, whose format is known. `source` says what it is, `recogniser.main` how its rows are read."""
+
+    file: Path
+    source: Source
+    recogniser: formats.Recogniser
+
+    def batches(self) -> Iterator[Batch]:
+        """All rows of the file in batches, read as they are asked for."""
+        text, parser = self.source.text, self.source.parser
+        if text and parser:
+            do = _Block(text, parser, self.recogniser, _same)
+            yield from in_order(text, text.blocks(parser.quoted), do, None)
+            return
+        records = self.source.records()
+        while some := list(islice(records, BATCH)):
+            yield batch_of(some, self.recogniser)
+
+    def through(self, look: Callable[[Batch], T]) -> Iterator[T]:
+        """look(batch) for all batches, in order."""
+        text, parser = self.source.text, self.source.parser
+        number = workers.count()
+        if not (text and parser and number and self.file.stat().st_size > _LARGE):
+            yield from map(look, self.batches())
+            return
+        do = _Block(text, parser, self.recogniser, look)
+        with workers.started(do, number, text.plain) as send:
+            yield from in_order(text, text.blocks(parser.quoted), do, send)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What is done with a block; pickles."""
+
+    text: Text
+    parser: Parser
+    recogniser: formats.Recogniser
+    look: Callable[[Batch], Any]
+
+    def __call__(self, block: Block) -> Any:
+        records = self.parser(self.text.read(block), block)
+        return None if records is None else self.look(batch_of(records, self.recogniser))
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def open_stream(
+    file: Path, *, mapping: Mapping[str, str] | None = None, task: str | None = None, sheet: str | None = None
+) -> Stream:
+    """Find out what a file is and how its rows are to be read.
+
+    Raises ApplianceError when it is missing, empty, not readable or not understood; UsageError for a name in `mapping`
+    or `sheet` that does not exist. A file in which nothing is a row opens: all of its rows come with their reasons.
+    """
+    source = open_source(file, sheet, mapping or {})
+    sample = [record.value for record in islice(source.records(), _LOOKED_AT) if isinstance(record.value, dict)]
+    if not sample:
+        return Stream(file, source, formats.Recogniser(convert.Layout("question_answer", "sft", {}), {}, False))
+    return Stream(file, source, formats.recognise(sample, source.columns, mapping or {}, task))
+
+
+def batch_of(records: list[Record], recogniser: formats.Recogniser) -> Batch:
+    """Raw rows in the internal form, or with the reason why they are in none."""
+    batch = Batch()
+    for record in records:
+        row, reason = None, ""
+        try:
+            row = _converted(record.value, recogniser, batch.formats)
+        except Unusable as unusable:
+            reason = unusable.reason
+        except RecursionError:
+            reason = "too_deep"
+        batch.lines.append(record.line)
+        batch.rows.append(row)
+        batch.reasons.append(reason)
+        batch.raw.append(record.value)
+    return batch
+
+
+def _converted(value: Any, recogniser: formats.Recogniser, seen: set[str]) -> Row:
+    if isinstance(value, Broken):
+        raise Unusable(value.reason)
+    if not isinstance(value, dict):
+        raise Unusable("not_an_object")
+    layout = recogniser.layout(value)
+    row = convert.convert(value, layout)
+    seen.add(layout.format)
+    return row

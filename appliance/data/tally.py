@@ -1,0 +1,215 @@
+"""The findings of all batches added up to the report on a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance import files
+from appliance.data import duplicates, languages, words
+from appliance.data.look import Findings, Look
+from appliance.data.notes import Note
+from appliance.data.report import REASONS, WARNINGS, Question, Report
+from appliance.data.rows import TASKS, Row
+from appliance.data.stream import Stream, open_stream
+from appliance.data.tokens import Counting
+from appliance.errors import ApplianceError, UsageError
+from appliance.locale import _
+
+FEW_ROWS = 20
+SAMPLE = 3
+_NAMES_SHOWN = 10
+
+
+def kept_rows(stream: Stream, tally: Tally, counting: Counting | None = None) -> Iterator[tuple[int, Row]]:
+    """(line, row) of every usable row; the tally's report is finished when they have been taken."""
+    look = Look(stream.file.parent, SAMPLE)
+    for batch in stream.batches():
+        found, rows = look.usable(batch)
+        for number in np.flatnonzero(tally.add(found)):
+            yield found.lines[number], rows[number]
+    tally.finished(counting)
+
+
+def open_tally(
+    file: Path,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    task: str | None = None,
+    sheet: str | None = None,
+    length: int | None = None,
+) -> tuple[Stream, Tally]:
+    """A file's stream and an empty tally for it. Raises as `check` does."""
+    if task is not None and task not in TASKS:
+        raise UsageError(
+            _("There is no task {task} for a data file.").format(task=task),
+            _("The tasks are: {tasks}").format(tasks=", ".join(TASKS)),
+            _("Choose one of them with --task."),
+        )
+    stream = open_stream(file, mapping=mapping, task=task, sheet=sheet)
+    return stream, Tally(stream, task, length)
+
+
+class Tally:
+    """Adds up the findings of all batches, in the file's order."""
+
+    def __init__(self, stream: Stream, task: str | None = None, length: int | None = None):
+        source, main = stream.source, stream.recogniser.main
+        self.stream = stream
+        self.report = Report(
+            str(stream.file), files.sha256(stream.file), main.format, main.task, source.encoding, source.sheet
+        )
+        self.report.columns = dict(main.fields)
+        self.report.questions = list(_questions(stream, task))
+        self.report.length = length
+        self._seen = duplicates.Seen()
+        self._dropped: dict[str, Note] = {}
+        self._notes = {kind: Note(kind, "") for kind in WARNINGS}
+        self._placeholders: Counter[str] = Counter()
+        self._languages: Counter[str] = Counter()
+        self._formats: set[str] = set()
+        self._good = 0
+        self._over = 0
+        self._signatures: list[NDArray[np.uint32]] = []
+        self._compared: list[int] = []  # their lines
+
+    def add(self, found: Findings) -> NDArray[np.bool_]:
+        """One batch; which of its usable rows are kept: those that were not there before."""
+        report = self.report
+        keep = ~self._seen.again(found.digests)
+        again = [("duplicate", found.lines[number]) for number in np.flatnonzero(~keep)]
+        for reason, line in sorted(found.dropped + again, key=lambda item: item[1]):
+            self._dropped.setdefault(reason, Note(reason, _(REASONS[reason]))).add(line)
+        report.rows += found.rows
+        report.kept += int(keep.sum())
+        for kind, numbers in found.notes.items():
+            for number in numbers:
+                if keep[number]:
+                    self._notes[kind].add(found.lines[number])
+        for number, names in found.placeholders.items():
+            self._placeholders.update(names if keep[number] else ())
+        self._good += sum(bool(keep[number]) for number in found.good_labels)
+        self._languages.update(found.languages)
+        self._formats |= found.formats
+        report.languages_sampled = report.languages_sampled or len(found.languages) < len(found.lines)
+        if found.signatures is not None:
+            self._signatures.append(found.signatures[keep])
+            self._compared += [found.lines[number] for number in np.flatnonzero(keep)]
+        if keep.any():
+            report.longest_characters = max(report.longest_characters, int(found.characters[keep].max()))
+            report.lengths.frombytes(found.tokens[keep].tobytes())
+            if report.length is not None:
+                over = found.tokens.astype(np.int64) - report.length
+                self._over = max(self._over, int(over[keep].max()))
+                for number in np.flatnonzero((over > 0) & keep):
+                    self._notes["too_long"].add(found.lines[number])
+        if len(report.sample) < SAMPLE:
+            report.sample += [row for row, kept in zip(found.sample, keep, strict=False) if kept]
+            del report.sample[SAMPLE:]
+        return keep
+
+    def finished(self, counting: Counting | None = None) -> Report:
+        """The report. Raises ApplianceError where no row can be used."""
+        report = self.report
+        report.dropped = sorted(self._dropped.values(), key=lambda note: -note.count)
+        if not report.kept:
+            raise _nothing_usable(self.stream.file, report.dropped)
+        report.languages = languages.shares(self._languages)
+        report.compared = len(self._compared)
+        if self._signatures:
+            first = duplicates.near(np.concatenate(self._signatures))
+            for number in np.flatnonzero(first != np.arange(len(first))):
+                self._notes["near_duplicates"].add(self._compared[number], like=self._compared[first[number]])
+        if counting is not None:
+            counted = counting.answer()
+            report.lengths, report.rough, self._over = counted.lengths, False, counted.over
+            self._notes["too_long"], self._notes["template_refuses"] = counted.too_long, counted.refused
+        report.warnings = [*self.stream.source.notes, *self._general(), *self._noted()]
+        return report
+
+    def _general(self) -> Iterator[Note]:
+        report, main = self.report, self.stream.recogniser.main
+        if main.guessed:
+            sentence = _("No header is known here; by what the columns hold they were taken as: {columns}")
+            columns = ", ".join(f"{field}={column}" for field, column in main.fields.items())
+            yield Note("columns_guessed", sentence.format(columns=columns))
+        if len(self._formats) > 1:
+            sentence = _("The rows are in several formats: {formats}")
+            yield Note("mixed_formats", sentence.format(formats=", ".join(sorted(self._formats))))
+        if report.kept < FEW_ROWS and report.task != "pretrain":
+            sentence = _("Only {n} rows: the model will hardly learn from fewer than {few}.")
+            yield Note("few_rows", sentence.format(n=report.kept, few=FEW_ROWS), report.kept)
+        bad = report.kept - self._good
+        if report.task == "kto" and min(self._good, bad) * 20 < report.kept:
+            sentence = _("The labels are one-sided: {good} good, {bad} bad. Both kinds are needed.")
+            yield Note("one_sided_labels", sentence.format(good=self._good, bad=bad))
+
+    def _noted(self) -> Iterator[Note]:
+        often = [name for name, _count in self._placeholders.most_common(_NAMES_SHOWN)]
+        for kind, note in self._notes.items():
+            if note.count:
+                note.sentence = _(WARNINGS[kind]).format(
+                    n=note.count,
+                    names=", ".join("{{" + name + "}}" for name in often),
+                    length=self.report.length,
+                    over=self._over,
+                    why=note.sentence,
+                )
+                if kind == "near_duplicates" and self.report.compared < self.report.kept:
+                    note.sentence += " " + _("(among the first {n} rows)").format(n=self.report.compared)
+                yield note
+        self.report.placeholders = dict(self._placeholders.most_common())
+
+
+def _nothing_usable(file: Path, dropped: list[Note]) -> ApplianceError:
+    rows = sum(note.count for note in dropped)
+    return ApplianceError(
+        _("{name} has no usable rows.").format(name=file.name),
+        _("{n} rows were read and none can be trained on.").format(n=rows) if rows else _("There are no rows in it."),
+        _("Correct the file: a column with questions and one with answers is enough."),
+        [
+            _("{n} rows: {reason} (line {lines})").format(
+                n=note.count, reason=note.sentence, lines=", ".join(map(str, note.lines))
+            )
+            for note in dropped
+        ],
+    )
+
+
+def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
+    source, main = stream.source, stream.recogniser.main
+    if len(source.sheets) > 1:
+        yield Question(
+            "sheet",
+            _("The file has several sheets; {sheet} was taken. Another: --sheet NAME").format(sheet=source.sheet),
+            str(source.sheet),
+            source.sheets,
+        )
+    if main.guessed and len(source.columns) > 1:
+        chosen = ", ".join(f"{field}={column}" for field, column in main.fields.items())
+        yield Question(
+            "columns",
+            _(
+                "The columns were taken as {chosen}, by what they hold. Otherwise: --map question=… --map answer=…"
+            ).format(chosen=chosen),
+            chosen,
+            source.columns,
+        )
+    if (
+        task is None
+        and main.task == "kto"
+        and words.plain(main.fields["label"]) != "kto_tag"
+        and source.kind == "table"
+    ):
+        yield Question(
+            "task",
+            _("The column {column} was taken as good or bad. If it is something else: --task sft").format(
+                column=main.fields["label"]
+            ),
+            "kto",
+            ["kto", "sft"],
+        )

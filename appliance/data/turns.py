@@ -1,0 +1,255 @@
+"""Conversations as they are written down elsewhere, as messages of the internal form.
+
+Turns come as ShareGPT (from, value), OpenAI (role, content, tool_calls), Anthropic (tool_use and tool_result blocks),
+pairs ({"human": …, "assistant": …}, [question, answer]), bare texts that alternate, or as one text with marks such as
+`Human:` and `Assistant:`, `### Instruction:`, ChatML or Llama's [INST].
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from appliance.data import words
+from appliance.data.rows import Message, Unusable, calls_of, message, parsed, text_of
+
+IMAGE = "<image>"
+_IMAGE_NAME = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)(\?.*)?$", re.I)
+_CALL = re.compile(r"<(tool_call|functioncall|function_call)>\s*(.*?)\s*(?:</\1>|$)", re.S)
+_RESPONSE = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.S)
+_ASKING = ("human", "user", "question", "query", "prompt", "instruction", "q", "input", "问", "问题", "用户")
+_ANSWERING = ("assistant", "gpt", "answer", "response", "output", "bot", "a", "moss", "答", "回答", "答案", "助手")
+# One pattern for all marks: a word for a role at the start of a line (after "### " also within one) and a colon.
+_MARK = re.compile(
+    r"(?:^|\n)[ \t]*(?:###[ \t]*|\[|<\|)?(human|assistant|user|system|function response|instruction|input|response|moss|gpt|"
+    r"bot|prompter|用户|助手|问|答|患者|医生|客服|客户)(?:\]|\|>)?[ \t]*[:：][ \t]*"
+    r"|[ \t]*###[ \t]*(human|assistant|system)[ \t]*:[ \t]*",
+    re.I,
+)
+_CHATML = re.compile(r"<\|im_start\|>\s*(\w+)\n(.*?)(?:<\|im_end\|>|$)", re.S)
+_LLAMA = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?:</s>|(?=\[INST\])|$)", re.S)
+_LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*", re.S)
+_ENDS = re.compile(r"\s*(<\|endoftext\|>|<eoh>|<eoa>|<eom>|<eoc>|<eor>|</s>)\s*$")
+
+
+def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
+    """A list of turns as messages; what it shows is added to `images`. Raises Unusable."""
+    messages: list[Message] = []
+    if raw and all(isinstance(one, str) for one in raw):
+        return [message(("user", "assistant")[number % 2], text) for number, text in enumerate(raw)]
+    for one in raw:
+        if type(one) is dict:
+            # The usual turn, at a glance.
+            role = _USUAL.get(one.get("role") or one.get("from") or "") if len(one) < 4 else None
+            if role and not ("tool_calls" in one or "function_call" in one or "images" in one):
+                text = one.get("content")
+                if text is None:
+                    text = one.get("value")
+                if type(text) is str and not (role == "assistant" and "<" in text and _CALL.search(text)):
+                    messages.append({"role": role, "content": text})
+                    continue
+        _add(messages, one, images)
+    return messages
+
+
+_USUAL: dict[Any, str] = {
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "system": "system",
+}
+
+
+def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
+    """One turn, whatever its kind, behind the messages before it."""
+    if isinstance(raw, list) and len(raw) == 2 and all(isinstance(part, str) for part in raw):
+        messages += [message("user", raw[0]), message("assistant", raw[1])]
+        return
+    if not isinstance(raw, dict):
+        raise Unusable("not_a_turn")
+    named = raw.get("role") or raw.get("from") or raw.get("speaker")
+    if named is None and (pair := _pair(raw)):
+        messages += [message("user", text_of(pair[0])), message("assistant", text_of(pair[1]))]
+        return
+    role = words.ROLES.get(named.strip().lower()) if isinstance(named, str) else None
+    if role is None:
+        raise Unusable("unknown_role")
+    value = next((raw[key] for key in ("content", "value", "text", "message") if raw.get(key) is not None), None)
+    if role == "call":
+        messages.append(message("assistant", "", calls_of(value)))
+        return
+    if role == "tool":
+        messages.append(message("tool", _result(value)))
+        return
+    calls = raw.get("tool_calls")
+    if calls is None and raw.get("function_call"):
+        calls = [raw["function_call"]]
+    if isinstance(value, list):
+        text, used, results = _blocks(value, images)
+        if role == "user" and results:  # Anthropic hands results back in the user's turn
+            messages += [message("tool", result) for result in results]
+            if text.strip():
+                messages[-1]["content"] += "\n" + text
+            return
+        calls = [*(calls or []), *used]
+    else:
+        text = text_of(value)
+        images += named_images(raw.get("images"))
+    if role == "assistant" and not calls and (found := list(_CALL.finditer(text))):
+        calls = [call for one in found for call in calls_of(_quoted(one[2]))]
+        text = _CALL.sub("", text).strip()
+    messages.append(message(role, text, calls_of(calls) if calls and role == "assistant" else None))
+
+
+def _pair(raw: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """A question and its answer in one turn."""
+    lowered = {str(key).lower(): key for key in raw}
+    asked = next((lowered[word] for word in _ASKING if word in lowered), None)
+    said = next((lowered[word] for word in _ANSWERING if word in lowered), None)
+    return (raw[asked], raw[said]) if asked is not None and said is not None else None
+
+
+def _result(value: Any) -> str:
+    """What a tool answered, as text."""
+    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+        return text_of(value)
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    text = text_of(value)
+    wrapped = _RESPONSE.fullmatch(text) if "<tool_response>" in text else None
+    return wrapped[1] if wrapped else text
+
+
+def _blocks(value: list[Any], images: list[str]) -> tuple[str, list[Any], list[str]]:
+    """The text of a message in parts, its tool calls and its tool results. An image leaves `<image>` in its place."""
+    text, calls, results = "", [], []
+    for part in value:
+        kind = part.get("type") if isinstance(part, dict) else "text" if isinstance(part, str) else None
+        if isinstance(part, str):
+            text += part
+        elif kind in ("text", "input_text", "output_text") or (
+            kind is None and isinstance(part, dict) and "text" in part
+        ):
+            text += text_of(part.get("text"))
+        elif kind in ("image", "image_url", "input_image") or (
+            kind is None and isinstance(part, dict) and "image" in part
+        ):
+            text += IMAGE
+            # {"type": "image"} alone stands for the next of the row's images
+            images += named_images(part.get("image_url") or part.get("image") or part.get("source") or part.get("url"))
+        elif kind == "tool_use":
+            calls.append({"name": part.get("name"), "arguments": part.get("input")})
+        elif kind == "tool_result":
+            results.append(_result(part.get("content")))
+        elif kind not in ("thinking", "redacted_thinking", "reasoning"):
+            raise Unusable("not_text")
+    return text, calls, results
+
+
+def named_images(value: Any) -> list[str]:
+    """Images as names: a path, an address, or data:image/…;base64. Things that name no image are left out."""
+    if value is None or value == "":
+        return []
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = parsed(value, "not_text")
+    if isinstance(value, list):
+        return [name for one in value for name in named_images(one)]
+    if isinstance(value, dict):
+        if isinstance(value.get("data"), str) and value.get("type") == "base64":
+            return [f"data:{value.get('media_type', 'image/png')};base64,{value['data']}"]
+        data = value.get("bytes")
+        if isinstance(data, (bytes, bytearray)):
+            import base64
+
+            return ["data:image/png;base64," + base64.b64encode(data).decode()]
+        return named_images(value.get("url") or value.get("path") or value.get("image"))
+    if isinstance(value, str) and (
+        value.startswith(("http://", "https://", "data:image/")) or _IMAGE_NAME.search(value)
+    ):
+        return [value]
+    return []
+
+
+def _quoted(text: str) -> Any:
+    """A call's JSON; some sets write it with Python's quotes."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    # glaive: {"name": "f", "arguments": '{"a": 1}'}
+    inner = re.fullmatch(r"""\{\s*"name"\s*:\s*"([^"]*)"\s*,\s*"arguments"\s*:\s*'(.*)'\s*\}""", text, re.S)
+    if inner:
+        return {"name": inner[1], "arguments": inner[2].replace("\\'", "'")}
+    return literal(text, "tool_call_unreadable")
+
+
+def literal(text: str, reason: str) -> Any:
+    """A list or an object as Python writes it. Raises Unusable(reason)."""
+    try:
+        if len(text) > 1 << 20:
+            raise ValueError
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        raise Unusable(reason) from None
+
+
+def listed(value: Any) -> list[Any] | None:
+    """A list, also when it stands as JSON (or as Python writes it) in a table's cell; None for everything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            if value.lstrip()[1:].lstrip()[:1] not in ("{", "'", "["):
+                return None
+            try:
+                value = literal(value, "not_text")
+            except Unusable:
+                return None
+    return value if isinstance(value, list) else None
+
+
+def transcript(text: Any) -> list[Message] | None:
+    """A conversation written as one text; None for a text that is none: it needs two roles, and a user first."""
+    if not isinstance(text, str):
+        return None
+    if "<|im_start|>" in text:
+        found = [(name, said) for name, said in _CHATML.findall(text)]
+    elif "[INST]" in text:
+        return _llama(text)
+    else:
+        marks = list(_MARK.finditer(text))
+        if len(marks) < 2 or len(text[: marks[0].start()].strip()) > 400:
+            return None
+        ends = [mark.start() for mark in marks[1:]] + [len(text)]
+        found = [(mark[1] or mark[2], text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)]
+    messages: list[Message] = []
+    for name, said in found:
+        while (shorter := _ENDS.sub("", said)) != said:
+            said = shorter
+        said, role = said.strip(), words.ROLES.get(name.lower())
+        if name.lower() == "input" and messages:  # Alpaca's second half of the question
+            messages[-1]["content"] += "\n" + said
+        elif role == "tool":
+            messages.append(message("tool", said))
+        elif role in ("user", "assistant", "system"):
+            if said or role != "system":
+                _add(messages, {"role": role, "content": said}, [])
+        else:
+            return None
+    roles = [one["role"] for one in messages]
+    first = next((role for role in roles if role != "system"), None)
+    return messages if first == "user" and "assistant" in roles else None
+
+
+def _llama(text: str) -> list[Message] | None:
+    messages: list[Message] = []
+    for asked, answered in _LLAMA.findall(text):
+        if system := _LLAMA_SYSTEM.match(asked):
+            messages.append(message("system", system[1]))
+            asked = asked[system.end() :]
+        messages += [message("user", asked.strip()), message("assistant", answered.strip())]
+    return messages or None

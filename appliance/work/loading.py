@@ -1,0 +1,82 @@
+"""The base model and its tokenizer as the plan says; on top an earlier adapter, where training goes on from one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import ApplianceError
+from appliance.locale import _
+
+
+def load_tokenizer(base: Path) -> Any:
+    """The base model's tokenizer, with a padding token. Raises ApplianceError."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ApplianceError(
+            _("The tokenizer in {folder} can't be loaded.").format(folder=base),
+            str(error).strip().split("\n")[0],
+            _("Download the model again, or choose another one."),
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None = None) -> Any:
+    """The model in the plan's dtype, 4-bit for QLoRA; for `reward` with a head that gives one number.
+
+    earlier  an adapter to go on training from: the model comes back with it, to be trained further
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
+
+    dtype = getattr(torch, plan["dtype"])
+    options: dict[str, Any] = {}
+    if plan["method"] == "qlora":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    if plan.get("sharding") == "fsdp":
+        # FSDP2 at loading: no process ever holds the whole model. The adapters, which come later, are whole in each.
+        from transformers.distributed import DistributedConfig
+
+        options["distributed_config"] = DistributedConfig(fsdp_size=plan["gpus"])
+    elif plan.get("device") == "cuda":
+        # Of the cards that this job sees, its own; the only one where it works alone.
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
+    if task == "reward":
+        options["num_labels"] = 1
+    kind = AutoModelForSequenceClassification if task == "reward" else AutoModelForCausalLM
+    try:
+        model = kind.from_pretrained(
+            base, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ApplianceError(
+            _("The model in {folder} can't be loaded.").format(folder=base),
+            str(error).strip().split("\n")[0],
+            _("Download the model again, or choose another one."),
+        ) from error
+    model.config.use_cache = False
+    return _with_adapter(model, earlier) if earlier else model
+
+
+def _with_adapter(model: Any, earlier: Path) -> Any:
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(earlier), is_trainable=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ApplianceError(
+            _("The adapter in {folder} can't be used for this model.").format(folder=earlier),
+            str(error).strip().split("\n")[0],
+            _("Give an adapter that was trained on this very model."),
+        ) from error

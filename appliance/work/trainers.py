@@ -1,0 +1,209 @@
+"""One TRL trainer a task. All of them take rows that are token ids already (`rows`, `preferences`), so that every task
+learns exactly what the report and the preview show.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from appliance.work import checkpoints, watching
+from appliance.work.context import Context
+from appliance.work.rows import Encoded
+
+SEED = 42
+# LoRA+: B learns so many times faster than A. Its paper's value.
+_LORA_PLUS = 16.0
+BEGINNING = "pissa-beginning"
+
+# What a task needs besides the plan's choices; the values are those of the methods' own papers.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "dpo": {"beta": 0.1},
+    # Its rows were shuffled before, and each holds its neighbour's answer.
+    "kto": {"beta": 0.1, "train_sampling_strategy": "sequential"},
+    "orpo": {"beta": 0.1},
+    # SimPO's paper: beta 2 to 2.5, gamma/beta 0.3 to 0.5; without the part of the loss that CPO adds.
+    "simpo": {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0, "cpo_alpha": 0.0},
+    "reward": {},
+}
+
+
+def of(task: str, micro_batch: int) -> tuple[type, type, dict[str, Any]]:
+    """(trainer, its settings' class, its own settings) for sft, pretrain, dpo, kto, orpo, simpo, reward."""
+    if task in ("sft", "pretrain"):
+        from trl import SFTConfig, SFTTrainer
+
+        return _largest_seen(SFTTrainer), SFTConfig, {"dataset_kwargs": {"skip_prepare_dataset": True}}
+    if task == "dpo":
+        from trl import DPOConfig, DPOTrainer
+
+        pair: tuple[type, type] = (DPOTrainer, DPOConfig)
+    elif task == "kto":
+        from trl import KTOConfig, KTOTrainer
+
+        pair = (KTOTrainer, KTOConfig)
+    elif task == "orpo":
+        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+        pair = (ORPOTrainer, ORPOConfig)
+    elif task == "simpo":
+        from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+        pair = (CPOTrainer, CPOConfig)
+    elif task == "reward":
+        from trl import RewardConfig, RewardTrainer
+
+        pair = (RewardTrainer, RewardConfig)
+    else:
+        raise KeyError(task)
+    own = dict(_OPTIONS[task])
+    if task == "kto" and micro_batch == 1:
+        # KTO holds each answer against another row's prompt in the same batch; alone there is none. The anchored loss
+        # does without.
+        own["loss_type"] = "apo_zero_unpaired"
+    return _largest_seen(_encoded_already(pair[0])), pair[1], own
+
+
+def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, continues: bool) -> Any:
+    """The trainer for this job's task. `continues`: the model comes with an adapter to train further."""
+    from datasets import Dataset
+    from datasets.utils.logging import disable_progress_bar
+    from transformers import PrinterCallback
+
+    disable_progress_bar()
+    plan, spec = context.plan, context.spec
+    task = spec.get("task") or "sft"
+    kind, settings, own = of(task, plan["micro_batch"])
+    if task == "kto":
+        own |= balanced([example["label"] for example in encoded.examples])
+    batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
+    steps = plan.get("steps") or max(1, round(plan["epochs"] * len(encoded.examples) / batch))
+
+    class Trainer(checkpoints.StagedCheckpoints, kind):  # type: ignore[misc, valid-type]
+        def together(self) -> None:
+            self.accelerator.wait_for_everyone()
+
+        def create_optimizer(self, *words: Any) -> Any:
+            if plan["method"] == "lora+" and getattr(self, "optimizer", None) is None:
+                from peft.optimizers import create_loraplus_optimizer
+
+                cls, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                rate = options.pop("lr")
+                self.optimizer = create_loraplus_optimizer(
+                    self.model, cls, lr=rate, loraplus_lr_ratio=_LORA_PLUS, **options
+                )
+            return super().create_optimizer(*words)
+
+    trainer = Trainer(
+        model=model,
+        args=settings(**_arguments(plan, spec, steps, str(context.folder / "trainer")), **own),
+        train_dataset=Dataset.from_list(encoded.examples),
+        processing_class=tokenizer,
+        peft_config=None if continues else _adapter(plan, spec, task),
+        callbacks=[watching.reporter(context, steps)],
+    )
+    # A Trainer prints its metrics by itself; here they are events.
+    trainer.remove_callback(PrinterCallback)
+    if plan["dtype"] == "float16":
+        # TRL casts the adapters of 4-bit models to bfloat16; the gradient scaler of float16 needs them in float32.
+        for parameter in trainer.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    if plan["method"] == "pissa" and trainer.args.process_index == 0:
+        # What it begins with; the difference to the end is an ordinary adapter for the unchanged base.
+        trainer.model.save_pretrained(str(context.folder / BEGINNING))
+    # Adapters are whole in each process, and so are the optimizer's states: a checkpoint can hold them.
+    trainer.args.save_only_model = False
+    trainer.first = trainer.args.process_index == 0
+    trainer.checkpoint_root = context.folder / "checkpoints"
+    trainer.checkpoint_root.mkdir(exist_ok=True)
+    return trainer
+
+
+def _arguments(plan: dict[str, Any], spec: dict[str, Any], steps: int, folder: str) -> dict[str, Any]:
+    on_cpu = plan.get("device") == "cpu"
+    seed = spec.get("seed", SEED)
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": plan["micro_batch"],
+        "gradient_accumulation_steps": plan["accumulation"],
+        "max_steps": steps,
+        "learning_rate": plan["learning_rate"],
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": min(10, steps // 10),
+        "optim": plan.get("optimizer") or "adamw_torch",
+        "bf16": plan["dtype"] == "bfloat16",
+        "fp16": plan["dtype"] == "float16",
+        "use_cpu": on_cpu,
+        "gradient_checkpointing": bool(plan.get("checkpointing")),
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if plan.get("checkpointing") else None,
+        "max_length": plan["length"],
+        "logging_steps": 1,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": spec.get("save_steps") or max(1, min(100, steps // 5)),
+        # See above: transformers takes it for granted that trained values are sharded as well.
+        "save_only_model": plan.get("sharding") == "fsdp",
+        "ddp_backend": "gloo" if on_cpu and plan.get("gpus", 1) > 1 else None,
+        "ddp_find_unused_parameters": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": seed,
+        "data_seed": seed,
+        "dataloader_pin_memory": not on_cpu,
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+    }
+
+
+def _adapter(plan: dict[str, Any], spec: dict[str, Any], task: str) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=plan["rank"],
+        lora_alpha=plan["alpha"],
+        lora_dropout=spec.get("dropout", 0.0),
+        target_modules=plan.get("targets") or "all-linear",
+        use_dora=plan["method"] == "dora",
+        use_rslora=plan["method"] == "rslora",
+        # Sixteen rounds of a fast decomposition come within a hair of the exact one, in seconds instead of minutes.
+        init_lora_weights="pissa_niter_16" if plan["method"] == "pissa" else True,
+        bias="none",
+        task_type="SEQ_CLS" if task == "reward" else "CAUSAL_LM",
+        # The head that gives the number is new: an adapter on it would leave it random.
+        modules_to_save=["score"] if task == "reward" else None,
+    )
+
+
+def balanced(labels: list[bool]) -> dict[str, float]:
+    """KTO's weights for a file with more thumbs of one kind: the rarer kind counts as much as the other in all.
+
+    KTO's paper, equation 8: desirable × their number over undesirable × theirs stays within 1 to 4/3.
+    """
+    good = max(1, sum(labels))
+    bad = max(1, len(labels) - sum(labels))
+    return {"desirable_weight": max(1.0, bad / good), "undesirable_weight": max(1.0, good / bad)}
+
+
+def _encoded_already(base: Any) -> type:
+    class EncodedAlready(base):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *_more: Any, **_options: Any) -> Any:
+            return dataset
+
+        def tokenize_row(self, feature: Any, **_options: Any) -> Any:
+            return feature
+
+    return EncodedAlready
+
+
+def _largest_seen(base: Any) -> type:
+    class LargestSeen(base):  # type: ignore[misc]
+        largest = (0, 0)  # rows and tokens a row of the largest batch that went through the model
+
+        def training_step(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
+            shapes = [tuple(value.shape) for name, value in inputs.items() if name.endswith("input_ids")]
+            self.largest = max([self.largest, *shapes], key=math.prod)
+            return super().training_step(model, inputs, *more, **options)
+
+    return LargestSeen

@@ -1,0 +1,88 @@
+"""What is told while a model learns, and what ends it early: a stop, a loss that is no number or explodes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from appliance.errors import ApplianceError
+from appliance.locale import _
+from appliance.work.context import Context
+
+# What TRL and transformers call it, and what an event calls it.
+_METRICS = {
+    "loss": "loss",
+    "eval_loss": "held_out_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "rewards/accuracies": "preferred",
+    "rewards/margins": "margin",
+    "accuracy": "preferred",
+    "margin": "margin",
+    "reward": "reward",
+}
+# A loss this many times its best so far, three steps in a row, does not come back. Small losses may jump freely.
+_EXPLODED, _IN_A_ROW, _AT_LEAST = 4.0, 3, 2.0
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def exploded(losses: list[float]) -> bool:
+    """Whether the last losses are far above what had been reached."""
+    if len(losses) <= _IN_A_ROW:
+        return False
+    best = min(losses[:-_IN_A_ROW])
+    return all(loss > max(_AT_LEAST, _EXPLODED * best) and loss > losses[0] for loss in losses[-_IN_A_ROW:])
+
+
+def reporter(context: Context, steps: int) -> Any:
+    """A callback: steps as events; a request to stop as a checkpoint and a clean end; a diverging loss as an error."""
+    from transformers import TrainerCallback
+
+    class Reporter(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+            context.progress("training", state.global_step, steps, "step")
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+            context.progress("training", state.global_step, steps, "step")
+            if _anyone(context.stopping.is_set(), args):
+                control.should_save = True
+                control.should_training_stop = True
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_k: Any) -> None:
+            values = {ours: logs[theirs] for theirs, ours in _METRICS.items() if logs and theirs in logs}
+            if values:
+                context.metric(step=state.global_step, **{name: finite(value) for name, value in values.items()})
+            if "loss" not in values:
+                return
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            if not math.isfinite(values["loss"]):
+                raise _diverged(
+                    _("The training diverged at step {step}: the loss is no number any more."), state, context
+                )
+            if exploded(losses):
+                raise _diverged(_("The training diverged at step {step}: the loss has exploded."), state, context)
+
+    return Reporter()
+
+
+def _anyone(mine: bool, args: Any) -> bool:
+    """Whether it holds in any of the processes: they save and stop at the same step, or they would wait for ever."""
+    if args.world_size == 1:
+        return mine
+    import torch
+
+    told = torch.tensor([int(mine)], device=args.device)
+    torch.distributed.all_reduce(told)
+    return bool(told.item())
+
+
+def _diverged(sentence: str, state: Any, context: Context) -> ApplianceError:
+    return ApplianceError(
+        sentence.format(step=state.global_step),
+        _("The learning rate {rate:g} is too high for this model or data.").format(rate=context.plan["learning_rate"]),
+        _("Fine-tune again with a lower --learning-rate, a tenth of it for example."),
+    )
