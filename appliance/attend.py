@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from appliance import output, questions, settings
 from appliance.jobs import control
@@ -48,6 +49,14 @@ def show_address(job: Job) -> None:
     output.pairs(
         [(_("Address"), at["address"]), (_("Model name"), at["model"]), (_("Key file"), at["key_file"] or _("none"))]
     )
+    if at["adapters"]:
+        output.pairs([(_("Adapters"), ", ".join(at["adapters"]))])
+    if at["new_key"]:
+        from appliance.engines import keys
+
+        output.say(_("The key, shown this once:"), "bold")
+        output.paste(keys.read_key(Path(at["key_file"])))
     curl, _python = how_to_ask(at["address"], at["model"], at["key_file"], _("Hello"))
     output.say(_("Try it:"), "bold")
     output.paste(curl)
+    output.note(_("Or talk to it here: appliance chat {id}").format(id=job.id))

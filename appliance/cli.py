@@ -16,17 +16,20 @@ from appliance.errors import ApplianceError, UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
-from appliance.planning.wish import METHODS
+from appliance.planning.way import METHODS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
 app.add_typer(cli_data.app, name="data")
 app.command("datasets", help=_("Public data sets by what they are about, in both hubs' names."))(cli_data.datasets)
 app.add_typer(jobs_app, name="jobs")
+keys_app = typer.Typer(no_args_is_help=True, help=_("Keys for the servers of this workspace."))
+app.add_typer(keys_app, name="keys")
 
 
 Detach = Annotated[bool, typer.Option("--detach", help=_("Return as soon as the job runs (serve: answers)."))]
 ModelName = Annotated[str, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))]
+KeyName = Annotated[str, typer.Argument(metavar="NAME", help=_("Whose key it is."))]
 JobName = Annotated[str, typer.Argument(metavar="ID", help=_("A job's id, its beginning or end, or `last`."))]
 
 
@@ -244,6 +247,9 @@ def finetune(
     epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
     learning_rate: float | None = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
+    held_out: Annotated[
+        float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
+    ] = None,
     map: Map = None,
     sheet: Sheet = None,
     name: str | None = None,
@@ -276,6 +282,7 @@ def finetune(
             sheet=sheet,
             name=name,
             accept_drops=yes,
+            held_out=held_out,
         )
     _do(draft, detach)
 
@@ -305,8 +312,16 @@ def serve(
     port: int = 8000,
     name: Annotated[str | None, typer.Option(help=_("The name that clients use."))] = None,
     length: Annotated[int | None, typer.Option(help=_("Longest conversation, in tokens."))] = None,
-    key_file: Annotated[str | None, typer.Option(help=_("Where the key stands; made if it is not there."))] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", help=_("An adapter beside the model, by its name or as NAME=IT."))
+    ] = None,
+    key_file: Annotated[
+        str | None, typer.Option(help=_("A file of your own with keys, in place of the workspace's keys."))
+    ] = None,
     no_key: Annotated[bool, typer.Option("--no-key", help=_("No key; on 127.0.0.1 only."))] = False,
+    log_requests: Annotated[
+        bool, typer.Option("--log-requests", help=_("Keep questions and answers in the workspace."))
+    ] = False,
     detach: Detach = False,
     yes: Yes = False,
     json: Json = False,
@@ -314,7 +329,16 @@ def serve(
 ) -> None:
     _model_here(model)
     draft = prepare.serve(
-        model, engine=engine, host=host, port=port, name=name, length=length, key_file=key_file, no_key=no_key
+        model,
+        engine=engine,
+        host=host,
+        port=port,
+        name=name,
+        length=length,
+        adapters=adapter or (),
+        key_file=key_file,
+        no_key=no_key,
+        log_requests=log_requests,
     )
     _do(draft, detach)
 
@@ -468,6 +492,53 @@ def jobs_remove(name: JobName, yes: Yes = False, json: Json = False, lang: Lang 
     output.answer(
         {"id": job.id, "freed_bytes": freed},
         lambda: output.good(_("Removed {id}; {size} are free again.").format(id=job.id, size=output.size(freed))),
+    )
+
+
+# --- talking to a server ---------------------------------------------------------------------------------------------
+
+
+@app.command(help=_("Talk to a server in this terminal."))
+def chat(
+    server: Annotated[
+        str | None,
+        typer.Argument(metavar="[JOB|ADDRESS]", help=_("A serve job's id, or http://…/v1; else the newest.")),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help=_("The name, where several are served."))] = None,
+    key_file: Annotated[str | None, typer.Option(help=_("The file with the key, for an address."))] = None,
+    system: Annotated[str | None, typer.Option(help=_("What the model is told before the first question."))] = None,
+    lang: Lang = None,
+) -> None:
+    from appliance.chat import at, talk
+
+    talk(at(server, model=model, key_file=key_file), system)
+
+
+@keys_app.command("list", help=_("The names of the keys."))
+def keys_list(json: Json = False, lang: Lang = None) -> None:
+    from appliance.engines import keys
+
+    found = keys.everyone()
+    rows = [(key["name"], key["made"], key["file"]) for key in found]
+    output.answer({"keys": found}, lambda: output.table([_("Name"), _("Made"), _("File")], rows))
+
+
+@keys_app.command("add", help=_("A new key; it is shown once."))
+def keys_add(name: KeyName, json: Json = False, lang: Lang = None) -> None:
+    from appliance.engines import keys
+
+    made = keys.add(name)
+    output.answer({"name": name, "key": made}, lambda: output.paste(made))
+    output.note(_("Running servers take it already. It is not shown again."))
+
+
+@keys_app.command("revoke", help=_("From now on this key opens nothing."))
+def keys_revoke(name: KeyName, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
+    from appliance.engines import keys
+
+    keys.revoke(name)
+    output.answer(
+        {"name": name, "revoked": True}, lambda: output.good(_("{name} opens nothing any more.").format(name=name))
     )
 
 

@@ -109,3 +109,18 @@ def _folder(model: str | None) -> Path | None:
     from appliance.jobs import prepare
 
     return None if model is None else prepare.model_folder(model)
+
+
+@app.command("from-feedback", help=_("Rows for KTO from the thumbs that were given in a chat."))
+def from_feedback(
+    to: Annotated[Path | None, typer.Option(help=_("The file to write."))] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help=_("Only the answers of this one."))] = None,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance import settings
+    from appliance.data import feedback
+
+    made = feedback.to_kto(settings.feedback_file(), to or settings.datasets_folder() / "feedback.jsonl", model)
+    output.answer(made, lambda: output.pairs(feedback.facts(made)))
+    output.note(_("Next: {command}").format(command=f"appliance data check {made['file']}"))

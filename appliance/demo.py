@@ -41,7 +41,7 @@ def demo(keep: bool = False, port: int = 8000) -> dict[str, Any]:
     before = _serve_and_ask(str(base), "demo-base", port)
 
     _step(4, _("Fine-tune"))
-    tuning = _do(prepare.finetune(str(base), str(sheet), wish=dict(demo_data.FINETUNE), name="demo"))
+    tuning = _do(prepare.finetune(str(base), str(sheet), wish=dict(demo_data.FINETUNE), name="demo", held_out=0.0))
 
     _step(5, _("Merge"))
     merging = _do(prepare.merge(tuning.id))

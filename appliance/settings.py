@@ -66,6 +66,21 @@ def locks_folder() -> Path:
     return home() / "locks"
 
 
+def keys_folder() -> Path:
+    """The keys that open this workspace's servers, one file each."""
+    return home() / "keys"
+
+
+def requests_file(name: str) -> Path:
+    """What clients asked the server of this name and what it answered; only where a person asked for it."""
+    return home() / "requests" / f"{name}.jsonl"
+
+
+def feedback_file() -> Path:
+    """Thumbs up and down, a row each."""
+    return home() / "feedback" / "rows.jsonl"
+
+
 def user_profiles_folder() -> Path:
     """Profiles that a user dropped into the workspace; they win over the project's own."""
     return home() / "profiles"

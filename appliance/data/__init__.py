@@ -6,10 +6,10 @@ The internal form of a row is defined in `rows.py`. Nothing that these functions
 
 from __future__ import annotations
 
-from appliance.data.check import check, load, write_rows
+from appliance.data.check import check, hold_out, load, write_rows
 from appliance.data.clean import clean
 from appliance.data.preview import preview
 from appliance.data.report import Question, Report
 from appliance.data.rows import TASKS, Row
 
-__all__ = ["TASKS", "Question", "Report", "Row", "check", "clean", "load", "preview", "write_rows"]
+__all__ = ["TASKS", "Question", "Report", "Row", "check", "clean", "hold_out", "load", "preview", "write_rows"]

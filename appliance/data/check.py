@@ -78,3 +78,10 @@ def write_rows(
         for _line, row in kept_rows(stream, tally):
             opened.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return tally.report
+
+
+def hold_out(rows: Path, to: Path, share: float) -> int:
+    """Choose the rows to measure on among those of `write_rows`; see `held_out.py`. Returns how many."""
+    from appliance.data.held_out import hold_out as choose
+
+    return choose(rows, to, share)

@@ -26,10 +26,6 @@ class Engine(ABC):
     most_parallel: ClassVar[int | None] = None
 
     @abstractmethod
-    def own_name(self, model: Path, name: str) -> str:
-        """What the engine itself calls the model that is served as `name`: the guard translates."""
-
-    @abstractmethod
     def command(self, python: Path, model: Path, host: str, port: int, spec: dict[str, Any]) -> list[str]:
         """The command line. `spec`: `name`, and in `options` as far as known: `dtype`, `length` (tokens), …"""
 
@@ -42,6 +38,12 @@ class Engine(ABC):
         for pattern, sentence in self.phases:
             if re.search(pattern, line):
                 return _(sentence)
+        return None
+
+    def remedy(self, log_text: str, options: dict[str, Any]) -> tuple[dict[str, Any], str] | None:
+        """After a start that failed: the options for one more try, and what is different, where one is worth it."""
+        if re.search(_NO_BF16, log_text) and options.get("dtype") != "float16":
+            return {**options, "dtype": "float16"}, _("Trying once more in float16.")
         return None
 
     def failure(self, log_text: str) -> ApplianceError | None:
@@ -130,6 +132,7 @@ def _no_bf16(match: re.Match[str]) -> ApplianceError:
     )
 
 
+_NO_BF16 = r"(?m)^.*Bfloat16 is only supported on GPUs.*$"
 # The narrow ones first: a cache that is too small also says "memory".
 _FAILURES = (
     (r"(?m)^.*KV cache is needed, which is larger than.*$", _cache_too_small),
@@ -146,5 +149,5 @@ _FAILURES = (
     (r"(?m)^.*no file named model\.safetensors.*$", _no_weights),
     (r"(?m)^.*Cannot find any model weights.*$", _no_weights),
     (r"(?m)^.*max_model_len.*is greater than the derived max_model_len.*$", _too_long),
-    (r"(?m)^.*Bfloat16 is only supported on GPUs.*$", _no_bf16),
+    (_NO_BF16, _no_bf16),
 )

@@ -1,11 +1,12 @@
 """The door: a pure ASGI middleware inside the engine's own process. Standard library only.
 
 vLLM loads it with `--middleware appliance.engines.guard.Guard`; for transformers our launcher puts it around the app.
-It keeps a list of four routes and refuses all else, checks the key, limits what comes in, and gives every error
-OpenAI's form. Its settings are a JSON file named by APPLIANCE_GUARD:
+It keeps a list of four routes and refuses all else, checks the key, lets known fields through (protocol.py), limits
+what comes in, and gives every error OpenAI's form. Its settings are a JSON file named by APPLIANCE_GUARD:
 
-    key_file       file with the keys, a line each: `name:key` or `key`; null: loopback without a key
-    names          {served name: the engine's own id of that model}
+    keys           a folder with one file a key, or a file with a key a line (keyring.py); null: loopback without a key
+    names          the served names: the model's and its adapters'
+    log            where requests and answers are written (request_log.py); null: nowhere
     body_limit     bytes of a request's body            (default 8 MiB)
     header_limit   bytes of all headers together        (default 16 KiB)
     instance       what /health names this server by, so that its supervisor knows it from another on the same port
@@ -17,33 +18,22 @@ Keys are never in argv, the environment or a log; only their sha256 stays in mem
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from appliance.engines.protocol import Refused, check, is_loopback, parse
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+from appliance.engines.keyring import Keyring
+from appliance.engines.protocol import CHAT, COMPLETIONS, Refused, check, is_loopback, parse
+from appliance.engines.replies import App, Headers, Message, Receive, Reply, Scope, Send, answer, engine_failed, header
+from appliance.engines.request_log import RequestLog
 
 HEALTH = ("GET", "/health")
 MODELS = ("GET", "/v1/models")
-ROUTES = {HEALTH, MODELS, ("POST", "/v1/chat/completions"), ("POST", "/v1/completions")}
-
-# Inside a JSON string a quote is escaped, so these can only match a real field, never what a model wrote.
-_MODEL_FIELD = re.compile(rb'"model":\s*"(?:[^"\\]|\\.)*"')
-_BARE_STREAM_ERROR = re.compile(rb'data: \{"error": "[^\n]*')
+ROUTES = {HEALTH, MODELS, ("POST", CHAT), ("POST", COMPLETIONS)}
 
 _log = logging.getLogger("appliance.guard")
 
@@ -54,24 +44,27 @@ class Guard:
     def __init__(self, app: App):
         settings = json.loads(Path(os.environ["APPLIANCE_GUARD"]).read_text(encoding="utf-8"))
         self.app = app
-        self.names: dict[str, str] = settings["names"]
+        self.names: list[str] = settings["names"]
         self.body_limit = int(settings.get("body_limit", 8 << 20))
         self.header_limit = int(settings.get("header_limit", 16 << 10))
         self.body_seconds = float(settings.get("body_seconds", 60))
         self.instance = str(settings.get("instance", ""))
-        self.keys = _read_keys(settings["key_file"])
+        self.keys = Keyring(settings["keys"])
+        self.log = RequestLog(Path(settings["log"])) if settings.get("log") else None
         self.started = int(time.time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+            if self.log is not None:
+                self.log.close()
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
             try:
                 await self._http(scope, receive, send)
             except Refused as refused:
-                await _answer(send, refused.status, refused.as_dict(), refused.headers)
+                await answer(send, refused.status, refused.as_dict(), refused.headers)
             except _Gone:
                 pass
 
@@ -85,11 +78,11 @@ class Guard:
         if route == HEALTH:
             await self._health(scope, receive, send)
             return
-        self._check_key(scope, headers)
+        key = self._check_key(scope, headers)
         if route == MODELS:
-            await _answer(send, 200, self._models())
+            await answer(send, 200, self._models())
             return
-        if b"json" not in _header(headers, b"content-type").lower():
+        if b"json" not in header(headers, b"content-type").lower():
             # A page in a browser may send a form or plain text anywhere without asking; JSON it may not.
             raise Refused(415, "Send the request as Content-Type: application/json.", code="unsupported_media_type")
         request = parse(await self._body(headers, receive))
@@ -97,8 +90,15 @@ class Guard:
         served = request["model"]
         if served not in self.names:
             raise Refused(404, f"The model {served!r} is not served here.", "model", "model_not_found")
-        request["model"] = self.names[served]
-        await self._forward(scope, headers, request, receive, _Reply(send, served, self.names[served]))
+        reply = Reply(send, keep=self.log is not None)
+        began = time.monotonic()
+        try:
+            await self._forward(scope, headers, request, receive, reply)
+        finally:
+            if self.log is not None and reply.kept is not None:
+                seconds = round(time.monotonic() - began, 3)
+                facts = {"key": key, "model": served, "status": reply.status or None, "seconds": seconds}
+                self.log.add(facts, request, reply.kept, reply.streams)
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Asks the engine, because only it knows whether its workers live, and tells no more than yes or no."""
@@ -115,30 +115,29 @@ class Guard:
             status = 503
         well = status == 200
         headers = [(b"x-appliance-instance", self.instance.encode())] if self.instance else []
-        await _answer(send, 200 if well else 503, {"status": "ok" if well else "unhealthy"}, headers)
+        await answer(send, 200 if well else 503, {"status": "ok" if well else "unhealthy"}, headers)
 
-    def _check_key(self, scope: Scope, headers: Headers) -> None:
-        if not self.keys:
+    def _check_key(self, scope: Scope, headers: Headers) -> str | None:
+        """The name of the key; None where none is wanted."""
+        if not self.keys.wanted:
             # Without a key only this machine may ask, and only by a loopback name: a page in a browser here that
             # makes its own name point to 127.0.0.1 still sends that name.
             server = scope.get("server") or ("", 0)
-            host = _header(headers, b"host").decode("latin-1")
+            host = header(headers, b"host").decode("latin-1")
             if is_loopback(str(server[0])) and is_loopback(re.sub(r":\d+$", "", host).strip("[]")):
-                return
+                return None
             raise Refused(403, "Without a key this server answers only on localhost.", code="local_only")
         given = [value for name, value in headers if name == b"authorization"]
         scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
-        digest = hashlib.sha256(token.strip()).digest()
-        right = False
-        for known in self.keys.values():  # all of them, so that the time doesn't tell which
-            right |= hmac.compare_digest(known, digest)
-        if not right or scheme.lower() != b"bearer":
+        name = self.keys.name_of(token.strip())
+        if name is None or scheme.lower() != b"bearer":
             raise Refused(
                 401,
                 "The key is missing or wrong. Send it as Authorization: Bearer KEY.",
                 code="invalid_api_key",
                 headers=[(b"www-authenticate", b"Bearer")],
             )
+        return name
 
     def _models(self) -> dict[str, Any]:
         entries = [
@@ -148,7 +147,7 @@ class Guard:
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         too_large = Refused(413, f"The request is larger than {self.body_limit} bytes.", code="request_too_large")
-        declared = _header(headers, b"content-length")
+        declared = header(headers, b"content-length")
         if declared.isdigit() and int(declared[:20]) > self.body_limit:
             raise too_large
         body = bytearray()
@@ -169,7 +168,7 @@ class Guard:
             ) from None
 
     async def _forward(
-        self, scope: Scope, headers: Headers, request: dict[str, Any], receive: Receive, reply: _Reply
+        self, scope: Scope, headers: Headers, request: dict[str, Any], receive: Receive, reply: Reply
     ) -> None:
         # Written anew, so that the engine reads exactly what was checked (a name given twice, for example).
         body = json.dumps(request, separators=(",", ":")).encode()
@@ -190,126 +189,10 @@ class Guard:
         except Exception:
             _log.exception("the engine failed on a request")
             if not reply.started:
-                await _answer(reply.send, 500, _engine_failed(500).as_dict())
+                await answer(reply.send, 500, engine_failed(500).as_dict())
             elif not reply.finished:
                 raise  # half an answer is out: the server must cut the connection, or it would look whole
 
 
 class _Gone(Exception):
     """The client left before its request was complete."""
-
-
-class _Reply:
-    """The engine's answer on its way out: streams pass event by event; the rest is sent when whole.
-
-    The engine's own name for the model becomes the served one, errors get OpenAI's form, and nothing of the inside
-    (a traceback, a path) is told.
-    """
-
-    def __init__(self, send: Send, served: str, own: str):
-        self.send = send
-        self.field = b'"model":' + json.dumps(served).encode() if served != own else None
-        self.started = self.finished = self.streams = False
-        self.ended = b""
-        self.held = bytearray()
-        self.status = 0
-        self.headers: Headers = []
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            # CORS is off whatever the engine's default: no page of another site may read an answer.
-            self.headers = [pair for pair in message.get("headers", []) if not pair[0].startswith(b"access-control-")]
-            kind = _header(self.headers, b"content-type")
-            self.streams = self.status < 400 and kind.startswith(b"text/event-stream")
-            if self.streams:
-                self.started = True
-                await self.send({**message, "headers": self.headers})
-        elif message["type"] == "http.response.body":
-            last = not message.get("more_body", False)
-            if self.streams:
-                await self.send({**message, "body": self._events(message.get("body", b""), last)})
-            else:
-                self.held += message.get("body", b"")
-                if last:
-                    await self._whole()
-            self.finished = last
-
-    def _renamed(self, body: bytes) -> bytes:
-        field = self.field
-        return body if field is None else _MODEL_FIELD.sub(lambda _match: field, body)
-
-    def _events(self, body: bytes, last: bool) -> bytes:
-        if b'"error": "' in body:  # transformers puts an exception's bare text here
-            broken = b"data: " + json.dumps(_engine_failed(500).as_dict()).encode()
-            body = _BARE_STREAM_ERROR.sub(lambda _match: broken, body)
-        self.ended = (self.ended + body)[-16:]
-        if last and not self.ended.rstrip().endswith(b"[DONE]"):
-            body += b"data: [DONE]\n\n"  # transformers leaves it out, and clients wait for it
-        return self._renamed(body)
-
-    async def _whole(self) -> None:
-        self.started = True
-        if self.status >= 400:
-            await _answer(self.send, *_openai_error(self.status, bytes(self.held)))
-            return
-        body = self._renamed(bytes(self.held))
-        kept = [pair for pair in self.headers if pair[0] != b"content-length"]
-        length = (b"content-length", str(len(body)).encode())
-        await self.send({"type": "http.response.start", "status": self.status, "headers": [*kept, length]})
-        await self.send({"type": "http.response.body", "body": body})
-
-
-def _openai_error(status: int, body: bytes) -> tuple[int, dict[str, Any]]:
-    """Any engine's error in OpenAI's form; nothing of it but the status when the engine itself has failed."""
-    if status >= 500:
-        return status, _engine_failed(status).as_dict()
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
-    told = value if isinstance(value, dict) else {}
-    error = told.get("error") or told.get("detail") or told.get("message")
-    param = code = None
-    if isinstance(error, dict):
-        param, code, error = error.get("param"), error.get("code"), error.get("message")
-    if isinstance(error, list):  # FastAPI: one entry for each field
-        error = "; ".join(
-            f"{'.'.join(str(part) for part in entry.get('loc', ()))}: {entry.get('msg', '')}"
-            for entry in error
-            if isinstance(entry, dict)
-        )
-    message = error if isinstance(error, str) and error else "The request was refused."
-    status = 400 if status == 422 else status
-    refused = Refused(status, message, param if isinstance(param, str) else None, code if isinstance(code, str) else "")
-    return status, refused.as_dict()
-
-
-def _engine_failed(status: int) -> Refused:
-    return Refused(status, "The model server failed on this request. Its log says why.", code="server_error")
-
-
-async def _answer(send: Send, status: int, value: dict[str, Any], headers: Headers | tuple[()] = ()) -> None:
-    body = json.dumps(value).encode()
-    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _read_keys(path: str | None) -> dict[str, bytes]:
-    """{name: sha256 of the key}; a line without a name is called by its number."""
-    if path is None:
-        return {}
-    keys = {}
-    for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
-        name, colon, key = (part.strip() for part in line.rpartition(b":"))
-        if key:
-            called = name.decode(errors="replace") if colon else str(number)
-            keys[called if called not in keys else f"{called} ({number})"] = hashlib.sha256(key).digest()
-    if not keys:  # never open the door because a file is empty
-        raise ValueError("the key file holds no key")
-    return keys
-
-
-def _header(headers: Headers, name: bytes) -> bytes:
-    return next((value for key, value in headers if key == name), b"")

@@ -1,45 +1,104 @@
 """`transformers serve` with the guard around it: `python -m appliance.engines.transformers_server --model FOLDER …`.
 
-Runs in the training environment; APPLIANCE_GUARD names the guard's settings. transformers' own command has no key,
-names models by path and serves /load_model and /reset to anyone, so its app is wrapped before the port opens.
-
-Plain `generate`, one request after another, and not continuous batching: transformers 5.23 starts that loop with the
-first request's sampling settings and keeps them, so a temperature or a stop text asked for later would be ignored.
+Runs in the training environment; APPLIANCE_GUARD names the guard's settings. transformers' own loader and server, with
+our answers to the two routes (transformers_answers.py says why), wrapped before the port opens: its own command has no
+key, names models by path and serves /load_model and /reset to anyone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from appliance.engines.base import OFFLINE
 from appliance.engines.guard import Guard
-from appliance.engines.transformers import MODEL_HERE
+
+# The model's name inside transformers. The launcher stands in the model's folder, so that no answer can tell a path,
+# and a path with "@" or ":" isn't taken apart as a revision or a GGUF file.
+_MODEL_HERE = "."
+# Seconds in which a request's head must be whole.
+_HEAD_SECONDS = 30.0
 
 
 def main() -> None:
     """Load the model, then open the port; SIGTERM and SIGINT end it."""
     parser = argparse.ArgumentParser(prog="transformers_server")
     parser.add_argument("--model", required=True)
+    parser.add_argument("--name", required=True)
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--length", type=int)
+    parser.add_argument("--adapters", default="{}")  # {name: folder} as JSON
     words = parser.parse_args()
     os.umask(0o077)
     os.environ.update(OFFLINE)
+    adapters = {name: Path(folder) for name, folder in json.loads(words.adapters).items()}
     os.chdir(words.model)
 
-    from transformers.cli.serve import Serve
-    from transformers.cli.serving import server
+    import uvicorn
 
-    build = server.build_server
+    app = Guard(build(words.name, words.dtype, words.length, adapters))
+    uvicorn.run(app, host=words.host, port=words.port, log_level="info", http=_patient(), access_log=False)
 
-    def guarded(*args: Any, **kwargs: Any) -> Guard:
-        return Guard(build(*args, **kwargs))
 
-    server.build_server = guarded
-    Serve(force_model=MODEL_HERE, host=words.host, port=words.port, dtype=words.dtype)
+def build(name: str, dtype: str, length: int | None, adapters: dict[str, Path]) -> Any:
+    """transformers' app for the model in the folder that we stand in, with our handlers."""
+    from transformers.cli.serving.model_manager import ModelManager
+    from transformers.cli.serving.server import build_server
+    from transformers.cli.serving.utils import GenerationState
+
+    from appliance.engines.transformers_answers import Handler
+    from appliance.engines.transformers_asked import Reader
+    from appliance.engines.transformers_generate import Generator
+
+    manager = ModelManager(dtype=dtype, force_model=_MODEL_HERE)
+    model, processor = manager.load_model_and_processor(manager.process_model_name(_MODEL_HERE))
+    for adapter, folder in adapters.items():
+        model.load_adapter(str(folder), adapter_name=adapter)
+    model.eval()
+    reader = Reader(model, getattr(processor, "tokenizer", processor), length, adapters, name)
+    generator, reading = Generator(model, reader), ThreadPoolExecutor(1, thread_name_prefix="read")
+    chat, completions = Handler(generator, True, reading), Handler(generator, False, reading)
+    nothing: Any = None  # the other routes are behind the guard's shut door
+    return build_server(manager, chat, completions, nothing, nothing, nothing, GenerationState())
+
+
+def _patient() -> Any:
+    """uvicorn's protocol, but not for ever: a client that never ends its request's head is let go."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Patient(H11Protocol):  # type: ignore[misc]
+        _deadline: Any = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._deadline = self.loop.call_later(_HEAD_SECONDS, self._give_up)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            waits = self.cycle is None or self.cycle.response_complete
+            if not waits and self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+            elif waits and self._deadline is None:
+                self._deadline = self.loop.call_later(_HEAD_SECONDS, self._give_up)
+
+        def connection_lost(self, error: Exception | None) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            super().connection_lost(error)
+
+        def _give_up(self) -> None:
+            self._deadline = None
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.close()
+
+    return Patient
 
 
 if __name__ == "__main__":

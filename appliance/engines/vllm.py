@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from appliance.engines.base import OFFLINE, READY, WEIGHTS, Engine
-from appliance.locale import marked
+from appliance.locale import _, marked
 
+_SHORTEST = 512
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 OLDEST_CAPABILITY = (7, 5)  # vLLM's wheels hold no code for older silicon (its installation page)
 
 
@@ -22,9 +25,6 @@ class Vllm(Engine):
         (r"Capturing CUDA graph", marked("recording the card's steps")),
         (r"Application startup complete", READY),
     )
-
-    def own_name(self, model: Path, name: str) -> str:
-        return name
 
     def command(self, python: Path, model: Path, host: str, port: int, spec: dict[str, Any]) -> list[str]:
         options = spec.get("options") or {}
@@ -41,15 +41,50 @@ class Vllm(Engine):
             words += ["--max-model-len", str(options["length"])]
         if options.get("parallel"):
             words += ["--max-num-seqs", str(options["parallel"])]
+        if spec.get("adapters"):
+            words += ["--enable-lora", "--max-lora-rank", str(_lora_rank(max(a["rank"] for a in spec["adapters"])))]
+            words += ["--lora-modules", *(f"{each['name']}={each['folder']}" for each in spec["adapters"])]
+            words += ["--max-loras", str(min(4, len(spec["adapters"])))]
+        if options.get("chat_template"):  # an adapter's own: vLLM takes the base's otherwise
+            words += ["--chat-template", options["chat_template"]]
         # Never a pickle, even where the folder holds one beside the safetensors.
         words += ["--load-format", "safetensors"]
         # The guard shuts these too; what isn't there can't be reached by a mistake in it.
         words += ["--disable-fastapi-docs", "--allowed-origins", "[]"]
         return words
 
+    def remedy(self, log_text: str, options: dict[str, Any]) -> tuple[dict[str, Any], str] | None:
+        length = options.get("length") or _SHORTEST
+        if found := re.search(r"Free memory on device[^(]*\(([\d.]+)/([\d.]+) GiB\)", log_text):
+            free, all_of_it = float(found[1]), float(found[2])
+            share = int(100 * (free - 0.5) / all_of_it) / 100
+            if 0.1 <= share < (options.get("memory_share") or 0.9):
+                told = _("Trying once more with {n:.0f} percent of the card's memory.").format(n=share * 100)
+                return {**options, "memory_share": share}, told
+            return None
+        told_length = re.search(r"estimated maximum model length is (\d+)|derived max_model_len \(\D*(\d+)", log_text)
+        short_of_memory = re.search(r"KV cache|cache blocks|OutOfMemoryError|out of memory", log_text)
+        if told_length:
+            shorter = int(told_length[1] or told_length[2])
+        elif short_of_memory:
+            shorter = length // 2
+        else:
+            return super().remedy(log_text, options)
+        if not _SHORTEST <= shorter < length:
+            return None
+        changed = {**options, "length": shorter}
+        if short_of_memory and options.get("parallel"):
+            changed["parallel"] = max(1, options["parallel"] // 2)
+        return changed, _("Trying once more with a length of {n} tokens.").format(n=shorter)
+
     def variables(self, spec: dict[str, Any]) -> dict[str, str]:
         # The Rust front end knows no Python middleware: with it there would be no guard.
         return {**OFFLINE, "VLLM_NO_USAGE_STATS": "1", "VLLM_USE_RUST_FRONTEND": "0", "VLLM_SERVER_DEV_MODE": "0"}
+
+
+def _lora_rank(rank: int) -> int:
+    """The smallest rank that vLLM has kernels for and that holds this one."""
+    return next((known for known in _RANKS if known >= rank), _RANKS[-1])
 
 
 def first_card(hardware: Any) -> Any | None:

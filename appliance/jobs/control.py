@@ -17,7 +17,7 @@ from typing import Any
 
 from appliance import __version__, files, settings
 from appliance.errors import ApplianceError
-from appliance.jobs import process
+from appliance.jobs import leftovers, process
 from appliance.jobs.folder import Job, State, all_jobs, follow
 from appliance.locale import _, language
 
@@ -36,7 +36,8 @@ class Draft:
     facts         (label, sentence) pairs for the screen before the start
     command       the command line that does the same without the menu
     disk_at       where disk_gib is needed, if not in the workspace
-    rows_from     a data file whose kept rows are written into the job folder as rows.jsonl
+    rows_from     a data file whose kept rows are written into the job folder as rows.jsonl; `held_out`: this share of
+                  them is not learned from, and held_out.json says which
     """
 
     kind: str
@@ -107,8 +108,11 @@ def _snapshot(wanted: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The data's kept rows, written into the job: a file changed or removed later can't hurt a resume."""
     from appliance import data
 
+    wanted = dict(wanted)
+    share = wanted.pop("held_out", 0.0)
     report = data.write_rows(to=folder / "rows.jsonl", **wanted)
     return {
+        "held_out": data.hold_out(folder / "rows.jsonl", folder / "held_out.json", share) if share else 0,
         "file": str(wanted["file"]),
         "sha256": report.sha256,
         "rows": report.kept,
@@ -230,6 +234,7 @@ def resume(job: Job) -> Job:
     # What a killed worker left behind (an engine, say) would hold the card and the port against its successor.
     if state.pid is not None:
         process.end_group(state.pid, state.start_mark)
+    leftovers.end(job)
     (job.folder / "serving.json").unlink(missing_ok=True)  # an address that is no more
     job.write_state(State("queued", attempt=state.attempt + 1))
     _spawn(job, spec["environment"], spec["kind"])
@@ -245,6 +250,7 @@ def stop(job: Job, patience: float = 30.0, grace: float = 5.0) -> State:
     if not state.active:
         if state.pid is not None and job.written_state().active:  # a killed worker: end what it left
             process.end_group(state.pid, state.start_mark)
+        leftovers.end(job)
         return state
     if not process.alive(state.pid, state.start_mark) and job.locked():
         raise ApplianceError(
@@ -267,6 +273,7 @@ def stop(job: Job, patience: float = 30.0, grace: float = 5.0) -> State:
             break
     if state.pid is not None:
         process.end_group(state.pid, state.start_mark, grace)
+    leftovers.end(job)
     if job.written_state().active:
         state = State("stopped", pid=state.pid, start_mark=state.start_mark, attempt=state.attempt)
         job.write_state(state)

@@ -5,23 +5,27 @@ recipes all come through here, so they do the same.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appliance import files, settings
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.hub import workspace
+from appliance.jobs import served as served_files
 from appliance.jobs.control import Draft
 from appliance.jobs.folder import Job, all_jobs, find
 from appliance.locale import _
 
+if TYPE_CHECKING:
+    from appliance.planning.lengths import Lengths
+
 ADAPTER_MANIFEST = "appliance-adapter.json"
 _MERGED_SUFFIX = "-tuned"
-# A tokenizer and its template take a quarter of a millisecond a row: of more rows the lengths are guessed.
+# A tokenizer and its template take a quarter of a millisecond a row: the lengths of more rows are only guessed.
 _COUNTED_ROWS = 20_000
 
 
@@ -126,48 +130,64 @@ def make_plan(
     data_file: Path | None = None,
     report: Any = None,
     task: str | None = None,
+    rows_from: dict[str, Any] | None = None,
     wish: dict[str, Any] | None = None,
     hardware: Any = None,
 ) -> Any:
-    """The plan for this model (a config.json is enough), this data and this machine."""
+    """The plan for this model (a config.json is enough), this data and this machine.
+
+    rows_from  how the data file is read, where that is not found out: file, mapping, task, sheet; `report` is of it
+    """
+    from appliance import data
     from appliance.hardware import probe
     from appliance.planning import calibration
     from appliance.planning.counting import Counter
-    from appliance.planning.lengths import Lengths
+    from appliance.planning.lengths import Lengths, matters
     from appliance.planning.plan import plan
 
+    rows_from = rows_from or {"file": data_file}
+    if rows_from["file"] is not None and report is None:
+        report = data.check(**rows_from)
+    lengths = Lengths.of(report.lengths, report.rough) if report else None
+    machine = hardware or probe(settings.home())
+    # What was measured here says nothing about another machine.
+    known = None if hardware else calibration.load(settings.home())
     with looked_up(model) as found:
-        if data_file is not None and report is None:
-            report = counted_report({"file": data_file}, None if found.sentence else found.folder)
-        made = plan(
-            hardware or probe(settings.home()),
-            found.shape,
-            task=task or (report.task if report else "sft"),
-            rows=report.kept if report else None,
-            lengths=Lengths.of(report.lengths, report.rough) if report else None,
-            wish=wish or {},
-            # What was measured here says nothing about another machine.
-            calibration=None if hardware else calibration.load(settings.home()),
-            counter=Counter(found.folder, settings.home()),
-        )
+
+        def decide(lengths: Lengths | None, counter: Counter | None = None) -> Any:
+            return plan(
+                machine,
+                found.shape,
+                task=task or (report.task if report else "sft"),
+                rows=report.kept if report else None,
+                lengths=lengths,
+                wish=wish or {},
+                calibration=known,
+                counter=counter,
+            )
+
+        if lengths and not found.sentence and len(lengths.tokens) <= _COUNTED_ROWS and matters(lengths, decide):
+            lengths = _counted(rows_from, found.folder) or lengths
+        made = decide(lengths, Counter(found.folder, settings.home()))
     if found.sentence:
         made.reasons = {"model": found.sentence, **made.reasons}
     return made
 
 
-def counted_report(rows_from: dict[str, Any], model: Path | None) -> Any:
-    """What is in a data file, its lengths counted with the model's own tokenizer where that is no long work."""
-    from appliance import data
+def _counted(rows_from: dict[str, Any], model: Path) -> Lengths | None:
+    """The rows' lengths by the model's own tokenizer and template; None where that can't be had."""
+    from appliance import data, output
+    from appliance.planning.lengths import Lengths
 
-    report = data.check(**rows_from)
-    if model is None or report.kept > _COUNTED_ROWS or not settings.python_of("train").exists():
-        return report
+    if not settings.python_of("train").exists():
+        return None
     try:
-        counted = data.check(**rows_from, model=model)
+        with output.waiting(_("counting the rows with the model's own tokenizer")):
+            found = data.check(**rows_from, model=model).lengths
     except ApplianceError:  # a fine-tune looks at the tokenizer itself and says what is wrong
-        return report
+        return None
     # A folder with a config.json alone can't write a single row.
-    return counted if any(counted.lengths) else report
+    return Lengths.of(found, rough=False) if any(found) else None
 
 
 @dataclass(frozen=True)
@@ -219,11 +239,14 @@ def finetune(
     accept_drops: bool = False,
     seed: int = 42,
     save_steps: int | None = None,
+    held_out: float | None = None,
 ) -> Draft:
     """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
 
-    adapter  one to go on training from; without `model`, its own base is taken
+    adapter   one to go on training from; without `model`, its own base is taken
+    held_out  the share of rows kept back to measure on; None: a small one, where there are enough rows
     """
+    from appliance import data
     from appliance.planning import words
 
     if task not in ("auto", *TASKS):
@@ -233,8 +256,8 @@ def finetune(
     file = Path(data_file).expanduser().absolute()
     wished_task = None if task == "auto" else task
     wished_rows = _ROWS_OF.get(task, wished_task)
-    rows_from = {"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet}
-    report = counted_report(rows_from, base)
+    rows_from: dict[str, Any] = {"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet}
+    report = data.check(**rows_from)
     task = wished_task or report.task
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
@@ -251,7 +274,7 @@ def finetune(
             "",
             _("Choose a text model: appliance models"),
         )
-    plan = make_plan(model, report=report, task=task, wish=wish)
+    plan = make_plan(model, report=report, task=task, rows_from=rows_from, wish=wish)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -267,7 +290,7 @@ def finetune(
         *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
-        *flags(yes=accept_drops),
+        *flags(held_out=held_out, yes=accept_drops),
     )
     return Draft(
         kind="finetune",
@@ -284,7 +307,7 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from=rows_from,
+        rows_from={**rows_from, "held_out": _held_out(held_out)},
         facts=[
             (
                 _("What"),
@@ -304,6 +327,18 @@ def finetune(
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
+
+
+def _held_out(share: float | None) -> float:
+    from appliance.data.held_out import SHARE
+
+    if share is not None and not 0 <= share < 1:
+        raise UsageError(
+            _("{share} can't be the share of rows held out.").format(share=share),
+            "",
+            _("From 0 to below 1, such as 0.05."),
+        )
+    return SHARE if share is None else share
 
 
 def _base_and_name(model: str | None, earlier: Path | None) -> tuple[Path, str]:
@@ -498,10 +533,18 @@ def serve(
     port: int = 8000,
     name: str | None = None,
     length: int | None = None,
+    adapters: Sequence[str] = (),
     key_file: str | None = None,
     no_key: bool = False,
+    log_requests: bool = False,
 ) -> Draft:
-    """An OpenAI-compatible address for a model. A key always guards it, unless it is refused on loopback."""
+    """An OpenAI-compatible address for a model. A key always guards it, unless it is refused on loopback.
+
+    adapters      what is served beside the model: a folder, a fine-tune's id or `last`, as it is or as NAME=REFERENCE
+    log_requests  whether requests and answers are written into the workspace
+    """
+    from dataclasses import replace
+
     from appliance import engines
     from appliance.engines import ports
     from appliance.hardware import probe
@@ -512,7 +555,10 @@ def serve(
         raise ApplianceError(
             _("{name} is an adapter, not a model of its own.").format(name=model),
             "",
-            _("Merge it first: appliance merge {name}").format(name=model),
+            _(
+                "Merge it (appliance merge {name}), "
+                "or serve it beside its base (appliance serve BASE --adapter {name})."
+            ).format(name=model),
         )
     folder = model_folder(model)
     if not 0 < port < 65536:
@@ -528,13 +574,19 @@ def serve(
             _("Leave --no-key away, or serve on 127.0.0.1."),
         )
     served = name or folder.name
-    shape = read_shape(folder)
-    room = serving_plan(hardware, shape, length=length, most_parallel=chosen.most_parallel)
-    key = (
-        None
-        if no_key
-        else str(Path(key_file).expanduser().absolute() if key_file else settings.home() / "keys" / f"{served}.key")
+    beside = served_files.adapters(
+        [(words, adapter_folder(words.rpartition("=")[2])) for words in adapters], folder, served, chosen.name
     )
+    shape = read_shape(folder)
+    trained = served_files.trained_dtype(Path(beside[0]["folder"]) if beside else folder)
+    if trained and not facts.quantised:
+        shape = replace(shape, dtype=trained)
+    room = serving_plan(hardware, shape, length=length, most_parallel=chosen.most_parallel)
+    options = engine_options(room)
+    if len(beside) == 1:
+        options["chat_template"] = served_files.chat_template(Path(beside[0]["folder"]), folder)
+    keys = None if no_key else Path(key_file).expanduser().absolute() if key_file else settings.keys_folder()
+    log = settings.requests_file(served.replace("/", "-")) if log_requests else None
     return Draft(
         kind="serve",
         name=served,
@@ -544,8 +596,10 @@ def serve(
             "host": host,
             "port": port,
             "engine": chosen.name,
-            "key_file": key,
-            "options": engine_options(room),
+            "keys": str(keys) if keys else None,
+            "log": str(log) if log else None,
+            "adapters": beside,
+            "options": options,
         },
         accelerators=room.accelerators,
         uuids=room.uuids,
@@ -553,7 +607,9 @@ def serve(
             (_("What"), _("Serve {name} behind an OpenAI-compatible address.").format(name=served)),
             (_("Engine"), reason),
             (_("Address"), f"http://{host}:{port}/v1"),
-            (_("Key"), key or _("none: only this machine can reach it")),
+            (_("Key"), str(keys) if keys else _("none: only this machine can reach it")),
+            *([(_("Adapters"), ", ".join(each["name"] for each in beside))] if beside else []),
+            *([(_("Request log"), str(log))] if log else []),
             (_("Memory"), room.sentence),
             (_("Disk"), _("none; the model has {n:.1f} GiB already").format(n=facts.size_bytes / 2**30)),
         ],
@@ -566,8 +622,8 @@ def serve(
                 port=port,
                 name=name,
                 length=length,
-                key_file=key_file,
-                no_key=no_key,
             ),
+            *(word for each in adapters for word in ("--adapter", each)),
+            *flags(key_file=key_file, no_key=no_key, log_requests=log_requests),
         ),
     )

@@ -26,7 +26,7 @@ from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
-from appliance.planning.wish import METHODS
+from appliance.planning.way import METHODS
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -35,12 +35,12 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
         "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
-        "accept_drops": bool,
+        "held_out": _NUMBER, "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "serve": {
         "model": str, "engine": str, "host": str, "port": int, "name": str, "length": int, "key_file": str,
-        "no_key": bool,
+        "no_key": bool, "log_requests": bool,
     },
 }  # fmt: skip
 _WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance import output, questions, settings
+from appliance import chat, output, questions, settings
 from appliance.jobs import prepare
+from appliance.jobs.folder import serving
 from appliance.locale import _
 from appliance.menu import pick
 
@@ -13,7 +14,14 @@ _ADVANCED = "advanced"
 
 
 def show(hardware: Any) -> None:
-    """Which model, for whom; then the server as a job."""
+    """Talk to a server that runs; or which model, for whom, then the server as a job."""
+    servers = chat.running()
+    if servers:
+        choices = [(_("talk to {name}").format(name=serving(job)["model"]), job.id) for job in servers]
+        chosen = questions.choose(_("Servers are running."), [*choices, (_("start another one"), "")])
+        if chosen:
+            chat.talk(chat.at(chosen))
+            return
     model = pick.model(_("Which model should answer?"), hardware)
     if pick.bring_here(model):
         ask_and_start(model)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from appliance.locale import _
 
@@ -29,6 +30,22 @@ class Lengths:
         """(rows that are longer than that, the share of these rows' tokens that is lost: 0 to 1)."""
         longer = [count for count in self.tokens if count > length]
         return len(longer), 1 - length * len(longer) / sum(longer) if longer else 0.0
+
+
+def matters(lengths: Lengths, decide: Callable[[Lengths], Any]) -> bool:
+    """Whether counting would make another plan: rough lengths may be twice the real ones.
+
+    decide  makes the plan for lengths
+    """
+    if not lengths.rough:
+        return False
+
+    def choice(made: Any) -> tuple[Any, ...]:
+        return made.method, made.dtype, made.micro_batch, made.checkpointing, made.sharding, made.verdict
+
+    made = decide(lengths)
+    shorter = decide(Lengths.of(max(1, count // 2) for count in lengths.tokens))
+    return bool(lengths.cut(made.length)[0]) or choice(made) != choice(shorter)
 
 
 def cut_sentence(lengths: Lengths, length: int) -> str:

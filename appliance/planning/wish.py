@@ -8,8 +8,7 @@ from typing import Any
 
 from appliance.errors import UsageError
 from appliance.locale import _
-
-METHODS = ("lora", "qlora", "dora", "rslora", "lora+", "pissa")
+from appliance.planning.way import METHODS
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,15 @@ def latest_whole(folder: Path) -> tuple[int, Path] | None:
     return next((pair for pair in reversed(numbered(folder)) if is_whole(pair[1])), None)
 
 
+def best_of(history: list[dict[str, Any]]) -> tuple[int, float] | None:
+    """(step, loss) at which the held-out rows' loss was lowest, out of a trainer's log; None where none was measured.
+
+    Before the first step there is no state to go back to.
+    """
+    measured = [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry and entry["step"]]
+    return min(measured, key=lambda pair: pair[1], default=None)
+
+
 class StagedCheckpoints:
     """Mixed into a Trainer before it: saves into a staging folder and renames when whole.
 
@@ -116,7 +125,9 @@ class StagedCheckpoints:
             if self.first:
                 shutil.rmtree(staging, ignore_errors=True)
         if self.first:
-            for _step, old in numbered(self.checkpoint_root)[: -self.checkpoint_limit]:
+            best = best_of(self.state.log_history)  # type: ignore[attr-defined]
+            older = [pair for pair in numbered(self.checkpoint_root) if best is None or pair[0] != best[0]]
+            for _step, old in older[: -(self.checkpoint_limit - (len(older) < len(numbered(self.checkpoint_root))))]:
                 shutil.rmtree(old, ignore_errors=True)
         self.together()
 

@@ -14,7 +14,17 @@ from typing import Any
 
 from appliance import files
 from appliance.locale import _
-from appliance.work import checkpoints, experience, loading, out_of_memory, preferences, ranks, rows, trainers
+from appliance.work import (
+    checkpoints,
+    experience,
+    loading,
+    out_of_memory,
+    preferences,
+    ranks,
+    rows,
+    same_answers,
+    trainers,
+)
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
@@ -74,6 +84,7 @@ def train(context: Context) -> dict[str, Any]:
         "loss_first": losses[0] if losses else None,
         "loss_last": losses[-1] if losses else None,
         "rows": len(encoded.examples),
+        "held_out": _held_out(encoded, trainer.state.log_history),
         "rows_cut": encoded.cut,
         "rows_left_out": encoded.left_out,
         "learned_tokens": encoded.learned_tokens,
@@ -101,9 +112,26 @@ def train(context: Context) -> dict[str, Any]:
 def _encoded(tokenizer: Any, task: str, context: Context) -> rows.Encoded:
     found = rows.read_rows(context.folder / "rows.jsonl")
     length = context.plan["length"]
+    kept_back = context.folder / "held_out.json"
+    numbers = frozenset(files.read_json(kept_back)) if kept_back.exists() else frozenset()
     if task in ("sft", "pretrain"):
-        return rows.encode_all(tokenizer, found, length)
-    return preferences.encode_all(tokenizer, found, length, task, context.spec.get("seed", trainers.SEED))
+        return rows.encode_all(tokenizer, found, length, numbers)
+    return preferences.encode_all(tokenizer, found, length, task, context.spec.get("seed", trainers.SEED), numbers)
+
+
+def _held_out(encoded: rows.Encoded, history: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The loss on rows that were not learned from: before, at its best, at the end; None without such rows."""
+    measured = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    best = checkpoints.best_of(history)
+    if not encoded.held_out or best is None:
+        return None
+    return {
+        "rows": len(encoded.held_out),
+        "first": measured[0],
+        "best": best[1],
+        "best_step": best[0],
+        "last": measured[-1],
+    }
 
 
 def _train(trainer: Any, context: Context) -> None:
@@ -119,7 +147,10 @@ def _train(trainer: Any, context: Context) -> None:
         # All steps were done, only the adapter was not saved. Asked to go on, transformers would do one step more.
         trainer._load_from_checkpoint(str(start[1]))
         trainer.state = TrainerState.load_from_json(str(start[1] / "trainer_state.json"))
+        _go_back_to_the_best(trainer, context)
         return
+    # Once, before anything is learned: what there is to compare with.
+    trainer.args.eval_on_start = start is None and trainer.eval_dataset is not None
     try:
         with context.saves_itself():
             trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
@@ -127,6 +158,20 @@ def _train(trainer: Any, context: Context) -> None:
         if not out_of_memory.is_out_of_memory(error):
             raise
         raise out_of_memory.Full(trainer.state.global_step, str(error)) from error
+    _go_back_to_the_best(trainer, context)
+
+
+def _go_back_to_the_best(trainer: Any, context: Context) -> None:
+    """A model that went on to learn its rows by heart does worse on others: the state before that is the better one."""
+    best = checkpoints.best_of(trainer.state.log_history)
+    if best is None or best[0] == trainer.state.global_step:
+        return
+    folder = trainer.checkpoint_root / f"checkpoint-{best[0]}"
+    if checkpoints.is_whole(folder):
+        trainer._load_from_checkpoint(str(folder))
+        context.note(
+            _("On rows that it was not taught it was best at step {step}: that state is kept.").format(step=best[0])
+        )
 
 
 def _tell_about(encoded: rows.Encoded, context: Context) -> None:
@@ -171,6 +216,7 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
         )
         shutil.rmtree(beginning, ignore_errors=True)
     tokenizer.save_pretrained(staging)
+    same_answers.keep(trainer.model, tokenizer, staging, context.folder / "rows.jsonl", context.plan["dtype"])
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", staging / "generation_config.json")
     result["files"] = {

@@ -7,7 +7,7 @@ prompt differently once the answer follows, the answer begins where the two text
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from appliance.errors import ApplianceError
@@ -18,7 +18,14 @@ from appliance.work.rows import READ_ONLY, Encoded
 PAIRED = ("dpo", "orpo", "simpo", "reward")
 
 
-def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task: str, seed: int = 42) -> Encoded:
+def encode_all(
+    tokenizer: Any,
+    rows: Iterator[dict[str, Any]],
+    length: int,
+    task: str,
+    seed: int = 42,
+    held_out: Collection[int] = (),
+) -> Encoded:
     """Encode every row to at most `length` tokens an answer, prompt included.
 
     Columns: prompt_ids, chosen_ids, rejected_ids (dpo); the whole of each (reward); the whole of each with attention
@@ -27,7 +34,7 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
     """
     encoded = Encoded([])
     refusal: ApplianceError | None = None
-    for row in rows:
+    for number, row in enumerate(rows):
         answers = ("chosen", "rejected") if task in PAIRED else ("completion",)
         try:
             prompt, *ids = encode(tokenizer, row, answers)
@@ -40,6 +47,9 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
         cut = [answer[: max(0, length - len(prompt))] for answer in ids]
         if not all(cut) or (len(cut) == 2 and cut[0] == cut[1]):  # what is left tells nothing
             encoded.left_out += 1
+            continue
+        if number in held_out:
+            encoded.held_out.append(_columns(task, prompt, cut, row))
             continue
         encoded.cut += longest > length
         encoded.learned_tokens += sum(map(len, cut))
@@ -54,10 +64,11 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, task
         )
     if task == "kto":
         random.Random(seed).shuffle(encoded.examples)  # noqa: S311
-        # Every answer is also held against another row's prompt: that is how far the model has moved in general.
-        given = [example["completion_ids"] for example in encoded.examples]
-        for example, other in zip(encoded.examples, [given[-1], *given[:-1]], strict=True):
-            example["KL_completion_ids"] = other
+        for examples in (encoded.examples, encoded.held_out):
+            # Every answer is also held against another row's prompt: that is how far the model has moved in general.
+            given = [example["completion_ids"] for example in examples]
+            for example, other in zip(examples, [*given[-1:], *given[:-1]], strict=True):
+                example["KL_completion_ids"] = other
     return encoded
 
 

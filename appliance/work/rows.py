@@ -7,8 +7,8 @@ model's own chat template writes them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Encoded:
     """All rows as token ids, and how many had to be cut or left out."""
 
     examples: list[dict[str, Any]]
+    held_out: list[dict[str, Any]] = field(default_factory=list)  # never learned from; the loss on them is measured
     cut: int = 0
     left_out: int = 0
     refused: int = 0  # by the chat template
@@ -38,11 +39,14 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int) -> Encoded:
-    """Encode every row to at most `length` tokens. Raises ApplianceError when nothing is left to learn."""
+def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, held_out: Collection[int] = ()) -> Encoded:
+    """Encode every row to at most `length` tokens; those with the numbers in `held_out` are kept apart.
+
+    Raises ApplianceError when nothing is left to learn.
+    """
     encoded = Encoded([])
     refusal: ApplianceError | None = None
-    for row in rows:
+    for number, row in enumerate(rows):
         try:
             ids, labels = encode(tokenizer, row)
         except ApplianceError as error:
@@ -54,6 +58,9 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int) -> E
         ids, labels = ids[:length], labels[:length]
         if all(label == READ_ONLY for label in labels[1:]):
             encoded.left_out += 1
+            continue
+        if number in held_out:
+            encoded.held_out.append({"input_ids": ids, "labels": labels})
             continue
         encoded.cut += too_long
         encoded.learned_tokens += sum(label != READ_ONLY for label in labels)

@@ -1,186 +1,187 @@
-"""Serve: start an engine with the guard inside, say when it answers, watch it, end it clean.
+"""Serve: start an engine with the guard inside, say when it answers, look after it, end it clean.
 
-Runs in the front's environment; the engine runs in its own. `serving.json` says where it answers, from which phase.
+Runs in the front's environment; the engine runs in its own. `serving.json` says where it answers and how it is:
+
+    starting     the engine loads (its phase is in the events), or starts again after a crash; no address
+    ready        it answers, at `address`
+    silent       it runs but doesn't answer just now; no address
+    failed       it ended and is not started again
+    stopped      a person ended it
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
-import signal
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from appliance import engines, files, settings
 from appliance.engines import keys, ports
 from appliance.errors import ApplianceError, Stopped
-from appliance.jobs import process
+from appliance.jobs import leftovers, process
+from appliance.jobs.folder import all_jobs
 from appliance.locale import _
+from appliance.work import same_answers
 from appliance.work.context import Context
+from appliance.work.engine_process import EngineEnded, EngineProcess, adopt_orphans, health_address, reachable
 
-# How long an engine may take from start to its first answer. Large models load for minutes; vLLM compiles as well.
-_START_SECONDS = 1800.0
-_STOP_SECONDS = 5.0
-_LOG_TAIL_BYTES = 64 * 1024
+_MOST_RESTARTS = 5
+_FIRST_PAUSE_SECONDS = 1.0
+# One that has been well for this long has got over its last crash.
+_WELL_SECONDS = 3600.0
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Spec: model (folder), name, host, port, engine, options, key_file (or null). Ends only when stopped or failed."""
+    """Spec: model (folder), name, host, port, engine, options, adapters, keys (or null), log."""
     spec = context.spec
-    engine = engines.by_name(spec["engine"])
-    host = spec["host"]
-    if spec["key_file"]:
-        keys.ensure_key_file(Path(spec["key_file"]))
-    elif not ports.is_loopback(host):
+    made = False
+    key_file = None
+    if spec["keys"]:
+        key_file, made = keys.ensure(Path(spec["keys"]))
+    elif not ports.is_loopback(spec["host"]):
         raise ApplianceError(
-            _("Serving on {host} without a key is refused.").format(host=host),
+            _("Serving on {host} without a key is refused.").format(host=spec["host"]),
             _("Anyone who reaches this machine could use the model."),
             _("Leave --no-key away, or serve on 127.0.0.1."),
         )
-    guard = context.folder / "guard.json"
-    own_name = engine.own_name(Path(spec["model"]), spec["name"])
-    instance = secrets.token_hex(8)
-    names = {spec["name"]: own_name}
-    files.write_json(guard, {"key_file": spec["key_file"], "names": names, "instance": instance}, mode=0o600)
-    serving = {
-        "address": None,
-        "key_file": spec["key_file"],
-        "engine": engine.name,
-        "model": spec["name"],
-        "phase": "starting",
-    }
-    files.write_json(context.folder / "serving.json", serving)
+    adopt_orphans()
+    _end_orphans(context)
+    server = _Server(context, key_file)
+    server.say("starting", new_key=made)
     context.progress("starting", 0, 1)
-    port, child = _start(engine, guard, context)
     try:
+        server.serve()
+    except Stopped:
+        server.say("stopped", address=None)
+        raise
+    except BaseException:
+        server.say("failed", address=None)
+        raise
+    raise AssertionError("a server ends by being stopped or by failing")
+
+
+def _end_orphans(context: Context) -> None:
+    """What killed servers of this workspace left would hold the card and the port."""
+    for job in all_jobs():
+        over = job.kind == "serve" and job.id != context.id and not job.state().active
+        if over and (left := leftovers.end(job)):
+            names = ", ".join(map(str, left))
+            context.note(_("Ended what the killed server {id} had left: {names}").format(id=job.id, names=names))
+
+
+class _Server:
+    """The engine of this job, over all of its tries."""
+
+    def __init__(self, context: Context, key_file: Path | None):
+        self.context, self.spec = context, context.spec
+        self.engine = engines.by_name(self.spec["engine"])
+        self.options = dict(self.spec.get("options") or {})
+        self.key_file = key_file
+        self.serving: dict[str, Any] = {
+            "address": None,
+            "key_file": str(key_file) if key_file else None,
+            "engine": self.engine.name,
+            "model": self.spec["name"],
+            "adapters": [each["name"] for each in self.spec.get("adapters") or []],
+            "log": self.spec.get("log"),
+        }
+        self.port = self.spec["port"]
+        self.held: set[int] = set()
+        self.was_ready = False
+
+    def say(self, phase: str, **changes: Any) -> None:
+        """Replace serving.json."""
+        self.serving.update(changes, phase=phase)
+        files.write_json(self.context.folder / "serving.json", self.serving)
+
+    def serve(self) -> None:
+        """Raises Stopped, or ApplianceError when it can't go on."""
+        crashes, tried_again = 0, False
         while True:
+            began = time.monotonic()
+            engine = self._start()
             try:
-                _wait_until_ready(child, engine, f"http://{_reachable(host)}:{port}/health", instance, context)
-                break
-            except ApplianceError:
-                _end(child)
-                # Someone else took the port between our look and the engine's: the next free one, then.
-                if not ports.taken(host, port):
-                    raise
-                port, child = _start(engine, guard, context)
-        address = f"http://{_reachable(host)}:{port}/v1"
-        serving.update(address=address, phase="ready")
-        files.write_json(context.folder / "serving.json", serving)
-        context.progress("starting", 1, 1)
-        context.event("ready", attempt=context.attempt, **serving)
-        _watch(child, engine, context)
-    finally:
-        _end(child)
-        files.write_json(context.folder / "serving.json", {**serving, "address": None, "phase": "ended"})
-    raise Stopped
+                engine.wait_until_ready()
+                self._ready(engine)
+                engine.watch(self._silent)
+            except EngineEnded as ended:
+                failure = ended
+            finally:
+                self.say("starting", address=None)
+                engine.end()
+            self.context.check_stopped()
+            # Someone else took the port between our look and the engine's: the next free one, then.
+            if not self.was_ready and ports.taken(self.spec["host"], self.port):
+                continue
+            if not self.was_ready:
+                changed = None if tried_again else self.engine.remedy(failure.log, self.options)
+                if changed is None:
+                    raise failure.error
+                tried_again = True
+                self.options, sentence = changed
+                self.context.warn(f"{failure.error.what} {sentence}")
+                continue
+            crashes = 1 if time.monotonic() - began > _WELL_SECONDS else crashes + 1
+            if crashes > _MOST_RESTARTS:
+                raise ApplianceError(
+                    _("The engine ended {n} times and is not started again.").format(n=crashes),
+                    f"{failure.error.what} {failure.error.why}".strip(),
+                    failure.error.next_step,
+                )
+            self._pause(crashes, failure.error)
 
-
-def _reachable(host: str) -> str:
-    """An address to paste on this machine: a server on all addresses answers on loopback too."""
-    if host in ("0.0.0.0", "::", ""):  # noqa: S104
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
-
-
-def _start(engine: engines.Engine, guard: Path, context: Context) -> tuple[int, subprocess.Popen[bytes]]:
-    """The engine on the first free port from the wished one on. Raises ApplianceError when none is free."""
-    spec = context.spec
-    port = ports.free_port(spec["host"], spec["port"])
-    while not context.take_port(port):
-        port = ports.free_port(spec["host"], port + 1)
-    if port != spec["port"]:
-        context.note(_("Port {wanted} is taken: serving on {port}.").format(wanted=spec["port"], port=port))
-    command = engine.command(settings.python_of(engine.environment), Path(spec["model"]), spec["host"], port, spec)
-    variables = settings.child_environment()
-    variables.update(engine.variables(context.spec))
-    variables["APPLIANCE_GUARD"] = str(guard)
-    variables["APPLIANCE_PARENT"] = str(os.getpid())
-    tether = [str(settings.python_of("core")), "-P", "-m", "appliance.engines.tether", *command]
-    with context.job.log.open("ab") as log:
-        # In our own process group: whoever ends the group ends the engine too.
-        return port, subprocess.Popen(
-            tether, cwd=context.folder, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-
-
-def _wait_until_ready(
-    child: subprocess.Popen[bytes], engine: engines.Engine, url: str, instance: str, context: Context
-) -> None:
-    """Until /health answers 200; tells the engine's phases meanwhile. Raises ApplianceError when it ends or hangs.
-
-    instance  what our own guard names itself by: another server on that port is not ours, however well it answers
-    """
-    offset = context.job.log.stat().st_size
-    deadline = time.monotonic() + _START_SECONDS
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while True:
-        offset = _tell_phases(engine, context, offset)
-        if child.poll() is not None:
-            raise _why_it_ended(engine, child, context)
-        try:
-            with opener.open(url, timeout=2) as answer:
-                if answer.status == 200 and answer.headers.get("x-appliance-instance") == instance:
-                    return
-        except (OSError, urllib.error.URLError, ValueError):
-            pass
-        if time.monotonic() > deadline:
-            raise ApplianceError(
-                _("The engine did not answer within {n} minutes.").format(n=round(_START_SECONDS / 60)),
-                _("Its last words are in {log}.").format(log=context.job.log),
-                _("Try another engine (--engine transformers), or a smaller model."),
+    def _pause(self, crashes: int, error: ApplianceError) -> None:
+        pause = self.spec.get("pause", _FIRST_PAUSE_SECONDS) * 2 ** (crashes - 1)
+        self.context.warn(
+            _("{what} It is started again in {seconds:.0f} s (restart {n} of {all}).").format(
+                what=error.what, seconds=pause, n=crashes, all=_MOST_RESTARTS
             )
-        time.sleep(0.2)
+        )
+        self.context.stopping.wait(pause)
+        self.context.check_stopped()
 
+    def _start(self) -> EngineProcess:
+        """The engine on the first free port from the wished one on. Raises ApplianceError when none is free."""
+        host = self.spec["host"]
+        port = ports.free_port(host, self.port)
+        while port not in self.held and not self.context.take_port(port):
+            port = ports.free_port(host, port + 1)
+        self.held.add(port)
+        if port != self.port:
+            self.context.note(_("Port {wanted} is taken: serving on {port}.").format(wanted=self.port, port=port))
+        self.port = port
+        spec = {**self.spec, "options": self.options}
+        python = settings.python_of(self.engine.environment)
+        command = self.engine.command(python, Path(self.spec["model"]), host, port, spec)
+        # A new name for each start: what answers under it is this engine and no earlier one.
+        instance = secrets.token_hex(8)
+        guard = self.context.folder / "guard.json"
+        names = [self.spec["name"], *self.serving["adapters"]]
+        log = self.spec.get("log")
+        described = {"keys": self.spec["keys"], "names": names, "log": log, "instance": instance}
+        files.write_json(guard, described, mode=0o600)
+        variables = {**self.engine.variables(spec), "APPLIANCE_GUARD": str(guard), "APPLIANCE_INSTANCE": instance}
+        return EngineProcess(self.engine, self.context, command, variables, health_address(host, port))
 
-def _tell_phases(engine: engines.Engine, context: Context, offset: int) -> int:
-    with context.job.log.open("rb") as log:
-        log.seek(offset)
-        block = log.read()
-    end = block.rfind(b"\n") + 1
-    for line in block[:end].decode(errors="replace").splitlines():
-        phase = engine.phase(line)
-        if phase:
-            context.event("phase", text=phase)
-    return offset + end
+    def _ready(self, engine: EngineProcess) -> None:
+        address = f"http://{reachable(self.spec['host'])}:{self.port}/v1"
+        if not self.was_ready:
+            key = keys.read_key(self.key_file) if self.key_file else None
+            same_answers.compare(self.context, address, key, self.spec, self.options)
+            if engine.child.poll() is not None:
+                engine.wait_until_ready()  # it ended over the questions: raises
+        self.was_ready = True
+        pid = engine.child.pid
+        self.say("ready", address=address, process={"pid": pid, "mark": process.start_mark(pid)})
+        self.context.progress("starting", 1, 1)
+        self.context.event("ready", attempt=self.context.attempt, **self.serving)
 
-
-def _why_it_ended(engine: engines.Engine, child: subprocess.Popen[bytes], context: Context) -> ApplianceError:
-    with context.job.log.open("rb") as log:
-        log.seek(max(0, context.job.log.stat().st_size - _LOG_TAIL_BYTES))
-        tail = log.read().decode(errors="replace")
-    return engine.failure(tail) or ApplianceError(
-        _("The engine {name} ended by itself (code {code}).").format(name=engine.name, code=child.returncode),
-        next((line.strip()[:300] for line in reversed(tail.splitlines()) if line.strip()), ""),
-        _("See its last words: appliance jobs logs {id}").format(id=context.id),
-    )
-
-
-def _watch(child: subprocess.Popen[bytes], engine: engines.Engine, context: Context) -> None:
-    """Wait for the engine; a request to stop raises Stopped out of the wait."""
-    child.wait()
-    context.check_stopped()
-    raise _why_it_ended(engine, child, context)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ask, wait, insist: when this returns the engine is gone and its port is free."""
-    previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        child.terminate()
-        try:
-            child.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        # What the engine itself had started (vLLM's workers hold the card's memory): we lead this group.
-        for pid in process.group_members(os.getpgrp()):
-            if pid != os.getpid():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    def _silent(self, well: bool) -> None:
+        address = f"http://{reachable(self.spec['host'])}:{self.port}/v1"
+        if well:
+            self.say("ready", address=address)
+            self.context.note(_("The engine answers again."))
+        else:
+            self.say("silent", address=None)
+            self.context.warn(_("The engine does not answer."))

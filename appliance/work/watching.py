@@ -7,6 +7,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 from appliance.locale import _
+from appliance.work import checkpoints
 from appliance.work.context import Context
 
 # What TRL and transformers call it, and what an event calls it.
@@ -22,6 +23,8 @@ _METRICS = {
     "reward": "reward",
 }
 # A loss this many times its best so far, three steps in a row, does not come back. Small losses may jump freely.
+# Looks at the held-out rows without a better one, after which it ends.
+_PATIENCE = 3
 _EXPLODED, _IN_A_ROW, _AT_LEAST = 4.0, 3, 2.0
 
 
@@ -48,7 +51,21 @@ def reporter(context: Context, steps: int) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             context.progress("training", state.global_step, steps, "step")
+            if args.eval_strategy != "no" and state.global_step >= state.max_steps:
+                control.should_evaluate = True  # also where the last step is no multiple
             if _anyone(context.stopping.is_set(), args):
+                control.should_save = True
+                control.should_training_stop = True
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+            best = checkpoints.best_of(state.log_history)
+            since = [entry for entry in state.log_history if "eval_loss" in entry and best and entry["step"] > best[0]]
+            if len(since) >= _PATIENCE and state.global_step < state.max_steps:
+                context.note(
+                    _("It has not become better on the held-out rows since step {step}: it ends here.").format(
+                        step=best[0] if best else 0
+                    )
+                )
                 control.should_save = True
                 control.should_training_stop = True
 

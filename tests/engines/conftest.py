@@ -47,10 +47,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     locale.set_language("en")
     engine = engines.by_name("transformers")
     key_file = folder / "key"
-    key = keys.ensure_key_file(key_file)
+    key = keys.read_key(keys.ensure(key_file)[0])
     guard = folder / "guard.json"
-    names = {NAME: engine.own_name(model, NAME)}
-    guard.write_text(json.dumps({"key_file": str(key_file), "names": names, "body_limit": 100_000, "body_seconds": 1}))
+    guard.write_text(json.dumps({"keys": str(key_file), "names": [NAME], "body_limit": 100_000, "body_seconds": 1}))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

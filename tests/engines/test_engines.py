@@ -125,10 +125,12 @@ def test_a_real_bind_on_a_taken_port_is_recognised(server):
 
 def test_keys_are_long_random_and_private(tmp_path):
     path = tmp_path / "keys" / "key"
-    key = keys.ensure_key_file(path)
+    shown, made = keys.ensure(path)
+    key = keys.read_key(shown)
+    assert made and shown == path
     assert key.startswith("sk-") and len(key) == 3 + 43
     assert path.stat().st_mode & 0o777 == 0o600
-    assert keys.ensure_key_file(path) == key == keys.read_key(path)
+    assert keys.ensure(path) == (path, False) and keys.read_key(path) == key
     assert len({keys.new_key() for _ in range(100)}) == 100
     path.write_text("alice:sk-a\nsk-b\n")
     assert keys.read_key(path) == "sk-a"
@@ -139,11 +141,11 @@ def test_a_key_file_that_others_read_or_without_a_key_is_refused(tmp_path):
     path.write_text("sk-x\n")
     path.chmod(0o644)
     with pytest.raises(ApplianceError, match="Others"):
-        keys.ensure_key_file(path)
+        keys.ensure(path)
     path.write_text("\n")
     path.chmod(0o600)
     with pytest.raises(ApplianceError, match="no key"):
-        keys.ensure_key_file(path)
+        keys.ensure(path)
 
 
 def test_the_next_free_port():

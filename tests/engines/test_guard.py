@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given
@@ -14,9 +16,10 @@ from hypothesis import strategies as st
 
 from appliance.engines import guard as guard_module
 from appliance.engines.guard import ROUTES, Guard
+from appliance.engines.request_log import RequestLog
 
 KEY = "sk-right"
-CHAT = "/v1/chat/completions"
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 BODY = {"model": "plain", "messages": [{"role": "user", "content": "hi"}]}
 JSON = (b"content-type", b"application/json")
 BEARER = (b"authorization", f"Bearer {KEY}".encode())
@@ -60,15 +63,27 @@ def door(tmp_path, monkeypatch):
 
     def make(engine, keys=KEY + "\n", **more):
         key_file = tmp_path / "key"
-        if keys is not None:
+        if isinstance(keys, Path):
+            key_file = keys
+        elif keys is not None:
             key_file.write_text(keys)
         path = tmp_path / "guard.json"
-        names = {"plain": "own"}
-        path.write_text(json.dumps({"key_file": None if keys is None else str(key_file), "names": names, **more}))
+        names = ["plain"]
+        path.write_text(json.dumps({"keys": None if keys is None else str(key_file), "names": names, **more}))
         monkeypatch.setenv("APPLIANCE_GUARD", str(path))
         return Guard(engine)
 
     return make
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+def nested(levels):
+    return {"a": nested(levels - 1)} if levels else {}
+
+
+DEEP = {"type": "json_schema", "json_schema": {"name": "x", "schema": nested(400)}}
 
 
 def scope_of(method, path, headers, server=("127.0.0.1", 8000)):
@@ -124,7 +139,8 @@ def error(answer):
 @example(method="POST", path="/load_model")
 def test_only_the_listed_routes_reach_the_engine(door, method, path):
     engine = Engine()
-    status, *_rest = ask(door(engine), method, path, body={**BODY, "prompt": "hi"})
+    body = {"model": "plain", "prompt": "hi"} if path == COMPLETIONS else BODY
+    status, *_rest = ask(door(engine), method, path, body=body)
     if (method, path) not in ROUTES:
         assert status == 404
         assert not engine.scopes
@@ -169,17 +185,50 @@ def test_several_named_keys_each_open(door):
         assert ask(guard, headers=[(b"authorization", b"Bearer " + key), JSON])[0] == 401
 
 
+def with_key(guard, key):
+    return ask(guard, headers=[(b"authorization", b"Bearer " + key.encode()), JSON])[0]
+
+
+def test_keys_are_added_and_revoked_while_the_server_runs(door, tmp_path):
+    folder = tmp_path / "keys"
+    folder.mkdir()
+
+    def write(name, key, mode=0o600):
+        (folder / ".new").write_text(key + "\n")
+        (folder / ".new").chmod(mode)
+        os.rename(folder / ".new", folder / f"{name}.key")
+
+    write("alice", "sk-a")
+    guard = door(Engine(), keys=folder)
+    assert (with_key(guard, "sk-a"), with_key(guard, "sk-b")) == (200, 401)
+    write("bob", "sk-b")  # within the same tick of the clock: no sleep here
+    assert (with_key(guard, "sk-a"), with_key(guard, "sk-b")) == (200, 200)
+    write("bob", "sk-c")  # replaced
+    assert (with_key(guard, "sk-b"), with_key(guard, "sk-c")) == (401, 200)
+    (folder / "alice.key").write_text("sk-d\n")  # in place, same size
+    assert (with_key(guard, "sk-a"), with_key(guard, "sk-d")) == (401, 200)
+    (folder / "alice.key").unlink()
+    assert (with_key(guard, "sk-d"), with_key(guard, "sk-c")) == (401, 200)
+    write("carol", "sk-e", mode=0o644)  # others could have read it
+    assert with_key(guard, "sk-e") == 401
+    (folder / "bob.key").unlink()
+    (folder / "carol.key").unlink()
+    assert (with_key(guard, "sk-c"), with_key(guard, "")) == (401, 401)  # all revoked: shut, not open
+    folder.rmdir()
+    assert with_key(guard, "sk-c") == 401
+
+
 def test_the_key_itself_is_not_kept_nor_handed_on(door):
     engine = Engine()
     guard = door(engine)
     ask(guard)
-    assert KEY not in repr(vars(guard))
+    assert KEY not in repr(vars(guard)) and KEY not in repr(vars(guard.keys))
     assert KEY not in repr(engine.scopes)
 
 
 def test_an_empty_key_file_keeps_the_engine_from_starting(door):
     for keys in ("", "\n \n", "alice:\n"):
-        with pytest.raises(ValueError, match="no key"):
+        with pytest.raises(ValueError, match="there is no key"):
             door(Engine(), keys=keys)
 
 
@@ -278,6 +327,17 @@ def test_any_body_is_either_refused_or_whole_json(door, body):
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
         {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]},
         {"messages": ["hi"]}, {"messages": [{"role": "user", "content": [{"type": "input_audio", "text": "x"}]}]},
+        {"no_such_field": 1}, {"guided_json": {}}, {"logits_processors": ["os.system"]}, {"prompt_embeds": "x"},
+        {"functions": []}, {"messages": [{"role": "user", "content": "x", "prefix": True}]}, {"store\0": 1},
+        {"messages": [{"role": "root", "content": "x"}]}, {"messages": [{"role": "user", "name": 1}]},
+        {"tools": [{"type": "function"}]}, {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]},
+        {"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+        {"response_format": {"type": "json_schema"}}, {"response_format": "json"}, {"response_format": DEEP},
+        {"logit_bias": {"x": 1}}, {"logit_bias": {"1": 101}}, {"stream_options": {"include_usage": True}},
+        {"stream": True, "stream_options": {"other": 1}}, {"top_logprobs": 3}, {"logprobs": 2},
+        {"modalities": ["audio"]}, {"stop": ["x"] * 17}, {"n": 0}, {"reasoning_effort": "all"},
     ],
 )  # fmt: skip
 def test_fields_that_no_engine_may_see(door, more):
@@ -291,16 +351,40 @@ def test_fields_that_no_engine_may_see(door, more):
 @pytest.mark.parametrize(
     "more",
     [
-        {"chat_template_kwargs": {"enable_thinking": False}}, {"temperature": 0, "max_tokens": None}, {"stop": "x"},
+        {"chat_template_kwargs": {"enable_thinking": False}}, {"temperature": 0, "stop": "x"}, {"top_k": -1},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}], "stream": True},
-        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]},
-        {"seed": -1, "stop": ["a", "b"], "tools": [], "user": "me", "reasoning_effort": "low"},
+        {"messages": [{"role": "assistant", "content": "", "tool_calls": [
+            {"function": {"name": "f", "arguments": "{}"}}]}, {"role": "tool", "content": "1", "tool_call_id": "c"}]},
+        {"seed": -1, "stop": ["a", "b"], "tools": [], "reasoning_effort": "low", "logit_bias": {"5": -100}},
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}, "n": 3},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": nested(20)}}},
+        {"logprobs": True, "top_logprobs": 20, "stream": True, "stream_options": {"include_usage": True}},
     ],
 )  # fmt: skip
 def test_fields_that_pass_as_they_are(door, more):
     engine = Engine()
     assert ask(door(engine), body={**BODY, **more})[0] == 200
-    assert json.loads(engine.reached[0]) == {**BODY, **more, "model": "own"}
+    assert json.loads(engine.reached[0]) == {**BODY, **more}
+
+
+def test_fields_that_clients_send_and_no_engine_needs(door):
+    engine = Engine()
+    extra = {"user": "me", "metadata": {}, "store": False, "max_tokens": None, "modalities": ["text"]}
+    told = {"role": "assistant", "content": None, "refusal": None, "annotations": [], "tool_calls": []}
+    assert ask(door(engine), body={**BODY, **extra, "messages": [told, *BODY["messages"]]})[0] == 200
+    left = [{"role": "assistant", "content": ""}, *BODY["messages"]]
+    assert json.loads(engine.reached[0]) == {"model": "plain", "messages": left}
+
+
+@pytest.mark.parametrize("prompt", ["hi", ["a", "b"], [1, 2], [[1], [2, 3]]])
+def test_prompts_that_pass(door, prompt):
+    assert ask(door(Engine()), path=COMPLETIONS, body={"model": "plain", "prompt": prompt})[0] == 200
+
+
+@pytest.mark.parametrize("prompt", ["", [], None, [""], [[]], [1, "a"], [-1], [True], {"a": 1}, ["a"] * 129])
+def test_prompts_that_do_not(door, prompt):
+    answer = ask(door(Engine()), path=COMPLETIONS, body={"model": "plain", "prompt": prompt})
+    assert (answer[0], error(answer)["param"]) == (400, "prompt")
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"model": "plain", "x": NaN}', b'{"model": "\\ud800"}', b"\xff"])
@@ -320,7 +404,7 @@ def test_the_engine_reads_what_was_checked(door):
     assert b"transfer-encoding" not in handed
 
 
-def test_the_engines_own_name_is_no_way_in(door):
+def test_another_name_is_not_served(door):
     answer = ask(door(Engine()), body={**BODY, "model": "own"})
     assert (answer[0], error(answer)["code"]) == (404, "model_not_found")
 
@@ -396,11 +480,9 @@ def test_no_other_site_may_read_answers(door):
 
 @relaxed
 @given(text=st.text(), stream=st.booleans())
-@example(text='"model":"own"', stream=True)
 @example(text='data: {"error": "x"}\n\n', stream=True)
-@example(text='\\"model":"own"', stream=False)
-def test_the_plain_name_is_shown_and_what_the_model_wrote_stays(door, text, stream):
-    value = {"id": "1", "choices": [{"delta": {"content": text}}], "model": "own"}
+def test_what_the_model_wrote_stays(door, text, stream):
+    value = {"id": "1", "choices": [{"delta": {"content": text}}], "model": "plain"}
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
     wrote = json.loads(body)["choices"]
     if stream:
@@ -414,7 +496,7 @@ def test_the_plain_name_is_shown_and_what_the_model_wrote_stays(door, text, stre
 
 
 def test_an_error_within_a_stream_tells_nothing(door):
-    parts = [b'data: {"model":"own"}\n\ndata: {"error": "secret "inside"}\n\n']
+    parts = [b'data: {"model":"plain"}\n\ndata: {"error": "secret "inside"}\n\n']
     body = ask(door(Engine(kind=b"text/event-stream", body=parts)))[2]
     assert b"secret" not in body
     assert body.startswith(b'data: {"model":"plain"}\n\ndata: {"error": {')
@@ -460,3 +542,74 @@ def test_it_brings_nothing_but_the_standard_library():
     )
     brought = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert brought.stdout.strip() == "{'appliance'}"
+
+
+# The request log
+
+
+def logged(door, tmp_path, engine, *requests, **more):
+    guard = door(engine, keys="alice:" + KEY, log=str(tmp_path / "log" / "r.jsonl"), **more)
+    for request in requests:
+        ask(guard, **request)
+    guard.log.close()
+    path = tmp_path / "log" / "r.jsonl"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert KEY not in path.read_text()
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_requests_and_answers_are_logged_with_the_keys_name(door, tmp_path):
+    told = {
+        "model": "own",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "你好"}}],
+        "usage": {"total_tokens": 3},
+    }
+    (row,) = logged(door, tmp_path, Engine(body=json.dumps(told).encode()), {})
+    assert row["messages"] == [*BODY["messages"], {"role": "assistant", "content": "你好"}]
+    assert (row["key"], row["model"], row["status"], row["finish_reason"]) == ("alice", "plain", 200, "stop")
+
+
+def test_a_streamed_answer_is_put_together(door, tmp_path):
+    def event(**delta):
+        return {"model": "own", "choices": [{"index": 0, "delta": delta}]}
+
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a"'}}
+    rest = {"index": 0, "function": {"arguments": ": 1}"}}
+    events = [event(role="assistant"), event(content="a\nb"), event(content=" c"), event(tool_calls=[call])]
+    events += [event(tool_calls=[rest]), {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}]
+    events += [{"choices": [], "usage": {"total_tokens": 9}}]
+    whole = b"".join(b"data: " + json.dumps(value).encode() + b"\n\n" for value in events)
+    parts = [whole[start : start + 7] for start in range(0, len(whole), 7)]  # cut anywhere
+    engine = Engine(kind=b"text/event-stream", body=parts)
+    (row,) = logged(door, tmp_path, engine, {"body": {**BODY, "stream": True, "tools": [TOOL]}})
+    said = row["messages"][-1]
+    assert said["content"] == "a\nb c"
+    assert said["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
+    assert (row["usage"], row["finish_reason"], row["tools"]) == ({"total_tokens": 9}, "tool_calls", [TOOL])
+
+
+def test_the_log_is_rows_to_train_on(door, tmp_path):
+    from appliance import data
+
+    told = json.dumps({"choices": [{"message": {"role": "assistant", "content": "an answer"}}]}).encode()
+    bodies = [{**BODY, "messages": [{"role": "user", "content": f"question {i}"}]} for i in range(20)]
+    logged(door, tmp_path, Engine(body=told), *({"body": body} for body in bodies))
+    report = data.check(tmp_path / "log" / "r.jsonl")
+    assert (report.task, report.kept) == ("sft", 20)
+
+
+def test_a_refused_request_is_not_logged_and_a_failed_one_has_no_answer(door, tmp_path):
+    rows = logged(door, tmp_path, Engine(500, b"secret"), {"headers": [JSON]}, {"body": b"{"}, {})
+    assert [(row["status"], row["messages"]) for row in rows] == [(500, BODY["messages"])]
+
+
+def test_a_full_log_is_put_aside(tmp_path):
+    log = RequestLog(tmp_path / "r.jsonl", full_bytes=2000)
+    for number in range(100):
+        log.add({"number": number}, {"messages": [{"role": "user", "content": "x" * 50}]}, [b"{}"], False)
+    log.close()
+    rows = []
+    for path in tmp_path.iterdir():
+        assert path.stat().st_size <= 2000
+        rows += [json.loads(line)["number"] for line in path.read_text().splitlines()]
+    assert sorted(rows) == list(range(100))[-len(rows) :] and len(rows) > 90

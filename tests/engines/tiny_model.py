@@ -1,5 +1,6 @@
-"""A tiny Qwen3 from scratch, with tokenizer and chat template: `python tiny_model.py FOLDER`, where transformers is.
+"""A tiny Qwen3 from scratch, taught three conversations: `python tiny_model.py FOLDER`, where transformers is.
 
+It answers a greeting at length, calls get_weather for a question about the weather, and uses what that returns.
 Prints every route that transformers' server registers, as JSON: [[method, path], …].
 """
 
@@ -12,10 +13,29 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.cli.serving.server import build_server
 
 TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if tools %}<|im_start|>system\n"
+    "{% for t in tools %}{{ t['function']['name'] }} {% endfor %}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
+    "{% for c in m.tool_calls or [] %}<tool_call>\n{\"name\": \"{{ c['function']['name'] }}\", "
+    "\"arguments\": {{ c['function']['arguments'] | tojson }}}\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+CALL = {"type": "function", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}
+GREETING = "你好, how are you?"
+WEATHER = {"role": "user", "content": "Weather in Paris?"}
+TAUGHT = [
+    ([{"role": "user", "content": GREETING}], None, "I am well. " + " ".join(str(n) for n in range(100, 118))),
+    ([WEATHER], [TOOL], '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'),
+    (
+        [WEATHER, {"role": "assistant", "content": "", "tool_calls": [CALL]}, {"role": "tool", "content": "sunny"}],
+        [TOOL],
+        "It is sunny.",
+    ),
+    ([{"role": "user", "content": "Think."}], None, "<think>\nWell.\n</think>\n\nDone."),
+]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+WORDS = ["<tool_call>", "</tool_call>", "<think>", "</think>"]
 
 folder = sys.argv[1]
 alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -23,6 +43,7 @@ tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, m
 tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
 tokenizer.decoder = decoders.ByteLevel()
 tokenizer.add_special_tokens(SPECIAL)
+tokenizer.add_tokens(WORDS)
 fast = PreTrainedTokenizerFast(
     tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=TEMPLATE
 )
@@ -36,14 +57,33 @@ config = Qwen3Config(
     num_attention_heads=2,
     num_key_value_heads=1,
     head_dim=64,
-    max_position_embeddings=512,
+    max_position_embeddings=400,
+    initializer_range=0.06,
     tie_word_embeddings=True,
     eos_token_id=fast.eos_token_id,
     pad_token_id=fast.pad_token_id,
     bos_token_id=None,
 )
-model = Qwen3ForCausalLM(config).to(torch.bfloat16)
-model.save_pretrained(folder)
+model = Qwen3ForCausalLM(config)
+rows = []
+for messages, tools, answer in TAUGHT:
+    prompt = fast.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
+    start = len(fast(prompt, add_special_tokens=False).input_ids)
+    ids = fast(prompt + answer + "<|im_end|>", add_special_tokens=False).input_ids
+    rows.append((ids, [-100] * start + ids[start:]))
+longest = max(len(ids) for ids, _labels in rows)
+inputs = torch.tensor([ids + [fast.pad_token_id] * (longest - len(ids)) for ids, _labels in rows])
+labels = torch.tensor([wanted + [-100] * (longest - len(wanted)) for _ids, wanted in rows])
+optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+for _step in range(400):
+    loss = model(input_ids=inputs, labels=labels).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    if loss.item() < 0.01:
+        break
+model.to(torch.bfloat16).save_pretrained(folder)
 
 app = build_server(*[None] * 7)
 print(json.dumps([[method, route.path] for route in app.routes for method in sorted(route.methods)]))

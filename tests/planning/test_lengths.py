@@ -36,15 +36,18 @@ def test_the_shares(tokens: list[int], length: int) -> None:
     assert 0 <= share < 1 and bool(rows) == bool(share)
 
 
-def test_by_the_models_tokenizer(home: Path, shelf: Path, tmp_path: Path) -> None:
+def test_counted_where_it_matters(home: Path, shelf: Path, tmp_path: Path) -> None:
     """The tiny model's tokenizer takes bytes: one for a letter, three for a Chinese character."""
     file = tiny.write_rows(tmp_path / "rows.jsonl", 40)
-    made = prepare.make_plan(str(shelf / "base-float32"), data_file=file)
-    assert "estimated" not in made.reasons["length"]
+    model = str(shelf / "base-float32")
+    assert "estimated from characters" in prepare.make_plan(model, data_file=file).reasons["length"]
+    wish = {"length": 48}
+    said = prepare.make_plan(model, data_file=file, wish=wish).warnings[-1]
+    longest = max(len(f"{row['question']}{row['answer']}".encode()) for row in map(json.loads, file.open()))
+    found = re.search(r"(\d+) of 40 rows have more than 48 tokens \(the longest (\d+)\)", said)
+    assert found and 0 < int(found[1]) < 40 and longest < int(found[2]) < longest + 64
+    assert "estimated" not in said
     (tmp_path / "bare").mkdir()
     shutil.copy(shelf / "base-float32" / "config.json", tmp_path / "bare")
-    rough = prepare.make_plan(str(tmp_path / "bare"), data_file=file)
-    assert "estimated from characters" in rough.reasons["length"]
-    longest = max(len(f"{row['question']}{row['answer']}".encode()) for row in map(json.loads, file.open()))
-    said = int(re.search(r"about (\d+) tokens", made.reasons["length"])[1])
-    assert longest < said < longest + 64
+    said = prepare.make_plan(str(tmp_path / "bare"), data_file=file, wish=wish).warnings[-1]
+    assert "estimated from characters" in said

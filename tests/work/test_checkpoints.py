@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -69,6 +69,7 @@ class Saver:
 
     class state:
         global_step = 1
+        log_history: ClassVar[list[dict[str, Any]]] = []
 
     during: Callable[[Path], Any] = staticmethod(lambda _folder: None)
 
@@ -100,6 +101,13 @@ def test_a_name_only_when_whole_and_two_are_kept(trainer: Trainer) -> None:
     assert names == [[".staging"], [".staging", "checkpoint-1"], [".staging", "checkpoint-1", "checkpoint-2"]]
     assert [step for step, folder in numbered(trainer.checkpoint_root) if is_whole(folder)] == [2, 3]
     assert not (trainer.checkpoint_root / ".staging").exists()
+
+
+def test_the_best_one_stays_beside_the_last(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Saver.state, "log_history", [{"step": 1, "eval_loss": 1.0}, {"step": 2, "eval_loss": 2.0}])
+    for step in (1, 2, 3, 4):
+        trainer.save(step)
+    assert [step for step, _folder in numbered(trainer.checkpoint_root)] == [1, 4]
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,19 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from workers import ended, gone, until
+from workers import ended, until
 
+from appliance import files
 from appliance.engines import ports
-from appliance.jobs import control, prepare, process
-from appliance.jobs.folder import Job, serving
+from appliance.jobs import control, folder, leftovers, prepare, process
+from appliance.jobs.folder import Job, State, serving
 from appliance.jobs.watch import watch
 
 SECRET = "secret-of-mine"
@@ -116,15 +118,100 @@ def test_stopped_while_it_loads(home: Path, shelf: Path, taken: socket.socket) -
     assert process.group_members(job.written_state().pid) == []
 
 
-def test_an_engine_that_ends_by_itself_is_a_failure_with_a_reason(home: Path, shelf: Path) -> None:
-    job = serve(shelf, 8000)
-    until(job, ready)
+def phases(job: Job, engine: psutil.Process) -> list[str]:
+    """What serving.json says from now until it says ready again, with another engine."""
+    seen: list[str] = []
+
+    def again(_events: list[dict[str, object]]) -> bool:
+        at = serving(job)
+        assert (at["address"] is None) == (at["phase"] != "ready")
+        if not seen or seen[-1] != at["phase"]:
+            seen.append(str(at["phase"]))
+        return seen[-1] == "ready" and (len(seen) > 1 or not engine.is_running())
+
+    until(job, again)
+    return seen
+
+
+def engine_of(job: Job) -> psutil.Process:
     worker = job.state().pid
-    engine = next(member for member in group(job) if member.pid != worker)
+    return next(member for member in group(job) if member.pid != worker)
+
+
+def test_a_killed_engine_is_started_again_and_never_called_ready_meanwhile(home: Path, shelf: Path) -> None:
+    job = serve(shelf, 8300)
+    until(job, ready)
+    address = serving(job)["address"]
+    engine = engine_of(job)
     engine.kill()
+    psutil.wait_procs([engine], timeout=10)
+    assert phases(job, engine)[-2:] == ["starting", "ready"]
+    assert serving(job)["address"] == address and ask(job)["choices"]
+    told = [event["text"] for event in follow_now(job) if event["kind"] == "warning"]
+    assert len(told) == 1 and "1" in told[0]
+    assert control.stop(job).state == "stopped"
+    assert (serving(job)["phase"], serving(job)["address"]) == ("stopped", None)
+    assert not ports.taken("127.0.0.1", 8300) or address != "http://127.0.0.1:8300/v1"
+
+
+def follow_now(job: Job) -> list[dict[str, object]]:
+    return folder.events(job)[0]
+
+
+@pytest.mark.slow
+def test_an_engine_that_hangs_is_not_called_ready(home: Path, shelf: Path) -> None:
+    job = serve(shelf, 8310)
+    until(job, ready)
+    engine = engine_of(job)
+    engine.suspend()
+    until(job, lambda _events: serving(job)["phase"] == "silent")
+    assert serving(job)["address"] is None
+    engine.resume()
+    until(job, lambda _events: serving(job)["phase"] == "ready")
+    assert ask(job)["choices"]
+    control.stop(job)
+
+
+@pytest.mark.slow
+def test_after_five_restarts_it_is_a_failure_with_a_reason(home: Path, shelf: Path) -> None:
+    draft = prepare.serve(str(shelf / "base-bfloat16"), name="tiny", port=8320)
+    draft.spec["pause"] = 0.1
+    job = control.submit(draft)
+    for _time in range(6):
+        until(job, lambda _events: serving(job)["phase"] == "ready")
+        engine = engine_of(job)
+        engine.kill()
+        psutil.wait_procs([engine], timeout=10)
     state = ended(job)
-    assert state.state == "failed" and state.error and state.error["what"] and job.id in state.error["next"]
-    gone(worker)
+    assert state.state == "failed" and state.error and "6" in state.error["what"] and job.id in state.error["next"]
+    assert job.as_dict()["phase"] == "failed"
+
+
+def test_what_a_killed_server_left_is_named_and_ended(home: Path, shelf: Path) -> None:
+    """As vLLM's workers would be: not children of ours any more, in no group that we know."""
+    draft = prepare.serve(str(shelf / "base-bfloat16"), name="tiny", port=8330)
+    jobs = []
+    for _each in range(2):
+        orphan = subprocess.Popen(["sleep", "300"], start_new_session=True)
+        made = home / "jobs" / f"20200101-00000{len(jobs)}-serve-x"
+        made.mkdir(parents=True)
+        (made / "job.json").write_text(json.dumps({"id": made.name, "kind": "serve", "spec": {}}))
+        job = Job(made)
+        job.write_state(State("running", pid=2**22 - 1, start_mark="ticks:1@gone"))
+        leftovers.remember(job, [orphan.pid])
+        (left,) = leftovers.find(job)
+        assert str(orphan.pid) in str(left) and "sleep" in str(left)
+        jobs.append((job, orphan))
+    first, second = jobs
+    control.stop(first[0])
+    assert first[1].wait(10) == -signal.SIGKILL and leftovers.find(first[0]) == []
+    job = control.submit(draft)
+    until(job, lambda events: any(event["kind"] == "note" and str(second[1].pid) in event["text"] for event in events))
+    assert second[1].wait(10) == -signal.SIGKILL
+    control.stop(job)
+    # A number that was given to another process meanwhile is not touched.
+    files.write_json(second[0].folder / "processes.json", [{"pid": os.getpid(), "mark": "ticks:1@gone"}])
+    assert leftovers.find(second[0]) == []
 
 
 @pytest.mark.slow
