@@ -48,6 +48,8 @@ def machine_lines(found: Hardware, brief: bool = False) -> list[tuple[str, str]]
 def hardware(found: Hardware, meaning: Sequence[str]) -> None:
     """`appliance probe`."""
     rows = machine_lines(found)
+    if found.shm_gib is not None:
+        rows.append(("/dev/shm", output.gib(found.shm_gib)))  # noqa: S108
     if found.driver:
         cuda = f" (CUDA {found.cuda})" if found.cuda else ""
         rows.append((_("Driver"), found.driver + cuda))

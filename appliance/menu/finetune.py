@@ -61,7 +61,10 @@ def _advanced(plan: dict[str, Any]) -> dict[str, Any]:
         ("batch", _("Rows at once:"), int),
         ("epochs", _("Passes over the rows:"), float),
         ("learning_rate", _("Learning rate:"), float),
+        ("gpus", _("Cards:"), int),
     ):
+        if name == "gpus" and len(plan.get("accelerators") or []) < 2:
+            continue
         planned = plan.get("micro_batch" if name == "batch" else name)
         text = questions.text(label, "" if planned is None else f"{planned:g}", check=partial(_is_number, kind))
         if text and kind(text) != planned:
