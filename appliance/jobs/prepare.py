@@ -591,7 +591,7 @@ def serve(
     if trained and not facts.quantised:
         shape = replace(shape, dtype=trained)
     room = serving_plan(hardware, shape, length=length, most_parallel=chosen.most_parallel)
-    options = engine_options(room)
+    options = {**engine_options(room), "family": facts.model_type}
     if len(beside) == 1:
         options["chat_template"] = served_files.chat_template(Path(beside[0]["folder"]), folder)
     keys = None if no_key else Path(key_file).expanduser().absolute() if key_file else settings.keys_folder()
