@@ -5,6 +5,7 @@ learns exactly what the report and the preview show.
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from appliance.work import checkpoints, prompts, watching
@@ -83,6 +84,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
     from transformers import PrinterCallback
 
     disable_progress_bar()
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(context.folder / "tensorboard")
     plan, spec = context.plan, context.spec
     task = spec.get("task") or "sft"
     kind, settings, own = of(task, plan["micro_batch"])
@@ -187,7 +189,7 @@ def _arguments(
         "save_only_model": plan.get("sharding") == "fsdp",
         "ddp_backend": "gloo" if on_cpu and plan.get("gpus", 1) > 1 else None,
         "ddp_find_unused_parameters": False,
-        "report_to": "none",
+        "report_to": "tensorboard",
         "disable_tqdm": True,
         "seed": seed,
         "data_seed": seed,
