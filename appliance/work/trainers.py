@@ -8,7 +8,7 @@ import math
 import os
 from typing import Any
 
-from appliance.work import checkpoints, prompts, watching
+from appliance.work import checkpoints, order, prompts, watching
 from appliance.work.context import Context
 from appliance.work.rows import Encoded
 
@@ -108,6 +108,12 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
     class Trainer(checkpoints.StagedCheckpoints, kind):  # type: ignore[misc, valid-type]
         def together(self) -> None:
             self.accelerator.wait_for_everyone()
+
+        def _get_train_sampler(self, *words: Any) -> Any:
+            if task not in ("sft", "pretrain"):
+                return super()._get_train_sampler(*words)
+            lengths = [len(example["input_ids"]) for example in encoded.examples]
+            return order.GroupedByLength(lengths, batch, spec.get("seed", SEED))
 
         def create_optimizer(self, *words: Any) -> Any:
             if plan["method"] == "lora+" and getattr(self, "optimizer", None) is None:
