@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from appliance.data import limited, tables, words
-from appliance.data.parse import records_of
+from appliance.data.parse import named
 from appliance.data.tables import Numbered, Record, Table
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
@@ -59,7 +59,7 @@ def spreadsheet(file: Path, wanted: str | None, mapping: Mapping[str, str]) -> T
     def records() -> Iterator[Record]:
         rows = _filled_down(_rows(spool, chosen), down)
         while some := list(islice(rows, _AT_ONCE)):
-            yield from records_of(some, head.columns, head.skipped)
+            yield from map(Record, *named(some, head.columns, head.skipped))
 
     # A sheet with an explanation or a list of words is no second reading of the file.
     other = [sheet.name for sheet in filled if fit[sheet.name][0] >= min(2, fit[chosen.name][0])]

@@ -90,7 +90,6 @@ def clean(
     from appliance.data.look import Look
     from appliance.data.report import REASONS
     from appliance.data.stream import batch_of
-    from appliance.data.tables import Record
     from appliance.data.tally import SAMPLE, open_tally
 
     stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet)
@@ -105,8 +104,7 @@ def clean(
         log.writerow([_("line"), _("what"), _("why")])
         for batch in stream.batches():
             changes = [better(value) for value in batch.raw]
-            records = [Record(line, change.value) for line, change in zip(batch.lines, changes, strict=True)]
-            again = batch_of(records, stream.recogniser)
+            again = batch_of(batch.lines, [change.value for change in changes], stream.recogniser)
             found, rows = look.usable(again)
             reasons = _reasons(again, found.dropped, rows, tally.add(found))
             for line, change, reason in zip(batch.lines, changes, reasons, strict=True):

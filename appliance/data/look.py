@@ -21,6 +21,7 @@ from appliance.data import duplicates, lengths, mojibake, private
 from appliance.data.images import Images
 from appliance.data.languages import language
 from appliance.data.rows import Row
+from appliance.data.search import places
 from appliance.data.stream import Batch
 
 # Beyond these lines of a file only some rows are asked for their language, and none is compared for near-duplicates.
@@ -93,7 +94,8 @@ class Look:
                 sizes.append(size)
                 rich.append(more)
         damaged: list[int] = []
-        if mojibake.may_hold(b"\n".join(octets)):
+        whole = np.frombuffer(b"\n".join(octets), dtype=np.uint8)
+        if mojibake.may_hold(whole):
             shares = [mojibake.share(text) for text in texts]
             kept = [number for number, share in enumerate(shares) if share <= mojibake.TOO_MUCH]
             dropped += [("mojibake", lines[number]) for number in sorted({*range(len(lines))} - {*kept})]
@@ -116,7 +118,7 @@ class Look:
             notes={"some_mojibake": damaged} if damaged else {},
             sample=rows[: self.sample],
         )
-        _look_for_text(found, texts, octets)
+        _look_for_text(found, texts, octets, len(places(whole, b"{{")) > 0)
         _look_at_parts(found, ((number, rows[number]) for number, more in enumerate(rich) if more))
         return found, rows
 
@@ -132,6 +134,12 @@ def _flatten(row: Row) -> tuple[str, int, bool]:
         return str(row["text"]), len(row["text"]), False
     pieces: list[str] = []
     size, more = 0, len(row) > 1
+    if not more and "messages" in row and len(row["messages"]) == 2:  # the commonest of all
+        asked, answered = row["messages"]
+        if len(asked) == len(answered) == 2:
+            question, answer = asked["content"], answered["content"]
+            text = f"{asked['role']}\x1e{question}\x1e{answered['role']}\x1e{answer}\x1e\x1d"
+            return text, len(question) + len(answer), False
     for part in _PARTS:
         if part not in row:
             continue
@@ -167,10 +175,9 @@ def _languages(lines: list[int], rows: list[Row]) -> Iterator[str]:
         yield language(written(row))
 
 
-def _look_for_text(found: Findings, texts: list[str], octets: list[bytes]) -> None:
+def _look_for_text(found: Findings, texts: list[str], octets: list[bytes], braces: bool) -> None:
     """Notes on what stands in the texts: placeholders, personal data."""
-    whole = b"\n".join(octets)
-    if b"{{" in whole:
+    if braces:
         for number, text in enumerate(texts):
             if "{{" in text and (names := set(PLACEHOLDER.findall(text))):
                 found.note("placeholders", number)

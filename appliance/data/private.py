@@ -11,6 +11,10 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
+import numpy as np
+
+from appliance.data.search import places
+
 KINDS = ("keys", "phone_numbers", "identity_numbers", "bank_cards", "mail_addresses")
 MASKS = {
     "keys": "[KEY]",
@@ -45,10 +49,10 @@ _PATTERNS = {
     ),
 }
 
-# Digits stay apart from what may stand between them; every key has a run of characters without a blank.
-_DIGITS = bytes(48 if 48 <= byte < 58 else 45 if byte in b" -" else 46 for byte in range(256))
+# Every key has a run of characters without a blank, and every number many digits close together.
 _RUNS = bytes(97 if chr(byte).isalnum() or byte in b"_-" else 46 for byte in range(128)) + b"." * 128
-_NEEDLES = ((_DIGITS, (b"0" * 10, b"000-000")), (_RUNS, (b"a" * 16,)))
+_RUN = b"a" * 16
+_FEW, _NEAR = 9, 14  # so many digits stand within so many characters in the shortest of the numbers
 
 
 def suspects(texts: Sequence[bytes]) -> list[int]:
@@ -57,19 +61,17 @@ def suspects(texts: Sequence[bytes]) -> list[int]:
     starts = [0, *accumulate(len(text) + 1 for text in texts)]
     found: set[int] = set()
 
-    def gather(haystack: bytes, needle: bytes) -> None:
-        place = haystack.find(needle)
-        while place >= 0:
-            number = bisect_right(starts, place) - 1
-            found.add(number)
-            place = haystack.find(needle, starts[number + 1])
-
-    gather(whole, b"@")
-    gather(whole, b"PRIVATE KEY")
-    for table, needles in _NEEDLES:
-        simple = whole.translate(table)
-        for needle in needles:
-            gather(simple, needle)
+    runs = whole.translate(_RUNS)
+    place = runs.find(_RUN)
+    while place >= 0:
+        number = bisect_right(starts, place) - 1
+        found.add(number)
+        place = runs.find(_RUN, starts[number + 1])
+    octets = np.frombuffer(whole, dtype=np.uint8)
+    digits = np.flatnonzero(octets - np.uint8(48) < 10)
+    close = digits[: -_FEW + 1][digits[_FEW - 1 :] - digits[: -_FEW + 1] < _NEAR]
+    others = np.concatenate([close, places(octets, b"@"), places(octets, b"KEY-----")])
+    found.update((np.searchsorted(starts, others, side="right") - 1).tolist())
     return sorted(found)
 
 

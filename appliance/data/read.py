@@ -14,7 +14,7 @@ from appliance.data import books, documents, encodings, limited, pictures, table
 from appliance.data.blocks import Block, Text, in_order, open_bytes, readable
 from appliance.data.images import Images
 from appliance.data.notes import Note
-from appliance.data.parse import Cells, Lines, Parser, loads, rows_of
+from appliance.data.parse import Cells, Lines, Parsed, Parser, loads, rows_of
 from appliance.data.tables import Record
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
@@ -48,13 +48,17 @@ class Source:
     inside: pictures.Inside | None = None  # the folder or zip that it came in
 
 
-def open_source(file: Path, sheet: str | None = None, mapping: Mapping[str, str] | None = None) -> Source:
+def open_source(
+    file: Path, sheet: str | None = None, mapping: Mapping[str, str] | None = None, quick: bool = False
+) -> Source:
     """Find out what a file is and how to read it. `mapping` helps to find the row with the headers.
+
+    `quick`: a file that begins as UTF-8 is taken for it; whoever reads it gets a UnicodeError where that was wrong.
 
     Raises ApplianceError when it is missing, empty, or nothing that we read.
     """
     if file.is_dir() or pictures.is_archive(file):
-        return _inside(pictures.look_inside(file), sheet, mapping)
+        return _inside(pictures.look_inside(file), sheet, mapping, quick)
     head = _head(file)
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
     if head.startswith(b"PAR1"):
@@ -78,7 +82,7 @@ def open_source(file: Path, sheet: str | None = None, mapping: Mapping[str, str]
             _("Only spreadsheets (xlsx, xls) have them."),
             _("Leave out --sheet."),
         )
-    encoding, notes = encodings.detect(file, head, lambda: open_bytes(file))
+    encoding, notes = encodings.detect(file, head, lambda: open_bytes(file), quick)
     text = Text(file, encoding, bool(notes))
     with readable(file), text.opened() as opened:
         start = opened.read(_HEAD_BYTES)
@@ -106,21 +110,21 @@ def open_source(file: Path, sheet: str | None = None, mapping: Mapping[str, str]
     )
 
 
-def _inside(inside: pictures.Inside, sheet: str | None, mapping: Mapping[str, str] | None) -> Source:
+def _inside(inside: pictures.Inside, sheet: str | None, mapping: Mapping[str, str] | None, quick: bool) -> Source:
     """A folder or a zip: the file with the rows, which knows where its images are."""
     if inside.data is None:
         return Source("captions", None, lambda: pictures.caption_rows(inside), images=inside.images)
-    source = open_source(inside.data, sheet, mapping)
+    source = open_source(inside.data, sheet, mapping, quick)
     return replace(source, images=inside.images, inside=inside)
 
 
 def _parsed(kind: str, text: Text, parser: Parser, notes: list[Note], head: tables.Head | None = None) -> Source:
-    def parse(block: Block) -> list[Record] | None:
+    def parse(block: Block) -> Parsed | None:
         return parser(text.read(block), block)
 
     def records() -> Iterator[Record]:
-        for some in in_order(text, text.blocks(parser.quoted), parse, None):
-            yield from some
+        for lines, values in in_order(text, text.blocks(parser.quoted), parse, None):
+            yield from map(Record, lines, values)
 
     columns = head.columns if head else []
     return Source(

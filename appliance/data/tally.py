@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +43,16 @@ def open_tally(
     task: str | None = None,
     sheet: str | None = None,
     length: int | None = None,
+    quick: bool = False,
 ) -> tuple[Stream, Tally]:
-    """A file's stream and an empty tally for it. Raises as `check` does."""
+    """A file's stream and an empty tally for it; `quick` as in `open_stream`. Raises as `check` does."""
     if task is not None and task not in TASKS:
         raise UsageError(
             _("There is no task {task} for a data file.").format(task=task),
             _("The tasks are: {tasks}").format(tasks=", ".join(TASKS)),
             _("Choose one of them with --task."),
         )
-    stream = open_stream(file, mapping=mapping, task=task, sheet=sheet)
+    stream = open_stream(file, mapping=mapping, task=task, sheet=sheet, quick=quick)
     return stream, Tally(stream, task, length)
 
 
@@ -60,10 +62,12 @@ class Tally:
     def __init__(self, stream: Stream, task: str | None = None, length: int | None = None):
         source, main = stream.source, stream.recogniser.main
         self.stream = stream
-        self.report = Report(str(stream.file), stream.sha256(), main.format, main.task, source.encoding, source.sheet)
+        self.report = Report(str(stream.file), "", main.format, main.task, source.encoding, source.sheet)
         self.report.columns = dict(main.fields)
         self.report.questions = questions(stream, task)
         self.report.length = length
+        # Meanwhile: in a large file it takes seconds, and none of them Python's.
+        self._checksum = ThreadPoolExecutor(1).submit(stream.sha256)
         self._seen = duplicates.Seen()
         self._dropped: dict[str, Note] = {}
         self._notes = {kind: Note(kind, "") for kind in WARNINGS}
@@ -113,6 +117,7 @@ class Tally:
     def finished(self, counting: Counting | None = None) -> Report:
         """The report. Raises ApplianceError where no row can be used."""
         report = self.report
+        report.sha256 = self._checksum.result()
         report.dropped = sorted(self._dropped.values(), key=lambda note: -note.count)
         if not report.kept:
             raise _nothing_usable(self.stream.file, report.dropped)
