@@ -27,6 +27,8 @@ def phase_word(phase: str) -> str:
         "saving": _("saving"),
         "merging": _("merging"),
         "verifying": _("verifying"),
+        "checking": _("checking the base"),
+        "comparing": _("comparing answers"),
         "starting": _("starting"),
         "downloading": _("downloading"),
         "download": _("downloading"),
