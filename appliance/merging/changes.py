@@ -15,7 +15,7 @@ import numpy as np
 from appliance.merging import numbers
 from appliance.merging.numbers import Array
 
-# Changes a block in place: the stored numbers of rows [first, last) as (rows, columns), `first` counted as the step does.
+# Changes a block in place: stored numbers as (rows, columns), and the number of the first of these rows.
 Apply = Callable[[Array, int], None]
 
 _scratch = threading.local()
@@ -77,7 +77,8 @@ class Weighted:
     """Several low-rank changes of one weight as one: weight += [left …] @ [weight · scale · right …].
 
     This is `add_weighted_adapter(combination_type="cat")`, the only combination of peft's that is neither an
-    approximation nor leaves anything out.
+    approximation nor leaves anything out. (There the combined adapter is rounded to the model's dtype; here it stays in
+    float32, as a single adapter does.)
     """
 
     parts: tuple[tuple[LowRank, float], ...]

@@ -109,7 +109,8 @@ class _Finder:
             if adapter.config.get("ensure_weight_tying"):
                 raise NotStreamed("ensure_weight_tying")
             if self.names.tied:
-                return self._untie(adapter, name, tensor, head=is_head(module))
+                self._untie(adapter, name, tensor, head=is_head(module))
+                return
         self._replace(self._place(name), adapter, tensor)
 
     def _untie(self, adapter: Adapter, name: str, tensor: Tensor, head: bool) -> None:
@@ -142,7 +143,8 @@ class _Finder:
             module = module.removesuffix(".base_layer")
         parts = {name: adapter.matrix(tensor) for name, tensor in layer.parts.items()}
         if set(parts) == {"lora_embedding_A", "lora_embedding_B"} and not adapter.dora:
-            return self._embedding(adapter, module, parts["lora_embedding_A"], parts["lora_embedding_B"])
+            self._embedding(adapter, module, parts["lora_embedding_A"], parts["lora_embedding_B"])
+            return
         if not {"lora_A.weight", "lora_B.weight"} <= set(parts) or "lora_embedding_A" in parts:
             raise NotStreamed(module)
         a, b = parts["lora_A.weight"], parts["lora_B.weight"]
@@ -152,8 +154,9 @@ class _Finder:
         if place is None and is_head(module):
             place = self.names.embedding if self.names.tied else None
         if place is None or module != layer.module:
-            return self._parameter(adapter, module, a, b)
-        self._linear(adapter, module, place, parts)
+            self._parameter(adapter, module, a, b)
+        else:
+            self._linear(adapter, module, place, parts)
 
     def _linear(self, adapter: Adapter, module: str, place: Place, parts: dict[str, Matrix]) -> None:
         tensor = place.tensor

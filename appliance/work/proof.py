@@ -1,8 +1,8 @@
 """The proof after a merge: does the merged model say what base + adapter say?
 
-`prove` asks a child in the training environment; `python -m appliance.work.proof FILE.json` is that child. Base + adapter
-answer some prompts, word by word the likeliest (greedy); at every place of these answers the merged model is asked what
-it would say there. The prompts are fixed and no one's training data.
+`prove` asks a child in the training environment; `python -m appliance.work.proof FILE.json` is that child. Base +
+adapter answer some prompts, word by word the likeliest (greedy); at every place of these answers the merged model is
+asked what it would say there. The prompts are fixed and no one's training data.
 """
 
 from __future__ import annotations

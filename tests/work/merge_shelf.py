@@ -112,13 +112,15 @@ KINDS: dict[str, tuple[bool, dict[str, Any]]] = {
     "tiedtogether": (True, {"target_modules": ["q_proj", "embed_tokens", "lm_head"], "ensure_weight_tying": True}),
     "experts": (False, {"target_modules": ATTENTION, "target_parameters": [
         "mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}),
-    "expertsdown": (False, {"target_modules": ATTENTION, "target_parameters": ["mlp.experts.down_proj"], "use_rslora": True}),
+    "expertsdown": (False, {
+        "target_modules": ATTENTION, "target_parameters": ["mlp.experts.down_proj"], "use_rslora": True}),
     "router": (False, {"target_modules": ATTENTION, "target_parameters": ["mlp.gate.weight"]}),
     "oldexperts": (False, {}),
     "several": (True, {}),
+    "severalembed": (False, {"target_modules": ["q_proj", "embed_tokens"]}),
     "loha": (True, {"type": "loha"}),
     "tokens": (False, {"trainable_token_indices": [3, 7]}),
-    "vision": (True, {"target_modules": r".*(visual|vision_tower).*(q_proj|v_proj|qkv|fc1|gate_proj|up_proj|down_proj).*"
+    "vision": (True, {"target_modules": r".*(visual|vision_tower).*(q_proj|v_proj|qkv|fc1|gate_proj|down_proj).*"
                                         r"|.*language_model.*(q_proj|v_proj|down_proj)"}),
     "savedproj": (True, {"target_modules": r".*language_model.*q_proj", "modules_to_save": ["multi_modal_projector"]}),
 }  # fmt: skip
@@ -140,7 +142,9 @@ def _adapter(model: Any, kind: str, seed: int = 0) -> Any:
             targets = [*ATTENTION, "gate_up_proj", "down_proj"]
             if isinstance(words.get("target_modules"), list):
                 words["target_modules"] = [
-                    "gate_up_proj" if name == "up_proj" else name for name in words["target_modules"] if name != "gate_proj"
+                    "gate_up_proj" if name == "up_proj" else name
+                    for name in words["target_modules"]
+                    if name != "gate_proj"
                 ]
         config = LoraConfig(**{"r": 4, "lora_alpha": 8 + 3 * seed, "target_modules": targets, **words})
     torch.manual_seed(seed + 1)
@@ -212,7 +216,7 @@ def _case(folder: Path, case: str) -> None:
     weights = [1.0]
     if kind == "oldexperts":
         _old_experts(folder / "adapter", original)
-    elif kind == "several":
+    elif kind.startswith("several"):
         adapters.append(folder / "adapter2")
         weights = [0.7, -0.3]
         for number, target in enumerate(adapters):
@@ -230,12 +234,17 @@ def _case(folder: Path, case: str) -> None:
         else:
             _stir(adapted)
             adapted.save_pretrained(folder / "adapter")
-    loaded = PeftModel.from_pretrained(load(), adapters[0])
-    if kind == "several":
-        loaded.load_adapter(adapters[1], "second")
-        loaded.add_weighted_adapter(["default", "second"], weights, "together", combination_type="cat")
-        loaded.set_adapter("together")
-    merged = loaded.merge_and_unload()
+    whole_adapter = adapters[0]
+    if kind.startswith("several"):
+        # In float32: onto a 16-bit model, peft would round the combined adapter itself to 16 bits.
+        both = PeftModel.from_pretrained(
+            type(original).from_pretrained(folder / "base", dtype=torch.float32), adapters[0]
+        )
+        both.load_adapter(adapters[1], "second")
+        both.add_weighted_adapter(["default", "second"], weights, "together", combination_type="cat")
+        both.save_pretrained(folder / "both", selected_adapters=["together"])
+        whole_adapter = folder / "both" / "together"
+    merged = PeftModel.from_pretrained(load(), whole_adapter).merge_and_unload()
     merged.save_pretrained(folder / "merged")
     (folder / "case.json").write_text(json.dumps({"weights": weights}))
 
