@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,6 +26,7 @@ from appliance.merging.numbers import STORED, WIDTH, Array
 
 BLOCK_BYTES = 2 * 2**20
 _FLUSH_BYTES = 64 * 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,35 @@ def write(
         workers = stack.enter_context(_Pool(threads))
         disk = stack.enter_context(_Pool(1))
         done: list[Future[None]] = []
-        for output in outputs:
-            writing = folder / f".{output.name}.writing"
-            handle = os.open(writing, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            digest = _pipe(output, handle, workers, disk, threads, moved, check_stopped)
-            done.append(disk.submit(_finish, handle, writing, folder / output.name, output.size, digest, finished))
-            # At most one file behind, so that a full disk is noticed near where it happened.
-            while len(done) > 1:
-                done.pop(0).result()
-        for one in done:
-            one.result()
+        try:
+            for output in outputs:
+                writing = folder / f".{output.name}.writing"
+                handle = os.open(writing, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+                try:
+                    with _full_disk_named(folder / output.name):
+                        digest = _pipe(output, handle, workers, disk, threads, moved, check_stopped)
+                except BaseException:
+                    os.close(handle)
+                    writing.unlink()
+                    raise
+                done.append(disk.submit(_finish, handle, writing, folder / output.name, output.size, digest, finished))
+                # At most one file behind, so that a full disk is noticed near where it happened.
+                while len(done) > 1:
+                    done.pop(0).result()
+        finally:
+            for one in done:
+                one.result()
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """The kernel does not say which file it had no room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 class _Pool(ThreadPoolExecutor):
@@ -211,7 +231,7 @@ def _copied(source: int, target: int, block: _Block) -> bool:
     except AttributeError:  # not Linux
         return False
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise
         return False
     return True
@@ -235,10 +255,11 @@ def _write_all(handle: int, data: memoryview, at: int) -> None:
 def _finish(
     handle: int, writing: Path, target: Path, size: int, digest: str, finished: Callable[[str, int, str], None]
 ) -> None:
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    os.replace(writing, target)
-    files.sync_folder(target.parent)
-    finished(target.name, size, digest)
+    with _full_disk_named(target):
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(writing, target)
+        files.sync_folder(target.parent)
+        finished(target.name, size, digest)
