@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ WIDTH = {"F32": 4, "F16": 2, "BF16": 2}
 # How a tensor's bytes are looked at: 16-bit numbers as their bits.
 STORED: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<u2"), "BF16": np.dtype("<u2")}
 # Elements that are worked on at once: several passes over them stay in a core's own cache.
-_PIECE = 1 << 16
+_PIECE = 1 << 15
+
+_scratch = threading.local()
 
 
 def to_float32(stored: Array, dtype: str) -> Array:
@@ -32,9 +35,11 @@ def from_float32(values: Array, dtype: str) -> Array:
         return np.ascontiguousarray(values, "<f4")
     out = np.empty(values.shape, "<u2")
     flat, into = np.ascontiguousarray(values, np.float32).reshape(-1), out.reshape(-1)
+    sums = _memory(flat.size)[0]
     for start in range(0, flat.size, _PIECE):
         piece = flat[start : start + _PIECE]
-        into[start : start + _PIECE] = _halves(piece) if dtype == "F16" else _bfloat16(piece.view(np.uint32).copy())
+        np.copyto(sums[: piece.size].view(np.float32), piece)
+        _round(sums[: piece.size], into[start : start + _PIECE], dtype)
     return out
 
 
@@ -43,37 +48,47 @@ def add(stored: Array, delta: Array, dtype: str) -> None:
     if dtype == "F32":
         stored += delta
         return
-    bits = np.empty(min(_PIECE, stored.size), np.uint32)
+    memory = _memory(stored.size)[0]
     for start in range(0, stored.size, _PIECE):
         piece = stored[start : start + _PIECE]
-        if dtype == "F16":
-            piece[:] = _halves(to_float32(piece, dtype) + delta[start : start + _PIECE])
-            continue
-        sums = bits[: piece.size]
-        np.copyto(sums, piece)
-        sums <<= 16
+        sums = memory[: piece.size]
         as_floats = sums.view(np.float32)
+        if dtype == "BF16":
+            np.copyto(sums, piece)
+            sums <<= 16
+        else:
+            np.copyto(as_floats, piece.view(np.float16))
         as_floats += delta[start : start + _PIECE]
-        piece[:] = _bfloat16(sums)
+        _round(sums, piece, dtype)
 
 
-def _bfloat16(bits: Array) -> Array:
-    """The bits of float32 numbers (changed) as those of bfloat16: half of the last place is added, then the lower half
-    dropped. Just under half where the last place is even, so that ties stay there."""
+def _memory(size: int) -> Array:
+    """Two rows of a piece's numbers (or fewer), this thread's own: allocating them each time costs more than the sums."""
+    held: Array | None = getattr(_scratch, "memory", None)
+    if held is None or held.shape[1] < min(size, _PIECE):
+        held = _scratch.memory = np.empty((2, min(max(size, 1), _PIECE)), np.uint32)
+    return held
+
+
+def _round(sums: Array, into: Array, dtype: str) -> None:
+    """The bits of float32 numbers (changed) as 16-bit ones.
+
+    bfloat16: half of the last place is added, then the lower half dropped. Just under half where the last place is
+    even, so that ties stay there.
+    """
+    floats = sums.view(np.float32)
+    if dtype == "F16":
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.copyto(into.view(np.float16), floats, casting="same_kind")
+        return
     # Of a NaN the addition might make an infinity or a zero. The smallest of the numbers is NaN if one of them is.
-    floats = bits.view(np.float32)
     lost = np.isnan(floats) if np.isnan(np.min(floats, initial=np.inf)) else None
-    last = bits >> 16
+    last = _memory(sums.size)[1][: sums.size]
+    np.right_shift(sums, 16, out=last)
     last &= 1
     last += 0x7FFF
-    bits += last
-    bits >>= 16  # and a cast: twice as fast as taking every second 16-bit number
-    upper: Array = bits.astype("<u2")
+    sums += last
+    sums >>= 16  # and a cast: twice as fast as taking every second 16-bit number
+    np.copyto(into, sums, casting="same_kind")
     if lost is not None:
-        upper[lost] = 0x7FC0
-    return upper
-
-
-def _halves(values: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return values.astype(np.float16).view("<u2")
+        into[lost] = 0x7FC0

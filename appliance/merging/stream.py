@@ -24,7 +24,7 @@ from appliance import files
 from appliance.merging.changes import Apply, Section
 from appliance.merging.numbers import STORED, WIDTH, Array
 
-BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 2**19
 _FLUSH_BYTES = 64 * 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
