@@ -36,7 +36,7 @@ NORMS = {
 }  # fmt: skip
 SHARD_BYTES = 10**9
 LIMITS = {1.0: 1.3, 4.0: 1.15}
-ROUNDS = {1.0: 5, 4.0: 3}
+ROUNDS = {1.0: 4, 4.0: 3}
 
 
 def make_base(folder: Path, gigabytes: float) -> None:

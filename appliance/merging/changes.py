@@ -30,11 +30,11 @@ class Matrix:
 
     def float32(self) -> Array:
         """All of it."""
-        return numbers.to_float32(self.stored, self.dtype)
+        return numbers.quiet(numbers.to_float32(self.stored, self.dtype))
 
     def rows(self, first: int, last: int) -> Array:
         """Some rows of it."""
-        return numbers.to_float32(self.stored[first:last], self.dtype)
+        return numbers.quiet(numbers.to_float32(self.stored[first:last], self.dtype))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,13 @@ _PIECE = 1 << 15
 _scratch = threading.local()
 
 
+def quiet(values: Array) -> Array:
+    """The same float32 numbers, with every NaN that of the processor itself: its lower half is zero."""
+    if values.size and np.isnan(np.min(values)):
+        values[np.isnan(values)] = np.nan
+    return values
+
+
 def to_float32(stored: Array, dtype: str) -> Array:
     """Stored numbers (STORED[dtype], any shape) as a new float32 array."""
     if dtype == "BF16":
@@ -39,12 +46,13 @@ def from_float32(values: Array, dtype: str) -> Array:
     for start in range(0, flat.size, _PIECE):
         piece = flat[start : start + _PIECE]
         np.copyto(sums[: piece.size].view(np.float32), piece)
+        quiet(sums[: piece.size].view(np.float32))
         _round(sums[: piece.size], into[start : start + _PIECE], dtype)
     return out
 
 
 def add(stored: Array, delta: Array, dtype: str) -> None:
-    """stored += delta in place, both flat: the sum in float32, rounded once. `delta` is float32."""
+    """stored += delta in place, both flat: the sum in float32, rounded once. `delta` is float32, its NaNs quiet."""
     if dtype == "F32":
         stored += delta
         return
@@ -74,15 +82,13 @@ def _round(sums: Array, into: Array, dtype: str) -> None:
     """The bits of float32 numbers (changed) as 16-bit ones.
 
     bfloat16: half of the last place is added, then the lower half dropped. Just under half where the last place is
-    even, so that ties stay there.
+    even, so that ties stay there. (Of a NaN with bits in the lower half this might make a zero; see `quiet`.)
     """
     floats = sums.view(np.float32)
     if dtype == "F16":
         with np.errstate(over="ignore", invalid="ignore"):
             np.copyto(into.view(np.float16), floats, casting="same_kind")
         return
-    # Of a NaN the addition might make an infinity or a zero. The smallest of the numbers is NaN if one of them is.
-    lost = np.isnan(floats) if np.isnan(np.min(floats, initial=np.inf)) else None
     last = _memory(sums.size)[1][: sums.size]
     np.right_shift(sums, 16, out=last)
     last &= 1
@@ -90,5 +96,3 @@ def _round(sums: Array, into: Array, dtype: str) -> None:
     sums += last
     sums >>= 16  # and a cast: twice as fast as taking every second 16-bit number
     np.copyto(into, sums, casting="same_kind")
-    if lost is not None:
-        into[lost] = 0x7FC0

@@ -24,6 +24,7 @@ from appliance import files
 from appliance.merging.changes import Apply, Section
 from appliance.merging.numbers import STORED, WIDTH, Array
 
+# Small enough that a core's own cache holds it together with its float32 sums.
 BLOCK_BYTES = 2**19
 _FLUSH_BYTES = 64 * 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -208,14 +209,13 @@ def _work(block: _Block, handle: int, buffer: Array) -> Array:
     piece = buffer[: block.size]
     if block.source is not None:
         _read_all(block.source, piece.data, block.start, block.part.source)
-    if not block.applies:
-        # By the kernel itself, which on some file systems moves nothing at all.
-        if block.source is None or not _copied(block.source, handle, block):
-            _write_all(handle, piece.data, block.at)
+    if block.applies:
+        rows = piece.view(STORED[block.part.dtype]).reshape(-1, block.part.columns)
+        for apply in block.applies:
+            apply(rows, block.first)
+    # What stays as it is, by the kernel itself, which on some file systems moves nothing at all.
+    elif block.source is not None and _copied(block.source, handle, block):
         return buffer
-    rows = piece.view(STORED[block.part.dtype]).reshape(-1, block.part.columns)
-    for apply in block.applies:
-        apply(rows, block.first)
     _write_all(handle, piece.data, block.at)
     return buffer
 
