@@ -71,7 +71,7 @@ def add(stored: Array, delta: Array, dtype: str) -> None:
 
 
 def _memory(size: int) -> Array:
-    """Two rows of a piece's numbers (or fewer), this thread's own: allocating them each time costs more than the sums."""
+    """Two rows of a piece's numbers (or fewer), this thread's own: to allocate them costs more than the sums."""
     held: Array | None = getattr(_scratch, "memory", None)
     if held is None or held.shape[1] < min(size, _PIECE):
         held = _scratch.memory = np.empty((2, min(max(size, 1), _PIECE)), np.uint32)
