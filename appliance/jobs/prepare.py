@@ -385,7 +385,7 @@ def merge(
                 ),
             ),
             (_("To"), str(target)),
-            (_("Memory"), _("under 1 GiB; no GPU")),
+            (_("Memory"), _("under 0.2 GiB, no GPU; comparing answers afterwards takes more where it is free")),
             (_("Disk"), _("{n:.1f} GiB").format(n=size)),
         ],
         command=command("merge", *folders, *flags(weights=",".join(f"{w:g}" for w in weights), base=base, to=to)),

@@ -217,6 +217,8 @@ def summary(job: Job) -> list[tuple[str, str]]:
     for label, key in ((model, "model"), (_("Adapter"), "adapter")):
         if result.get(key):
             rows.append((label, str(result[key])))
+    if proof := result.get("proof"):
+        rows.append((_("Compared"), proof.get("sentence") or _("no: {why}").format(why=proof["why"])))
     if result.get("memory"):
         memory = result["memory"]
         rows.append(
