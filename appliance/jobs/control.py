@@ -286,8 +286,9 @@ def remove(job: Job) -> int:
             _("Stop it first: appliance jobs stop {id}").format(id=job.id),
         )
     freed = files.folder_size(job.folder)
-    if job.kind == "merge" and "to" in job.spec["spec"]:  # what an interrupted one had written so far
-        unfinished = staging_folder(Path(job.spec["spec"]["to"]), job.id)
+    to = (job.spec.get("spec") or {}).get("to")
+    if job.kind == "merge" and to:  # what an interrupted one had written so far
+        unfinished = staging_folder(Path(to), job.id)
         freed += files.folder_size(unfinished)
         shutil.rmtree(unfinished, ignore_errors=True)
     # Renamed first: a removal cut short leaves a hidden folder, not half a job.

@@ -22,6 +22,28 @@ SHAPE = {
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 LINEAR = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]
 
+# The ordinary cases: every kind, every architecture, every precision, one shard and four.
+LLAMA = (
+    "lora", "rslora", "dora", "doraodd", "patterns", "pissa", "biasall", "biaslora", "lorabias", "savedhead",
+    "savedheadfree", "savedembed", "savedboth", "savednorm", "embed", "embedtied", "head", "headtied", "bothtied",
+    "tiedtogether", "several", "severalembed",
+)  # fmt: skip
+MIXTURE = ("lora", "experts", "expertsdown", "router", "oldexperts")
+VISION = ("lora", "vision", "savedproj")
+STREAMED = [
+    *(f"llama-{kind}-bfloat16-{1 + 3 * (number % 2)}" for number, kind in enumerate(LLAMA)),
+    "llama-lora-float32-1", "llama-dora-float32-4", "llama-lora-float16-4", "llama-embedtied-float32-1",
+    "qwen3-lora-float32-4", "qwen3-dora-bfloat16-1", "qwen3-several-float16-1", "gemma-lora-bfloat16-4",
+    "gemma-dora-float32-1", "gemma-savedhead-float16-4", "glm-lora-float16-1", "glm-dora-bfloat16-4",
+    "gpt2-lora-float32-1", "gpt2-lora-bfloat16-4",
+    *(f"qwen3moe-{kind}-bfloat16-{1 + 3 * (number % 2)}" for number, kind in enumerate(MIXTURE)),
+    "qwen3moe-experts-float32-4", "qwen3moe-oldexperts-float32-1", "qwen3moe-experts-float16-1",
+    *(f"mixtral-{kind}-bfloat16-4" for kind in MIXTURE), "gptoss-experts-bfloat16-1", "gptoss-lora-bfloat16-4",
+    *(f"gemma3vl-{kind}-bfloat16-{1 + 3 * (number % 2)}" for number, kind in enumerate(VISION)),
+    *(f"qwen25vl-{kind}-float16-{1 + 3 * (number % 2)}" for number, kind in enumerate(VISION)),
+]  # fmt: skip
+BY_PEFT = ["gpt2-dora-float32-1", "llama-pissaraw-bfloat16-1", "llama-loha-bfloat16-1", "llama-tokens-bfloat16-1"]
+
 
 def make(folder: Path, cases: list[str]) -> Path:
     """A folder for each case."""

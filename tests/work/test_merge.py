@@ -9,7 +9,6 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import merge_shelf
 import numpy as np
 import pytest
 from test_merge_kinds import steps_apart, tensors
@@ -76,39 +75,46 @@ def test_more_than_plain_lora_is_streamed_too(home: Path, shelf: Path, adapter: 
     assert config["tie_word_embeddings"] == files.read_json(theirs / "config.json")["tie_word_embeddings"]
 
 
-@pytest.fixture(scope="module")
-def others(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> Path:
-    """Cases that go through peft, with a tokenizer."""
-    made = merge_shelf.make(
-        tmp_path_factory.mktemp("others"), ["llama-loha-bfloat16-1", "llama-tokens-bfloat16-4", "llama-lora-bfloat16-1"]
-    )
-    for case in made.iterdir():
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(shelf / "base-float32" / name, case / "base" / name)
-    return made
+def with_tokenizer(case: Path, shelf: Path, to: Path) -> Path:
+    """A case's base as a model that a person may have."""
+    base = shutil.copytree(case / "base", to)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(shelf / "base-float32" / name, base / name)
+    return base
 
 
 @pytest.mark.parametrize(
-    "case", ["llama-tokens-bfloat16-4", pytest.param("llama-loha-bfloat16-1", marks=pytest.mark.slow)]
+    "case",
+    [
+        "llama-tokens-bfloat16-1",
+        *(
+            pytest.param(case, marks=pytest.mark.slow)
+            for case in ("llama-loha-bfloat16-1", "llama-pissaraw-bfloat16-1", "gpt2-dora-float32-1")
+        ),
+    ],
 )
-def test_the_rest_goes_through_peft_and_says_so(home: Path, others: Path, case: str) -> None:
-    made = prepare.merge(str(others / case / "adapter"), base=str(others / case / "base"), to="out")
+def test_the_rest_goes_through_peft_and_says_so(
+    home: Path, shelf: Path, cases: Path, tmp_path: Path, case: str
+) -> None:
+    base = with_tokenizer(cases / case, shelf, tmp_path / "base")
+    made = prepare.merge(str(cases / case / "adapter"), base=str(base), to="out")
     made.spec["proof"] = False
     job = control.submit(made)
     result = done(job)
     assert result["way"] == "peft" and result["reason"] and result["reason"] in notes(job)
-    assert steps_apart(Path(result["model"]), others / case / "merged").max() == 0
+    assert steps_apart(Path(result["model"]), cases / case / "merged").max() == 0
 
 
-def test_a_tensor_without_a_place_is_never_left_out(home: Path, others: Path, tmp_path: Path) -> None:
-    case = others / "llama-lora-bfloat16-1"
+def test_a_tensor_without_a_place_is_never_left_out(home: Path, shelf: Path, cases: Path, tmp_path: Path) -> None:
+    case = cases / "llama-lora-bfloat16-1"
+    base = with_tokenizer(case, shelf, tmp_path / "base")
     adapter = shutil.copytree(case / "adapter", tmp_path / "adapter")
     path = adapter / "adapter_model.safetensors"
     shard = weights.read(path)
     extra = "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight"
     header = weights.with_more(shard, [(extra, "F32", (4, 32), 512)])
     path.write_bytes(header + path.read_bytes()[len(shard.header) :] + bytes(512))
-    made = prepare.merge(str(adapter), base=str(case / "base"), to="out")
+    made = prepare.merge(str(adapter), base=str(base), to="out")
     assert "has its place" in refused(made)["what"]
 
 

@@ -12,32 +12,13 @@ from typing import Any
 import merge_shelf
 import numpy as np
 import pytest
+from merge_shelf import BY_PEFT, MIXTURE, STREAMED, VISION
 
-from appliance import files, settings
+from appliance import files
 from appliance.hub import model as models
 from appliance.merging import plan, stream, weights
 from appliance.merging.adapter import NotStreamed
 
-LLAMA = (
-    "lora", "rslora", "dora", "doraodd", "patterns", "pissa", "biasall", "biaslora", "lorabias", "savedhead",
-    "savedheadfree", "savedembed", "savedboth", "savednorm", "embed", "embedtied", "head", "headtied", "bothtied",
-    "tiedtogether", "several", "severalembed",
-)  # fmt: skip
-MIXTURE = ("lora", "experts", "expertsdown", "router", "oldexperts")
-VISION = ("lora", "vision", "savedproj")
-STREAMED = [
-    *(f"llama-{kind}-bfloat16-{1 + 3 * (number % 2)}" for number, kind in enumerate(LLAMA)),
-    "llama-lora-float32-1", "llama-dora-float32-4", "llama-lora-float16-4", "llama-embedtied-float32-1",
-    "qwen3-lora-float32-4", "qwen3-dora-bfloat16-1", "qwen3-several-float16-1", "gemma-lora-bfloat16-4",
-    "gemma-dora-float32-1", "gemma-savedhead-float16-4", "glm-lora-float16-1", "glm-dora-bfloat16-4",
-    "gpt2-lora-float32-1", "gpt2-lora-bfloat16-4",
-    *(f"qwen3moe-{kind}-bfloat16-{1 + 3 * (number % 2)}" for number, kind in enumerate(MIXTURE)),
-    "qwen3moe-experts-float32-4", "qwen3moe-oldexperts-float32-1", "qwen3moe-experts-float16-1",
-    *(f"mixtral-{kind}-bfloat16-4" for kind in MIXTURE), "gptoss-experts-bfloat16-1", "gptoss-lora-bfloat16-4",
-    *(f"gemma3vl-{kind}-bfloat16-{1 + 3 * (number % 2)}" for number, kind in enumerate(VISION)),
-    *(f"qwen25vl-{kind}-float16-{1 + 3 * (number % 2)}" for number, kind in enumerate(VISION)),
-]  # fmt: skip
-BY_PEFT = ["gpt2-dora-float32-1", "llama-pissaraw-bfloat16-1", "llama-loha-bfloat16-1", "llama-tokens-bfloat16-1"]
 _EVERYWHERE = ("lora", "rslora", "dora", "several", "savedhead", "embed", "headtied", "pissa", "patterns")
 PRODUCT = [
     "-".join(words)
@@ -112,13 +93,6 @@ def check(case: Path) -> None:
     if index in made.texts:
         (target / index).write_text(made.texts[index])
         assert set(files.read_json(target / index)["weight_map"]) == set(tensors(target))
-
-
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not settings.python_of("train").exists():
-        pytest.skip("the training environment is not installed")
-    return merge_shelf.make(tmp_path_factory.mktemp("cases"), STREAMED + BY_PEFT)
 
 
 @pytest.mark.parametrize("case", STREAMED)
