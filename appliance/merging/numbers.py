@@ -13,7 +13,7 @@ WIDTH = {"F32": 4, "F16": 2, "BF16": 2}
 # How a tensor's bytes are looked at: 16-bit numbers as their bits.
 STORED: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<u2"), "BF16": np.dtype("<u2")}
 # Elements that are worked on at once: several passes over them stay in a core's own cache.
-_PIECE = 1 << 15
+_PIECE = 1 << 16
 
 _scratch = threading.local()
 

@@ -101,7 +101,7 @@ def _streamed(
 
     cores = min(8, cpu.read(Path("/")).cores)
     stream.write(
-        todo, staging, finished=kept.add, moved=moved, check_stopped=context.check_stopped, threads=max(1, cores)
+        todo, staging, finished=kept.add, moved=moved, check_stopped=context.check_stopped, processes=max(1, cores)
     )
     context.progress("merging", total, total, "B")
     for name, text in planned.texts.items():

@@ -57,7 +57,7 @@ def expected(large: Path, shelf: Path) -> dict[str, str]:
     made = plan.make(large, names, [(shelf / "adapters" / "plain", 1.0)], files.read_json(large / "config.json"))
     told: dict[str, str] = {}
     stream.write(
-        made.outputs, target, threads=1, moved=lambda _count: None, check_stopped=lambda: None,
+        made.outputs, target, processes=1, moved=lambda _count: None, check_stopped=lambda: None,
         finished=lambda name, _size, digest: told.__setitem__(name, digest),
     )  # fmt: skip
     for name in names:
@@ -87,15 +87,20 @@ def kill_again_and_again(home: Path, shelf: Path, large: Path, expected: dict[st
     target = home / "models" / "out"
     job = merge_job(shelf, large)
     in_the_middle = 0
-    for _number in range(kills):
+    for number in range(kills):
         deadline = time.monotonic() + 60
-        while (pid := job.written_state().pid) is None or job.written_state().state == "queued":
+        # Every other one when a further file is finished, the others at any moment.
+        staging = journal.staging_folder(target, job.id)
+        finished = len(list(staging.glob("*.safetensors")))
+        moment = time.monotonic() + chance.uniform(0, 1.0)
+        while job.state().active:
             assert time.monotonic() < deadline
-            if not job.state().active:
+            if number % 2 and len(list(staging.glob("*.safetensors"))) > finished:
                 break
-            time.sleep(0.005)
-        time.sleep(chance.uniform(0, 0.6))
-        with_pid = job.written_state().pid or pid
+            if not number % 2 and time.monotonic() > moment and job.written_state().pid is not None:
+                break
+            time.sleep(0.002)
+        with_pid = job.written_state().pid
         if with_pid is not None and job.state().active:
             try:
                 os.kill(with_pid, signal.SIGKILL)
@@ -107,7 +112,6 @@ def kill_again_and_again(home: Path, shelf: Path, large: Path, expected: dict[st
         else:
             assert state.state == "failed" and state.error
             assert workspace.list_models() == []
-            staging = journal.staging_folder(target, job.id)
             in_the_middle += staging.exists() and bool(list(staging.glob("*.safetensors")))
         if state.state == "done":
             shutil.rmtree(target)
@@ -192,7 +196,9 @@ def test_a_disk_that_is_full_at_each_shard(
     def go_on() -> journal.Journal:
         kept = journal.Journal(staging, plan.identity(large, names, adapters))
         todo = [output for output in made.outputs if output.name not in kept.finished]
-        stream.write(todo, staging, finished=kept.add, moved=lambda _count: None, check_stopped=lambda: None, threads=2)
+        stream.write(
+            todo, staging, finished=kept.add, moved=lambda _count: None, check_stopped=lambda: None, processes=2
+        )
         return kept
 
     for number, output in enumerate(made.outputs):
