@@ -21,6 +21,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from appliance.locale import _
 from appliance.merging.changes import Apply, Section
 from appliance.merging.numbers import STORED, Array
 
@@ -108,7 +109,7 @@ class _Member:
         told = b""
         while more := os.read(self.ready, 65536):
             told += more
-        number, text, name = json.loads(told) if told else (errno.ECHILD, "a process of the merge ended", None)
+        number, text, name = json.loads(told) if told else (errno.ECHILD, _("a process of the merge ended"), None)
         raise OSError(number, text, name)
 
     def go_on(self) -> None:
@@ -205,7 +206,7 @@ def _read_all(handle: int, into: memoryview, at: int, path: Path) -> None:
     while done < len(into):
         count = os.preadv(handle, [into[done:]], at + done)
         if count == 0:
-            raise OSError(errno.EIO, "the file became shorter while it was read", str(path))
+            raise OSError(errno.EIO, _("the file became shorter while it was read"), str(path))
         done += count
 
 
