@@ -66,6 +66,7 @@ bench: dev
 	$(DEV)/python bench/estimate.py
 	$(DEV)/python bench/data.py
 	$(DEV)/python bench/guard.py
+	$(DEV)/python bench/merge.py
 
 pictures: setup
 	$(ENVS)/core/bin/python docs/picture.py

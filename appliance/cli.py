@@ -262,7 +262,15 @@ def finetune(
 
 @app.command(help=_("Make one model of an adapter and its base."))
 def merge(
-    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help=_("Its folder, its fine-tune's id, or `last`."))],
+    adapters: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ADAPTER...", help=_("Its folder, its fine-tune's id, or `last`; several are added up.")
+        ),
+    ],
+    weights: Annotated[
+        str | None, typer.Option(metavar="W,W", help=_("How much each of several adapters counts: 0.7,0.3"))
+    ] = None,
     base: Annotated[
         str | None, typer.Option(help=_("The base model, where it is not the one it was trained on."))
     ] = None,
@@ -272,7 +280,11 @@ def merge(
     json: Json = False,
     lang: Lang = None,
 ) -> None:
-    do(prepare.merge(adapter, base=base, to=to), detach)
+    try:
+        numbers = [float(word) for word in (weights or "").split(",") if word]
+    except ValueError as error:
+        raise UsageError(_("--weights wants numbers."), weights or "", "--weights 0.7,0.3") from error
+    do(prepare.merge(adapters[0], more=adapters[1:], weights=numbers, base=base, to=to), detach)
 
 
 @app.command(help=_("Serve a model behind an OpenAI-compatible address."))

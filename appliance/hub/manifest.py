@@ -6,7 +6,9 @@ another machine is held against it.
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +19,12 @@ from appliance.hub.needed import why_hostile
 
 NAME = "appliance-model.json"
 LARGEST_BYTES = 64 * 1024 * 1024  # of a manifest that a stranger wrote
+# The kernel's clock for files ticks every 1 to 10 ms; network file systems round to a second at worst.
+_FRESH_NS = 2_000_000_000
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """{source, reference, revision, files: {name: {size, sha256}}, created}; None where none can be read.
+    """{source, reference, revision, files: {name: {size, sha256, state}}, created}; None where none can be read.
 
     After `appliance models verify` also `verified` (when), and `damaged`: the names of files that were wrong then.
     """
@@ -55,6 +59,7 @@ def write(
     revision: str | None,
     hashes: Mapping[str, str] | None = None,
     through: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Say that a folder is whole. Files whose sha256 the caller does not know are read for it.
 
@@ -63,19 +68,22 @@ def write(
     revision   commit at the hub, or a fingerprint of the local source
     hashes     relative name to sha256 in hex
     through    the exported folder or archive that brought it from another machine
+    more       what else whoever made it wants to be known
     """
     known = hashes or {}
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name != NAME:
-            files[name] = {"size": path.stat().st_size, "sha256": known.get(name) or sha256(path)}
+            state = _state(path)
+            files[name] = {"size": path.stat().st_size, "sha256": known.get(name) or sha256(path), "state": state}
     value = {
         "source": source,
         "reference": reference,
         "revision": revision,
         "files": files,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **(more or {}),
     }
     if through:
         value["through"] = through
@@ -98,6 +106,22 @@ def marked(value: Mapping[str, Any]) -> list[str]:
     """The files that were wrong when every byte was read last."""
     names = value.get("damaged")
     return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def unchanged(folder: Path, name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether nobody wrote to this file since its sha256 was taken, so that it need not be read to know it.
+
+    The kernel sets the time of a change itself; only a failing disk can change a byte without it.
+    """
+    return bool(entry.get("state")) and _state(folder / name) == entry["state"]
+
+
+def _state(path: Path) -> str:
+    """Another one after every change of the file; "" for a file so fresh that a change may bear the same time."""
+    status = os.stat(path)
+    if abs(time.time_ns() - status.st_ctime_ns) < _FRESH_NS:
+        return ""
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def differences(folder: Path, value: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from appliance.errors import ApplianceError
 from appliance.jobs import leftovers, process, sweep
 from appliance.jobs.folder import Job, State, all_jobs, follow
 from appliance.locale import _, language
+from appliance.merging.journal import staging_folder
 
 # Which kinds of job may see the hubs' tokens and proxies; no other child process does.
 _NEEDS_HUB = {"download"}
@@ -310,6 +311,11 @@ def remove(job: Job) -> int:
             _("Stop it first: appliance jobs stop {id}").format(id=job.id),
         )
     freed = files.folder_size(job.folder)
+    to = (job.spec.get("spec") or {}).get("to")
+    if job.kind == "merge" and to:  # what an interrupted one had written so far
+        unfinished = staging_folder(Path(to), job.id)
+        freed += files.folder_size(unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)
     # Renamed first: a removal cut short leaves a hidden folder, not half a job.
     trash = job.folder.with_name(f".{job.id}.removed")
     os.rename(job.folder, trash)

@@ -313,7 +313,15 @@ def finetune(
             "task": task,
             "rewards": judged,
             "earlier": str(earlier) if earlier else None,
-            "base": {key: manifest.get(key) for key in ("source", "reference", "revision")},
+            "base": {
+                **{key: manifest.get(key) for key in ("source", "reference", "revision")},
+                # A merge then knows these weights again, wherever the base was downloaded to.
+                "weights": {
+                    name: entry["sha256"]
+                    for name, entry in (manifest.get("files") or {}).items()
+                    if name.endswith(".safetensors")
+                },
+            },
             "seed": seed,
             "save_steps": save_steps,
         },
@@ -473,36 +481,58 @@ def adapters() -> list[tuple[Job, Path]]:
     return found
 
 
-def merge(adapter: str, *, base: str | None = None, to: str | None = None) -> Draft:
-    """A model of its own from an adapter and its base."""
-    folder = adapter_folder(adapter)
-    facts = models.inspect_adapter(folder)
-    base_folder = model_folder(base) if base else _base_of(folder, facts.base)
+def merge(
+    adapter: str,
+    *,
+    more: Sequence[str] = (),
+    weights: Sequence[float] = (),
+    base: str | None = None,
+    to: str | None = None,
+) -> Draft:
+    """A model of its own from an adapter and its base; `more` adapters are added, each with its weight (1)."""
+    names = [adapter, *more]
+    if weights and len(weights) != len(names):
+        raise UsageError(
+            _("There are {adapters} adapters and {weights} weights.").format(adapters=len(names), weights=len(weights)),
+            "",
+            "--weights 0.7,0.3",
+        )
+    folders = [adapter_folder(name) for name in names]
+    facts = models.inspect_adapter(folders[0])
+    for folder in folders[1:]:
+        models.inspect_adapter(folder)
+    base_folder = model_folder(base) if base else _base_of(folders[0], facts.base)
     model = models.inspect(base_folder)
     if model.quantised:
         raise ApplianceError(
-            _("The base model {name} is quantised.").format(name=base_folder.name),
+            _("The base model {name} is quantised ({method}).").format(name=base_folder.name, method=model.quantised),
             _("Merging onto 4- or 8-bit weights loses what was learned."),
             _("Download the original 16-bit model and name it with --base."),
         )
     target = _target(to, base_folder.name)
     size = model.size_bytes / 2**30
+    numbers = list(weights) or [1.0] * len(folders)
     return Draft(
         kind="merge",
         name=target.name,
-        spec={"adapter": str(folder), "base": str(base_folder), "to": str(target), "name": target.name},
+        spec={
+            "adapters": [{"folder": str(f), "weight": w} for f, w in zip(folders, numbers, strict=True)],
+            "base": str(base_folder),
+            "to": str(target),
+            "name": target.name,
+        },
         facts=[
             (
                 _("What"),
                 _("Make one model of {base} and the adapter {adapter}.").format(
-                    base=base_folder.name, adapter=_adapter_name(folder)
+                    base=base_folder.name, adapter=" + ".join(_adapter_name(folder) for folder in folders)
                 ),
             ),
             (_("To"), str(target)),
-            (_("Memory"), _("under 1 GiB; no GPU")),
+            (_("Memory"), _("under 0.2 GiB, no GPU; comparing answers afterwards takes more where it is free")),
             (_("Disk"), _("{n:.1f} GiB").format(n=size)),
         ],
-        command=command("merge", folder, *flags(base=base, to=to)),
+        command=command("merge", *folders, *flags(weights=",".join(f"{w:g}" for w in weights), base=base, to=to)),
         disk_gib=size,
         disk_at=target.parent,
     )

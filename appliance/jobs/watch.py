@@ -27,6 +27,8 @@ def phase_word(phase: str) -> str:
         "saving": _("saving"),
         "merging": _("merging"),
         "verifying": _("verifying"),
+        "checking": _("checking the base"),
+        "comparing": _("comparing answers"),
         "starting": _("starting"),
         "downloading": _("downloading"),
         "download": _("downloading"),
@@ -218,6 +220,8 @@ def summary(job: Job) -> list[tuple[str, str]]:
             rows.append((label, str(result[key])))
     if result.get("models"):
         rows.append((_("Whole"), ", ".join(result["models"])))
+    if proof := result.get("proof"):
+        rows.append((_("Compared"), proof.get("sentence") or _("no: {why}").format(why=proof["why"])))
     if result.get("memory"):
         memory = result["memory"]
         rows.append(

@@ -1,250 +1,178 @@
-"""Merge: base + adapter → one model, tensor by tensor from safetensors to safetensors.
+"""The merge job: base + adapter → a model of its own that stands at its place whole, or not at all.
 
-Each tensor is read once and written once, in blocks, with numpy: no torch, no GPU, a few hundred megabytes at most.
-What an adapter may hold beyond plain LoRA on linear layers goes through peft in the training environment instead.
-Always onto the original 16- or 32-bit base, never onto 4-bit weights.
+Streamed by `appliance.merging` in the front's own environment: no torch, no GPU, little memory. An adapter that holds
+something which is not streamed goes through peft, in the training environment.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import struct
-import time
 from collections.abc import Set
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
+# Before numpy is imported: each of our threads multiplies on its own core.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from appliance import files
+from appliance import files, output
 from appliance.errors import ApplianceError
+from appliance.hardware import cpu
 from appliance.hub import manifest
 from appliance.hub import model as models
 from appliance.locale import _
-from appliance.work import checkpoints
+from appliance.merging import base as bases
+from appliance.merging import journal, plan, stream
+from appliance.merging.adapter import NotStreamed
+from appliance.work import merge_peft, proof
 from appliance.work.context import Context
 
-_BLOCK_BYTES = 16 * 2**20
-_CARRIED = re.compile(r".*\.(json|jinja|model|txt)$|LICENSE.*|NOTICE.*|README\.md$", re.I)
+ADAPTER_MANIFEST = "appliance-adapter.json"
+_CARRIED = re.compile(r".*\.(json|jinja|model|txt|tiktoken)$|LICENSE.*|NOTICE.*|README\.md$", re.I)
 _NOT_CARRIED = re.compile(r"adapter_config\.json$|appliance-.*\.json$|manifest\.json$|.*\.safetensors\.index\.json$")
-_WIDTH = {"F32": 4, "F16": 2, "BF16": 2}
-
-
-@dataclass
-class Delta:
-    """What LoRA adds to one weight: scale · (B @ A), with A (rank, in) and B (out, rank) in float32."""
-
-    a: np.ndarray[Any, Any]
-    b: np.ndarray[Any, Any]
-    scale: float
-
-
-class _NotPlain(Exception):
-    """The adapter holds something that is not streamed here."""
+_SPARE_BYTES = 64 * 2**20
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Spec: adapter (folder), base (folder), to (folder), name. The result stands at `to`, whole, or not at all."""
-    adapter, base, to = (Path(context.spec[name]) for name in ("adapter", "base", "to"))
+    """Spec: adapters [{folder, weight}], base (folder), to (folder), name, proof (False: leave it out)."""
+    spec = context.spec
+    adapters = [(Path(one["folder"]), float(one["weight"])) for one in spec["adapters"]]
+    base, to = Path(spec["base"]), Path(spec["to"])
     if to.exists():
-        if (manifest.read(to) or {}).get("reference") == context.id:
-            return _result(context, to, adapter, base, "kept")  # finished, but killed before it could say so
+        written = manifest.read(to) or {}
+        if written.get("reference") == context.id:  # finished, but killed before it could say so
+            return _result(context, to, written.get("merge") or {})
         raise _taken(to)
+    weight_files = list(models.inspect(base).weight_files)
     config = files.read_json(base / "config.json")
-    if "quantization_config" in config:
-        raise ApplianceError(
-            _("The base model {name} is quantised.").format(name=base.name),
-            _("Merging onto 4- or 8-bit weights loses what was learned."),
-            _("Download the original 16-bit model and name it with --base."),
-        )
-    # Of this job alone: two merges to one name must not share it.
-    staging = to.with_name(f".{to.name}.{context.id}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    for folder, _weight in adapters:
+        _check_base(base, folder, config)
+    _verify(base, weight_files, context)
+    staging = journal.staging_folder(to, context.id)
     try:
         try:
-            deltas = read_deltas(adapter)
-            _check_targets(deltas, base)
-            _stream(base, deltas, staging, context)
-            way = "streamed"
-        except _NotPlain as reason:
-            if os.environ.get("APPLIANCE_ENVIRONMENT") != "train":
-                context.note(_("This adapter goes through peft ({reason}).").format(reason=reason))
-                context.continue_in("train")
-            _through_peft(base, adapter, staging, context)
-            way = "peft"
-        # peft's config.json stays: a layer that was trained as a whole may be tied to another one no more.
+            made = _streamed(base, weight_files, adapters, config, staging, context)
+        except NotStreamed as reason:
+            made = _through_peft(base, adapters, config, staging, context, str(reason))
         _carry_over(base, staging, keep={path.name for path in staging.iterdir()})
-        _carry_over(adapter, staging)
-        context.progress("verifying", 0, 1)
-        models.inspect(staging)
-        manifest.write(staging, source="merge", reference=context.id, revision=None)
-        context.progress("verifying", 1, 1)
-        try:
-            os.rename(staging, to)
-        except OSError as error:
-            raise (_taken(to) if to.exists() else error) from error
-        files.sync_folder(to.parent)
-    finally:
+        _carry_over(adapters[0][0], staging, keep={"config.json"})
+        made["proof"] = _prove(base, adapters, staging, context)
+        _appear(staging, to, made, context)
+    except _NoRoom:
+        raise  # what is finished is kept: with more room it goes on from there
+    except ApplianceError:
         shutil.rmtree(staging, ignore_errors=True)
-    return _result(context, to, adapter, base, way)
+        raise
+    return _result(context, to, made)
 
 
-def _taken(to: Path) -> ApplianceError:
-    return ApplianceError(
-        _("{folder} is there already.").format(folder=to),
-        _("A merge never writes over anything."),
-        _("Choose another name with --to, or remove that folder first."),
-    )
-
-
-def _result(context: Context, to: Path, adapter: Path, base: Path, way: str) -> dict[str, Any]:
-    return {
-        "model": str(to),
-        "name": context.spec["name"],
-        "adapter": str(adapter),
-        "base": str(base),
-        "way": way,
-        "files": (manifest.read(to) or {}).get("files"),
-        "merged": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], bytes]:
-    """A safetensors file's tensors (dtype, shape, data_offsets) and its raw header with the length in front."""
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        (length,) = struct.unpack("<Q", prefix)
-        raw = file.read(length)
-    tensors = json.loads(raw)
-    tensors.pop("__metadata__", None)
-    return tensors, prefix + raw
-
-
-def _read_tensor(path: Path, header_bytes: int, facts: dict[str, Any]) -> np.ndarray[Any, Any]:
-    start, end = facts["data_offsets"]
-    with path.open("rb") as file:
-        file.seek(header_bytes + start)
-        return to_float32(file.read(end - start), facts["dtype"]).reshape(facts["shape"])
-
-
-def read_deltas(adapter: Path) -> dict[str, Delta]:
-    """The adapter's deltas by the name of the base weight they belong to. Raises _NotPlain for anything but LoRA."""
-    config = files.read_json(adapter / "adapter_config.json")
-    if config.get("peft_type") != "LORA":
-        raise _NotPlain(config.get("peft_type"))
-    for name in (
-        "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save", "trainable_token_indices",
-        "target_parameters", "layer_replication", "lora_bias", "use_bdlora", "arrow_config",
-    ):  # fmt: skip
-        if config.get(name):
-            raise _NotPlain(name)
-    if config.get("bias", "none") != "none":
-        raise _NotPlain("bias")
-    path = adapter / "adapter_model.safetensors"
-    tensors, header = read_header(path)
-    rank = config["r"]
-    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
-    halves: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
-    for name, facts in tensors.items():
-        match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
-        if not match:
-            raise _NotPlain(name)
-        halves.setdefault(match[1] + ".weight", {})[match[2]] = _read_tensor(path, len(header), facts)
-    return {name: Delta(half["A"], half["B"], scale) for name, half in halves.items()}
-
-
-def _check_targets(deltas: dict[str, Delta], base: Path) -> None:
-    """Every delta must find its weight, in its shape, before anything is written."""
-    found: dict[str, dict[str, Any]] = {}
-    for path in _shards(base):
-        found.update(read_header(path)[0])
-    for name, delta in deltas.items():
-        facts = found.get(name)
-        if facts is None:
-            raise _NotPlain(name)
-        if facts["dtype"] not in _WIDTH:
-            raise _NotPlain(facts["dtype"])
-        if facts["shape"] != [delta.b.shape[0], delta.a.shape[1]]:
-            raise ApplianceError(
-                _("The adapter does not fit this base model."),
-                _("{name} is {shape} in the base and {other} in the adapter.").format(
-                    name=name, shape=facts["shape"], other=[delta.b.shape[0], delta.a.shape[1]]
-                ),
-                _("Name the model that it was trained on with --base."),
+def _streamed(
+    base: Path,
+    weight_files: list[str],
+    adapters: list[tuple[Path, float]],
+    config: dict[str, Any],
+    staging: Path,
+    context: Context,
+) -> dict[str, Any]:
+    """Every weight file again, the finished ones of an earlier attempt kept. Raises NotStreamed before it writes."""
+    planned = plan.make(base, weight_files, adapters, config)
+    staging.mkdir(parents=True, exist_ok=True)
+    kept = journal.Journal(staging, plan.identity(base, weight_files, adapters))
+    for path in staging.iterdir():  # what a killed attempt had begun
+        if path.name not in kept.finished and path.name != journal.NAME:
+            path.unlink()
+    todo = [one for one in planned.outputs if one.name not in kept.finished]
+    total, left = sum(one.size for one in planned.outputs), sum(one.size for one in todo)
+    _check_space(left + _SPARE_BYTES, staging)
+    if kept.finished:
+        context.note(
+            _("{done} of {all} weight files were finished before; it goes on with the rest.").format(
+                done=len(kept.finished), all=len(planned.outputs)
             )
+        )
+    done = total - left
 
+    def moved(count: int) -> None:
+        nonlocal done
+        done += count
+        context.progress("merging", done, total, "B")
 
-def _shards(base: Path) -> list[Path]:
-    return sorted(base.glob("*.safetensors"))
-
-
-# --- numbers ---------------------------------------------------------------------------------------------------------
-
-
-def to_float32(raw: bytes | memoryview, dtype: str) -> np.ndarray[Any, Any]:
-    """Bytes of F32, F16 or BF16 as float32. bfloat16 is the upper half of a float32."""
-    if dtype == "BF16":
-        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(raw, {"F32": "<f4", "F16": "<f2"}[dtype]).astype(np.float32)
-
-
-def from_float32(values: np.ndarray[Any, Any], dtype: str) -> bytes:
-    """The opposite, rounded once to the nearest, ties to even; NaN stays NaN."""
-    if dtype == "F32":
-        return values.astype("<f4").tobytes()
-    if dtype == "F16":
-        return values.astype("<f2").tobytes()
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded).astype("<u2").tobytes()
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
-def _stream(base: Path, deltas: dict[str, Delta], staging: Path, context: Context) -> None:
-    """Every shard again, with the same header: shapes and dtypes stay, so do all offsets."""
-    shards = _shards(base)
-    total = sum(path.stat().st_size for path in shards)
-    done = 0
-    for path in shards:
-        tensors, header = read_header(path)
-        with path.open("rb") as source, files.replacing(staging / path.name) as target:
-            target.write(header)
-            for name, facts in sorted(tensors.items(), key=lambda item: item[1]["data_offsets"][0]):
-                source.seek(len(header) + facts["data_offsets"][0])
-                size = facts["data_offsets"][1] - facts["data_offsets"][0]
-                for block in _blocks(source, size, facts, deltas.get(name)):
-                    context.check_stopped()
-                    target.write(block)
-                    done += len(block)
-                    context.progress("merging", done, total, "B")
-    for index in base.glob("*.safetensors.index.json"):
-        shutil.copyfile(index, staging / index.name)
+    cores = min(8, cpu.read(Path("/")).cores)
+    stream.write(
+        todo, staging, finished=kept.add, moved=moved, check_stopped=context.check_stopped, processes=max(1, cores)
+    )
     context.progress("merging", total, total, "B")
+    for name, text in planned.texts.items():
+        files.write_text(staging / name, text)
+    return {"way": "streamed", "sha256": dict(kept.finished), "changed_tensors": planned.changed}
 
 
-def _blocks(source: IO[bytes], size: int, facts: dict[str, Any], delta: Delta | None) -> Any:
-    """A tensor's bytes in pieces of whole rows, with the delta added."""
-    row = size if delta is None else facts["shape"][1] * _WIDTH[facts["dtype"]]
-    step = _BLOCK_BYTES if delta is None else max(1, _BLOCK_BYTES // row) * row
-    for start in range(0, size, step):
-        raw = source.read(min(step, size - start))
-        if delta is None:
-            yield raw
-            continue
-        first, last = start // row, (start + len(raw)) // row
-        weight = to_float32(raw, facts["dtype"]).reshape(last - first, -1)
-        yield from_float32(weight + delta.scale * (delta.b[first:last] @ delta.a), facts["dtype"])
+def _through_peft(
+    base: Path,
+    adapters: list[tuple[Path, float]],
+    config: dict[str, Any],
+    staging: Path,
+    context: Context,
+    reason: str,
+) -> dict[str, Any]:
+    merge_peft.check_memory(base)
+    if os.environ.get("APPLIANCE_ENVIRONMENT") != "train":
+        context.note(
+            _(
+                "This adapter is not streamed but merged by peft, which needs the whole model in memory ({reason})."
+            ).format(reason=reason)
+        )
+        context.continue_in("train")
+    shutil.rmtree(staging, ignore_errors=True)  # peft writes everything at once; nothing can be gone on with
+    staging.mkdir(parents=True)
+    _check_space(files.folder_size(base) + _SPARE_BYTES, staging)
+    merge_peft.merge(base, adapters, config, staging, context)
+    return {"way": "peft", "reason": reason, "sha256": {}}
+
+
+def _check_base(base: Path, adapter: Path, config: dict[str, Any]) -> None:
+    described = files.read_json(adapter / "adapter_config.json")
+    try:
+        trained_on = files.read_json(adapter / ADAPTER_MANIFEST).get("base") or {}
+    except (OSError, ValueError):
+        trained_on = {}
+    named = str(trained_on.get("reference") or described.get("base_model_name_or_path") or "")
+    bases.check_original(base, config, named)
+    bases.check_identity(base, trained_on, described)
+
+
+def _verify(base: Path, weight_files: list[str], context: Context) -> None:
+    """A flipped byte is found before anything is written. Files that nobody touched need not be read for it."""
+    expected = bases.unverified(base, weight_files)
+    total = sum((base / name).stat().st_size for name in expected)
+    done = 0
+
+    def moved(count: int) -> None:
+        nonlocal done
+        done += count
+        context.progress("checking", done, total, "B")
+
+    if expected:
+        context.progress("checking", 0, total, "B")
+        bases.verify(base, expected, moved, context.check_stopped, threads=max(1, cpu.read(Path("/")).cores))
+
+
+class _NoRoom(ApplianceError):
+    pass
+
+
+def _check_space(needed: int, staging: Path) -> None:
+    free = shutil.disk_usage(staging).free
+    if free < needed:
+        raise _NoRoom(
+            _("The disk is full."),
+            _("{needed} are needed and {free} are free in {folder}.").format(
+                needed=output.size(needed), free=output.size(free), folder=staging.parent
+            ),
+            _("Free some space (`appliance jobs remove ID` removes finished jobs), then resume the job."),
+        )
 
 
 def _carry_over(source: Path, staging: Path, keep: Set[str] = frozenset()) -> None:
@@ -260,20 +188,54 @@ def _carry_over(source: Path, staging: Path, keep: Set[str] = frozenset()) -> No
                 target.write(path.read_bytes())
 
 
-def _through_peft(base: Path, adapter: Path, staging: Path, context: Context) -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    began = time.time()
-    context.progress("merging", 0, 3)
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+def _prove(base: Path, adapters: list[tuple[Path, float]], staging: Path, context: Context) -> dict[str, Any]:
+    if context.spec.get("proof") is False:
+        return {"done": False, "why": _("It was not asked for.")}
+    shown = proof.prove(base, adapters, staging, context)
+    if not shown["done"]:
+        context.note(_("The merged model was not compared with base + adapter: {why}").format(why=shown["why"]))
+    elif shown["same"] < proof.GOOD:
+        context.warn(shown["sentence"] + " " + _("Look at its answers before you use it."))
+    else:
+        context.note(shown["sentence"])
+    return shown
 
-    stored = files.read_json(base / "config.json")
-    dtype = getattr(torch, str(stored.get("dtype") or stored.get("torch_dtype") or "bfloat16"))
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, local_files_only=True, use_safetensors=True)
-    context.progress("merging", 1, 3)
-    merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    context.progress("merging", 2, 3)
-    with checkpoints.full_disk_told(staging):
-        merged.save_pretrained(staging, safe_serialization=True)
-    context.progress("merging", 3, 3, seconds=round(time.time() - began, 1))
+
+def _appear(staging: Path, to: Path, made: dict[str, Any], context: Context) -> None:
+    """The manifest, then the name."""
+    (staging / journal.NAME).unlink(missing_ok=True)
+    models.inspect(staging)
+    kept = {name: made[name] for name in ("way", "reason", "changed_tensors", "proof") if name in made}
+    manifest.write(
+        staging, source="merge", reference=context.id, revision=None, hashes=made["sha256"], more={"merge": kept}
+    )
+    try:
+        os.rename(staging, to)
+    except OSError as error:
+        raise (_taken(to) if to.exists() else error) from error
+    files.sync_folder(to.parent)
+
+
+def _taken(to: Path) -> ApplianceError:
+    return ApplianceError(
+        _("{folder} is there already.").format(folder=to),
+        _("A merge never writes over anything."),
+        _("Choose another name with --to, or remove that folder first."),
+    )
+
+
+def _result(context: Context, to: Path, made: dict[str, Any]) -> dict[str, Any]:
+    adapters = context.spec["adapters"]
+    return {
+        "model": str(to),
+        "name": context.spec["name"],
+        "adapter": adapters[0]["folder"],
+        "adapters": adapters,
+        "base": context.spec["base"],
+        "way": made.get("way"),
+        "reason": made.get("reason"),
+        "changed_tensors": made.get("changed_tensors"),
+        "proof": made.get("proof"),
+        "files": (manifest.read(to) or {}).get("files"),
+        "merged": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,189 @@
+"""What an adapter does to one tensor, a block of rows at a time: each kind as peft computes it.
+
+Sources, read in peft 0.21: tuners/lora/layer.py (Linear, Embedding and ParamWrapper: merge and get_delta_weight),
+tuners/lora/dora.py and variants.py (DoraLinearVariant.merge_unsafe), tuners/lora/model.py (add_weighted_adapter).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from appliance.merging import numbers
+from appliance.merging.numbers import Array
+
+# Changes a block in place: stored numbers as (rows, columns), and the number of the first of these rows.
+Apply = Callable[[Array, int], None]
+
+_scratch = threading.local()
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Stored numbers of an adapter (a view into the mapped file) and their dtype."""
+
+    stored: Array
+    dtype: str
+
+    def float32(self) -> Array:
+        """All of it."""
+        return numbers.quiet(numbers.to_float32(self.stored, self.dtype))
+
+    def rows(self, first: int, last: int) -> Array:
+        """Some rows of it."""
+        return numbers.quiet(numbers.to_float32(self.stored[first:last], self.dtype))
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """weight += scale · left @ right. left (rows, rank), right (rank, columns).
+
+    rounded    the product is rounded to the weight's dtype before it is added: peft does so where it wraps an
+               embedding or a bare parameter, but not for a linear layer
+    magnitude  DoRA: every row of the sum is then given this length
+    """
+
+    left: Matrix
+    right: Matrix
+    scale: float
+    rounded: bool = False
+    magnitude: Matrix | None = None
+
+    def open(self, dtype: str) -> Apply:
+        """Bring the right half into memory; the left one comes with each block."""
+        right, scale = self.right.float32(), np.float32(self.scale)
+        lengths = self.magnitude.float32().reshape(-1) if self.magnitude is not None else None
+
+        def apply(block: Array, first: int) -> None:
+            last = first + len(block)
+            delta = _product(self.left.rows(first, last), right)
+            if scale != 1:
+                delta *= scale
+            if lengths is not None:
+                _stretch(block, delta, lengths[first:last], dtype)
+                return
+            if self.rounded and dtype != "F32":
+                delta = numbers.to_float32(numbers.from_float32(delta, dtype), dtype)
+            numbers.add(block.reshape(-1), delta.reshape(-1), dtype)
+
+        return apply
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Several low-rank changes of one weight as one: weight += [left …] @ [weight · scale · right …].
+
+    This is `add_weighted_adapter(combination_type="cat")`, the only combination of peft's that is neither an
+    approximation nor leaves anything out. (There the combined adapter is rounded to the model's dtype; here it stays in
+    float32, as a single adapter does.)
+    """
+
+    parts: tuple[tuple[LowRank, float], ...]
+
+    def open(self, dtype: str) -> Apply:
+        """As LowRank.open."""
+        right = np.concatenate(
+            [part.right.float32() * np.float32(weight) * np.float32(part.scale) for part, weight in self.parts]
+        )
+        rounded = self.parts[0][0].rounded
+
+        def apply(block: Array, first: int) -> None:
+            last = first + len(block)
+            left = np.concatenate([part.left.rows(first, last) for part, _weight in self.parts], axis=1)
+            delta = _product(left, right)
+            if rounded and dtype != "F32":
+                delta = numbers.to_float32(numbers.from_float32(delta, dtype), dtype)
+            numbers.add(block.reshape(-1), delta.reshape(-1), dtype)
+
+        return apply
+
+
+@dataclass(frozen=True)
+class Replace:
+    """The adapter holds the whole tensor (modules_to_save, trained biases, embeddings saved along)."""
+
+    values: Matrix
+
+    def open(self, dtype: str) -> Apply:
+        """Nothing to bring: each block reads its own rows."""
+        same = self.values.dtype == dtype
+
+        def apply(block: Array, first: int) -> None:
+            last = first + len(block)
+            if same:
+                block[:] = self.values.stored[first:last]
+            else:
+                block[:] = numbers.from_float32(self.values.rows(first, last), dtype)
+
+        return apply
+
+
+@dataclass(frozen=True)
+class AddBias:
+    """bias += scale · values, one row."""
+
+    values: Matrix
+    scale: float
+
+    def open(self, dtype: str) -> Apply:
+        """As LowRank.open."""
+        delta = self.values.float32() * np.float32(self.scale)
+
+        def apply(block: Array, _first: int) -> None:
+            numbers.add(block.reshape(-1), delta.reshape(-1), dtype)
+
+        return apply
+
+
+Step = LowRank | Weighted | Replace | AddBias
+
+
+@dataclass
+class Section:
+    """Rows [first, last) of a tensor and what happens to them, in this order; steps count rows from `first`."""
+
+    first: int
+    last: int
+    steps: list[Step] = field(default_factory=list)
+
+
+def _product(left: Array, right: Array) -> Array:
+    """left @ right in this thread's own memory, good until its next call.
+
+    BLAS sums the products of one element in the order of the ranks, each added with one rounding, as the one of torch
+    does: the same bits (up to rank 256; above, both split the sum, at different places).
+    """
+    size = len(left) * right.shape[1]
+    held = getattr(_scratch, "memory", None)
+    if held is None or held.size < size:
+        held = _scratch.memory = np.empty(size, np.float32)
+    into: Array = held[:size].reshape(len(left), right.shape[1])
+    np.matmul(left, right, out=into)
+    return into
+
+
+def _stretch(block: Array, delta: Array, lengths: Array, dtype: str) -> None:
+    """DoRA: (weight + delta), every row scaled to its length."""
+    delta += numbers.to_float32(block, dtype)
+    delta *= (lengths / row_norms(delta))[:, None]
+    block[:] = numbers.from_float32(delta, dtype)
+
+
+def row_norms(values: Array) -> Array:
+    """The rows' lengths, summed as torch.linalg.norm(dim=1) does: eight running sums, then these, then what is left
+    (that with fused multiply-add, which float64 stands in for).
+
+    Source: aten/src/ATen/native/cpu/ReduceOpsKernel.cpp, norm_kernel_tensor_iterator_impl.
+    """
+    squares = values * values
+    whole = squares.shape[1] // 8 * 8
+    lanes = np.add.reduce(squares[:, :whole].reshape(len(squares), -1, 8), axis=1)
+    for number in range(1, 8):
+        lanes[:, 0] += lanes[:, number]
+    total: Array = lanes[:, 0].copy()
+    for column in range(whole, squares.shape[1]):
+        total = (total + values[:, column].astype(np.float64) ** 2).astype(np.float32)
+    return np.sqrt(total)

@@ -1,0 +1,98 @@
+"""float32, float16 and bfloat16 as numpy can do them: it has no bfloat16, which is the upper half of a float32."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+WIDTH = {"F32": 4, "F16": 2, "BF16": 2}
+# How a tensor's bytes are looked at: 16-bit numbers as their bits.
+STORED: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<u2"), "BF16": np.dtype("<u2")}
+# Elements that are worked on at once: several passes over them stay in a core's own cache.
+_PIECE = 1 << 16
+
+_scratch = threading.local()
+
+
+def quiet(values: Array) -> Array:
+    """The same float32 numbers, with every NaN that of the processor itself: its lower half is zero."""
+    if values.size and np.isnan(np.min(values)):
+        values[np.isnan(values)] = np.nan
+    return values
+
+
+def to_float32(stored: Array, dtype: str) -> Array:
+    """Stored numbers (STORED[dtype], any shape) as a new float32 array."""
+    if dtype == "BF16":
+        bits = stored.astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32)
+    if dtype == "F16":
+        return stored.view(np.float16).astype(np.float32)
+    return stored.astype(np.float32)
+
+
+def from_float32(values: Array, dtype: str) -> Array:
+    """float32 as stored numbers, rounded once to the nearest, ties to even; NaN stays NaN, too large is infinity."""
+    if dtype == "F32":
+        return np.ascontiguousarray(values, "<f4")
+    out = np.empty(values.shape, "<u2")
+    flat, into = np.ascontiguousarray(values, np.float32).reshape(-1), out.reshape(-1)
+    sums = _memory(flat.size)[0]
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE]
+        np.copyto(sums[: piece.size].view(np.float32), piece)
+        quiet(sums[: piece.size].view(np.float32))
+        _round(sums[: piece.size], into[start : start + _PIECE], dtype)
+    return out
+
+
+def add(stored: Array, delta: Array, dtype: str) -> None:
+    """stored += delta in place, both flat: the sum in float32, rounded once. `delta` is float32, its NaNs quiet."""
+    if dtype == "F32":
+        stored += delta
+        return
+    memory = _memory(stored.size)[0]
+    for start in range(0, stored.size, _PIECE):
+        piece = stored[start : start + _PIECE]
+        sums = memory[: piece.size]
+        as_floats = sums.view(np.float32)
+        if dtype == "BF16":
+            np.copyto(sums, piece)
+            sums <<= 16
+        else:
+            np.copyto(as_floats, piece.view(np.float16))
+        as_floats += delta[start : start + _PIECE]
+        _round(sums, piece, dtype)
+
+
+def _memory(size: int) -> Array:
+    """Two rows of a piece's numbers (or fewer), this thread's own: to allocate them costs more than the sums."""
+    held: Array | None = getattr(_scratch, "memory", None)
+    if held is None or held.shape[1] < min(size, _PIECE):
+        held = _scratch.memory = np.empty((2, min(max(size, 1), _PIECE)), np.uint32)
+    return held
+
+
+def _round(sums: Array, into: Array, dtype: str) -> None:
+    """The bits of float32 numbers (changed) as 16-bit ones.
+
+    bfloat16: half of the last place is added, then the lower half dropped. Just under half where the last place is
+    even, so that ties stay there. (Of a NaN with bits in the lower half this might make a zero; see `quiet`.)
+    """
+    floats = sums.view(np.float32)
+    if dtype == "F16":
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.copyto(into.view(np.float16), floats, casting="same_kind")
+        return
+    last = _memory(sums.size)[1][: sums.size]
+    np.right_shift(sums, 16, out=last)
+    last &= 1
+    last += 0x7FFF
+    sums += last
+    sums >>= 16  # and a cast: twice as fast as taking every second 16-bit number
+    np.copyto(into, sums, casting="same_kind")
