@@ -53,19 +53,27 @@ def _plot(bars: list[dict[str, int]]) -> None:
     width = max(map(len, labels), default=0)
     for label, bar in zip(labels, bars, strict=True):
         size = max(1, round(_BAR * bar["rows"] / most)) if bar["rows"] else 0
-        output.say(f"  {label:>{width}} {'█' * size} {bar['rows']}", "cyan")
+        shown = "█" * size + " " * bool(size)
+        output.say(f"  {label:>{width}} {shown}{bar['rows']}", "cyan")
 
 
 def _notes(title: str, notes: Sequence[Note]) -> None:
     if not notes:
         return
+    from rich.table import Table
+    from rich.text import Text
+
     output.say(title, "bold")
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="yellow", no_wrap=True)
+    grid.add_column(style="yellow", overflow="fold")
     for note in notes:
         more = "…" if note.count > _LINES and len(note.lines) > _LINES else ""
         lines = ", ".join(map(str, note.lines[:_LINES])) + more
         where = _(" (lines {lines})").format(lines=lines) if note.lines else ""
         count = f"{note.count} × " if note.as_reason else ""
-        output.warn(f"{count}{note.sentence}{where}")
+        grid.add_row("!", Text(f"{count}{note.sentence}{where}"))
+    output.say(grid)
 
 
 def cleaned(made: Cleaned) -> None:
@@ -124,7 +132,7 @@ def datasets(found: Sequence[DataSet]) -> None:
     """`appliance datasets`."""
     headings = [_("Name"), _("For"), _("Language"), _("Rows"), _("Licence")]
     output.table(headings, [(one.name, one.task_word, one.languages_word, one.rows_word, one.licence) for one in found])
-    output.note(_("{n} data sets. Bring one here by its name: appliance data download NAME").format(n=len(found)))
+    output.note(_("{n} data sets").format(n=len(found)))
 
 
 def dataset_pairs(one: DataSet) -> list[tuple[str, Any]]:

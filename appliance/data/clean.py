@@ -23,6 +23,7 @@ from appliance.locale import _
 
 if TYPE_CHECKING:
     from appliance.data.report import Report
+    from appliance.data.rows import Row
     from appliance.data.stream import Batch, Stream
 
 Steps = Generator[None, Any, None]  # is sent raw rows, and None at the end
@@ -43,6 +44,13 @@ class Cleaned:
     mended: int = 0
     filled: Counter[str] = field(default_factory=Counter)
     masked: Counter[str] = field(default_factory=Counter)
+
+    def count(self, change: _Change) -> None:
+        """One row that was written otherwise than it stood there."""
+        self.changed += 1
+        self.mended += change.mended
+        self.filled += change.filled
+        self.masked += change.masked
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -80,15 +88,15 @@ def clean(
     ApplianceError where `to` is taken.
     """
     from appliance.data.look import Look
+    from appliance.data.report import REASONS
     from appliance.data.stream import batch_of
-    from appliance.data.tables import Record
     from appliance.data.tally import SAMPLE, open_tally
 
     stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet)
     target = _target(file, to, _ENDINGS.get(stream.source.kind, ".jsonl"))
     cleaned = Cleaned(tally.report, target, target.with_name(f"{target.stem}-changes.csv"))
     _refuse_taken(cleaned.changes)
-    look, better = Look(stream.images, SAMPLE), _Better(mask, fill or {}, cleaned)
+    look, better = Look(stream.images, SAMPLE), _Better(mask, fill or {})
     with ExitStack() as stack:
         # The copy takes its place last: where it stands, its list does.
         writer = _writer(stack.enter_context(files.replacing(target)), stream)
@@ -96,32 +104,36 @@ def clean(
         log.writerow([_("line"), _("what"), _("why")])
         for batch in stream.batches():
             changes = [better(value) for value in batch.raw]
-            records = [Record(line, value) for line, (value, _why) in zip(batch.lines, changes, strict=True)]
-            again = batch_of(batch.lines, [record.value for record in records], stream.recogniser)
-            found, _rows = look.usable(again)
-            keep = tally.add(found)
-            reasons = _reasons(again, found.dropped, found.lines, keep)
-            for record, (_value, why) in zip(records, changes, strict=True):
-                if record.line in reasons:
-                    log.writerow([record.line, _("left out"), reasons[record.line]])
+            again = batch_of(batch.lines, [change.value for change in changes], stream.recogniser)
+            found, rows = look.usable(again)
+            reasons = _reasons(again, found.dropped, rows, tally.add(found))
+            for line, change, reason in zip(batch.lines, changes, reasons, strict=True):
+                if reason:
+                    log.writerow([line, _("left out"), _(REASONS[reason])])
                     continue
-                if why:
-                    log.writerow([record.line, _("changed"), "; ".join(why)])
-                    cleaned.changed += 1
-                writer(record.value)
+                writer(change.value)
+                if change.why:
+                    log.writerow([line, _("changed"), "; ".join(change.why)])
+                    cleaned.count(change)
         tally.finished()
         writer(None)
     return cleaned
 
 
-def _reasons(batch: Batch, dropped: list[tuple[str, int]], lines: list[int], keep: Any) -> dict[int, str]:
-    """Line -> why the row there is left out."""
-    from appliance.data.report import REASONS
-
-    found = {line: _(REASONS[reason]) for reason, line in dropped}
-    twice = REASONS["duplicate"]
-    found.update({line: _(twice) for line, kept in zip(lines, keep, strict=True) if not kept})
-    return found
+def _reasons(batch: Batch, dropped: list[tuple[str, int]], rows: list[Row], keep: Any) -> list[str]:
+    """For each row of a batch why it is left out, or ""."""
+    kept = {id(row): bool(one) for row, one in zip(rows, keep, strict=True)}
+    # What was found when the rows were looked at, line by line: many rows may stand on one.
+    later = Counter(dropped) - Counter(zip(batch.reasons, batch.lines, strict=True))
+    reasons = []
+    for reason, line, row in zip(batch.reasons, batch.lines, batch.rows, strict=True):
+        if row is not None and id(row) not in kept:
+            reason = next(found for found, place in later if place == line and later[found, place])
+            later[reason, line] -= 1
+        elif row is not None and not kept[id(row)]:
+            reason = "duplicate"
+        reasons.append(reason)
+    return reasons
 
 
 def _target(file: Path, to: Path | None, ending: str) -> Path:
@@ -149,29 +161,37 @@ def _refuse_taken(path: Path) -> None:
         )
 
 
+@dataclass
+class _Change:
+    """A raw row as it should be, what was done to it in words, and how often."""
+
+    value: Any
+    why: dict[str, None] = field(default_factory=dict)
+    mended: int = 0
+    filled: Counter[str] = field(default_factory=Counter)
+    masked: Counter[str] = field(default_factory=Counter)
+
+
 class _Better:
     """Mends, fills and masks every text of a raw row."""
 
-    def __init__(self, mask: bool, fill: Mapping[str, str], counts: Cleaned):
+    def __init__(self, mask: bool, fill: Mapping[str, str]):
         from appliance.data import look, mojibake, private
 
-        self._mask, self._fill, self._counts = mask, fill, counts
+        self._mask, self._fill, self._now = mask, fill, _Change(None)
         self._mended, self._masked, self._placeholder = mojibake.mended, private.masked, look.PLACEHOLDER
-        self._why: dict[str, None] = {}
 
-    def __call__(self, value: Any) -> tuple[Any, list[str]]:
-        """The raw row as it should be, and what was done to it, in words."""
+    def __call__(self, value: Any) -> _Change:
         from appliance.data.tables import Broken
 
-        self._why = {}
-        try:
-            value = self._inner(value)
-            json.dumps(value)
-        except RecursionError:
-            return Broken("too_deep"), []
-        except TypeError:  # broken already
-            return value, []
-        return value, list(self._why)
+        self._now = _Change(value)
+        if isinstance(value, dict):
+            try:
+                self._now.value = self._inner(value)
+                json.dumps(self._now.value)
+            except RecursionError:
+                return _Change(Broken("too_deep"))
+        return self._now
 
     def _inner(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -183,10 +203,11 @@ class _Better:
         return value
 
     def _text(self, text: str) -> str:
+        now = self._now
         if not text.isascii() and (better := self._mended(text)) is not None:
             text = better
-            self._counts.mended += 1
-            self._why[_("garbled text was mended")] = None
+            now.mended += 1
+            now.why[_("garbled text was mended")] = None
         if text[:1] in ("{", "[") and text[:2] != "{{":  # JSON in a cell stays JSON whatever it is filled with
             try:
                 inner = json.loads(text)
@@ -199,16 +220,16 @@ class _Better:
             text = self._placeholder.sub(self._filled, text)
         if self._mask:
             text, kinds = self._masked(text)
-            self._counts.masked.update(kinds)
-            self._why.update(dict.fromkeys(_MASKED[kind]() for kind in kinds))
+            now.masked.update(kinds)
+            now.why.update(dict.fromkeys(_MASKED[kind]() for kind in kinds))
         return text
 
     def _filled(self, match: Any) -> str:
         name = match[1]
         if name not in self._fill:
             return str(match[0])
-        self._counts.filled[name] += 1
-        self._why[_("{name} was filled").format(name="{{" + name + "}}")] = None
+        self._now.filled[name] += 1
+        self._now.why[_("{name} was filled").format(name="{{" + name + "}}")] = None
         return self._fill[name]
 
 

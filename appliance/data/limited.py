@@ -28,7 +28,8 @@ def rows(file: Path) -> Iterator[tuple[bytes, Any]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=settings.child_environment(),
+        # OpenBLAS, which numpy brings along, takes room for each thread when it is imported.
+        env={**settings.child_environment(), "OPENBLAS_NUM_THREADS": "1"},
     )
     assert reader.stdout is not None
     try:

@@ -64,6 +64,16 @@ def test_a_table_keeps_its_other_columns_and_opens_in_excel(tmp_path: Path) -> N
     assert listed(made.to)[:2] == [["编号", "question", "answer"], ["0", GOOD[0]["question"], GOOD[0]["answer"]]]
 
 
+def test_rows_on_one_line_are_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    broken = {"question": "x", "answer": "\ufffd\ufffd"}
+    file.write_text(json.dumps([GOOD[0], {"question": "", "answer": "a"}, broken, GOOD[0], *GOOD[1:]]))
+    made = clean(file)
+    assert list(load(made.to)) == list(load(file)) and made.report.kept == 30
+    assert [row[:2] for row in listed(made.changes)[1:]] == [["1", "left out"]] * 3
+    assert len({row[2] for row in listed(made.changes)[1:]}) == 3
+
+
 def test_garbled_text_is_mended_and_kept(tmp_path: Path) -> None:
     text = "Voilà, un thé déjà infusé"
     rows = [*GOOD, {"question": "thé?", "answer": text.encode().decode("latin-1")}]
