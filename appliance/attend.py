@@ -46,11 +46,9 @@ def show_address(job: Job) -> None:
     """Where a serve job answers, and a line to try it."""
     at = serving(job)
     output.good(_("It answers."))
-    output.pairs(
-        [(_("Address"), at["address"]), (_("Model name"), at["model"]), (_("Key file"), at["key_file"] or _("none"))]
-    )
-    if at["adapters"]:
-        output.pairs([(_("Adapters"), ", ".join(at["adapters"]))])
+    rows = [(_("Address"), at["address"]), (_("Model name"), at["model"])]
+    rows += [(_("Adapters"), ", ".join(at["adapters"]))] if at["adapters"] else []
+    output.pairs([*rows, (_("Key file"), at["key_file"] or _("none"))])
     if at["new_key"]:
         from appliance.engines import keys
 

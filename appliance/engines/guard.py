@@ -11,6 +11,7 @@ what comes in, and gives every error OpenAI's form. Its settings are a JSON file
     header_limit   bytes of all headers together        (default 16 KiB)
     instance       what /health names this server by, so that its supervisor knows it from another on the same port
     body_seconds   seconds in which a body must arrive  (default 60)
+    unlogged       a secret: requests with it in x-appliance-unlogged are the supervisor's own, and not logged
 
 Keys are never in argv, the environment or a log; only their sha256 stays in memory.
 """
@@ -18,6 +19,7 @@ Keys are never in argv, the environment or a log; only their sha256 stays in mem
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import logging
 import os
@@ -49,6 +51,7 @@ class Guard:
         self.header_limit = int(settings.get("header_limit", 16 << 10))
         self.body_seconds = float(settings.get("body_seconds", 60))
         self.instance = str(settings.get("instance", ""))
+        self.unlogged = str(settings.get("unlogged", "")).encode()
         self.keys = Keyring(settings["keys"])
         self.log = RequestLog(Path(settings["log"])) if settings.get("log") else None
         self.started = int(time.time())
@@ -90,7 +93,8 @@ class Guard:
         served = request["model"]
         if served not in self.names:
             raise Refused(404, f"The model {served!r} is not served here.", "model", "model_not_found")
-        reply = Reply(send, keep=self.log is not None)
+        own = bool(self.unlogged) and hmac.compare_digest(header(headers, b"x-appliance-unlogged"), self.unlogged)
+        reply = Reply(send, keep=self.log is not None and not own)
         began = time.monotonic()
         try:
             await self._forward(scope, headers, request, receive, reply)

@@ -100,8 +100,13 @@ def kept(folder: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) and isinstance(value.get("answers"), list) else {}
 
 
-def compare(context: Context, address: str, key: str | None, spec: dict[str, Any], options: dict[str, Any]) -> None:
-    """Ask again, and say on the screen what differs and why. Never an error: the server serves all the same."""
+def compare(
+    context: Context, address: str, headers: dict[str, str], spec: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """Ask again, and say on the screen what differs and why. Never an error: the server serves all the same.
+
+    headers  what opens the server, and keeps these questions out of its log of requests
+    """
     deadline = time.monotonic() + _SECONDS
     for name, folder in [
         (spec["name"], spec["model"]),
@@ -117,7 +122,7 @@ def compare(context: Context, address: str, key: str | None, spec: dict[str, Any
             if time.monotonic() > deadline:
                 break
             try:
-                told = _ask(address, key, name, one, deadline - time.monotonic())
+                told = _ask(address, headers, name, one, deadline - time.monotonic())
             except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
                 context.note(_("What training answered could not be asked again: {why}").format(why=error))
                 break
@@ -143,12 +148,12 @@ def compare(context: Context, address: str, key: str | None, spec: dict[str, Any
             )
 
 
-def _ask(address: str, key: str | None, name: str, one: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _ask(address: str, headers: dict[str, str], name: str, one: dict[str, Any], seconds: float) -> dict[str, Any]:
     parts = urllib.parse.urlsplit(address)
     body = {"model": name, "messages": one["messages"], "max_tokens": _TOKENS, "temperature": 0}
     if one.get("tools"):
         body["tools"] = one["tools"]
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    headers = {"Content-Type": "application/json", **headers}
     wire = http.client.HTTPConnection(str(parts.hostname), parts.port or 80, timeout=max(1.0, seconds))
     try:
         wire.request("POST", parts.path + "/chat/completions", json.dumps(body).encode(), headers)

@@ -159,7 +159,9 @@ class _Server:
         guard = self.context.folder / "guard.json"
         names = [self.spec["name"], *self.serving["adapters"]]
         log = self.spec.get("log")
+        self.unlogged = secrets.token_hex(16)
         described = {"keys": self.spec["keys"], "names": names, "log": log, "instance": instance}
+        described["unlogged"] = self.unlogged
         files.write_json(guard, described, mode=0o600)
         variables = {**self.engine.variables(spec), "APPLIANCE_GUARD": str(guard), "APPLIANCE_INSTANCE": instance}
         return EngineProcess(self.engine, self.context, command, variables, health_address(host, port))
@@ -167,8 +169,10 @@ class _Server:
     def _ready(self, engine: EngineProcess) -> None:
         address = f"http://{reachable(self.spec['host'])}:{self.port}/v1"
         if not self.was_ready:
-            key = keys.read_key(self.key_file) if self.key_file else None
-            same_answers.compare(self.context, address, key, self.spec, self.options)
+            headers = {"X-Appliance-Unlogged": self.unlogged}
+            if self.key_file:
+                headers["Authorization"] = f"Bearer {keys.read_key(self.key_file)}"
+            same_answers.compare(self.context, address, headers, self.spec, self.options)
             if engine.child.poll() is not None:
                 engine.wait_until_ready()  # it ended over the questions: raises
         self.was_ready = True

@@ -604,6 +604,14 @@ def test_a_refused_request_is_not_logged_and_a_failed_one_has_no_answer(door, tm
     assert [(row["status"], row["messages"]) for row in rows] == [(500, BODY["messages"])]
 
 
+def test_the_supervisors_own_questions_are_not_logged(door, tmp_path):
+    def asked(secret):
+        return {"headers": (BEARER, JSON, (b"x-appliance-unlogged", secret))}
+
+    rows = logged(door, tmp_path, Engine(body=b"{}"), asked(b"s3cret"), asked(b""), asked(b"guess"), unlogged="s3cret")
+    assert len(rows) == 2
+
+
 def test_a_full_log_is_put_aside(tmp_path):
     log = RequestLog(tmp_path / "r.jsonl", full_bytes=2000)
     for number in range(100):

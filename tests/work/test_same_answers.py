@@ -31,23 +31,32 @@ same_answers.keep(PeftModel.from_pretrained(model, adapter), tokenizer, adapter,
 """
 
 
-@pytest.fixture
-def trained(home: Path, shelf: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """A base and an adapter, each with what it answered at the end of its training."""
-    base, adapter = home / "models" / "base", tmp_path / "made" / "adapter"
+@pytest.fixture(scope="module")
+def made(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base and an adapter, each with what it answered at the end of its training. Only to be read."""
+    folder = tmp_path_factory.mktemp("trained")
+    base, adapter, rows = folder / "base", folder / "made" / "adapter", folder / "rows.jsonl"
     shutil.copytree(shelf / "base-float32", base)
     shutil.copytree(shelf / "adapters" / "plain", adapter)
     lines = [
         {"messages": [{"role": "user", "content": f"{i} + {i}?"}, {"role": "assistant", "content": "x"}]}
         for i in range(9)
     ]
-    rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
     variables = {**settings.child_environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [settings.python_of("train"), "-c", KEEP, base, adapter, rows], env=variables, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def trained(home: Path, made: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The same, in a workspace and to be changed."""
+    base, adapter = home / "models" / "base", tmp_path / "made" / "adapter"
+    shutil.copytree(made / "base", base)
+    shutil.copytree(made / "made" / "adapter", adapter)
     return base, adapter
 
 
