@@ -123,17 +123,16 @@ def preview(made: Preview) -> None:
 def datasets(found: Sequence[DataSet]) -> None:
     """`appliance datasets`."""
     headings = [_("Name"), _("For"), _("Language"), _("Rows"), _("Licence")]
-    output.table(headings, [(one.name, one.task_word, one.languages_word, one.rows, one.licence) for one in found])
+    output.table(headings, [(one.name, one.task_word, one.languages_word, one.rows_word, one.licence) for one in found])
     output.note(_("{n} data sets. Bring one here by its name: appliance data download NAME").format(n=len(found)))
 
 
 def dataset_pairs(one: DataSet) -> list[tuple[str, Any]]:
     """One data set, for the screen on which it is chosen."""
     return [
-        (_("What"), one.title),
         (_("For"), one.task_word),
         (_("Language"), one.languages_word),
-        (_("Rows"), one.rows),
+        (_("Rows"), one.rows_word),
         (_("Format"), one.format),
         (_("Licence"), one.licence or _("unknown: look at its page")),
         ("Hugging Face", one.huggingface or "-"),

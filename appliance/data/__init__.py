@@ -1,7 +1,7 @@
 """Is this good to train on? `check` reports on a file, `load` gives its usable rows, `write_rows` snapshots them;
 `clean` writes a better copy, `preview` shows rows as a model will see them.
 
-The internal form of a row is defined in `rows.py`. Nothing that these functions need is imported before they are called.
+The internal form of a row is defined in `rows.py`. What these functions need is imported when they are called.
 """
 
 from __future__ import annotations

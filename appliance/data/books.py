@@ -1,26 +1,21 @@
-"""Spreadsheets (xlsx, xls, ods …) as tables. The file is read once, by a process with limits (`book_reader.py`)."""
+"""Spreadsheets (xlsx, xls, ods …) as tables. The file is read once, by a process with limits."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from appliance import settings
-from appliance.data import book_reader, tables, words
-from appliance.data.parse import records_of
+from appliance.data import limited, tables, words
+from appliance.data.parse import named
 from appliance.data.tables import Numbered, Record, Table
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
-_MEMORY = 256 << 20  # bytes that reading may take, and as many times the file's size:
-_MEMORY_FACTOR = 30
-_SECONDS = 4  # of computing, and one more for each megabyte
 _SPOOLED = 8 << 20  # bytes of rows that are kept in memory; more go to a temporary file
 _AT_ONCE = 512  # rows
 
@@ -64,7 +59,7 @@ def spreadsheet(file: Path, wanted: str | None, mapping: Mapping[str, str]) -> T
     def records() -> Iterator[Record]:
         rows = _filled_down(_rows(spool, chosen), down)
         while some := list(islice(rows, _AT_ONCE)):
-            yield from records_of(some, head.columns, head.skipped)
+            yield from map(Record, *named(some, head.columns, head.skipped))
 
     # A sheet with an explanation or a list of words is no second reading of the file.
     other = [sheet.name for sheet in filled if fit[sheet.name][0] >= min(2, fit[chosen.name][0])]
@@ -77,68 +72,19 @@ def _fit(sheet: _Sheet, columns: list[str]) -> tuple[int, bool, int]:
 
 
 def _read(file: Path, spool: IO[bytes]) -> list[_Sheet]:
-    size = file.stat().st_size
-    command = [
-        str(settings.python_of("core")),
-        "-I",
-        str(Path(book_reader.__file__)),
-        str(file.absolute()),
-        str(_MEMORY + _MEMORY_FACTOR * size),
-        str(_SECONDS + (size >> 20)),
-    ]
     sheets: list[_Sheet] = []
-    why = ""
-    reader = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=settings.child_environment(),
-    )
-    try:
-        assert reader.stdout is not None
-        for line in reader.stdout:
-            value = _value(line)
-            if isinstance(value, list) and sheets:
-                sheets[-1].rows += 1
-                sheets[-1].width = max(sheets[-1].width, len(value[1]))
-                if len(sheets[-1].top) < tables.LOOKED_AT:
-                    sheets[-1].top.append((value[0], value[1]))
-                spool.write(line)
-            elif isinstance(value, dict) and "sheet" in value:
-                spool.write(b"\n")
-                sheets.append(_Sheet(value["sheet"], value["hidden"], value["merged"], spool.tell()))
-            elif isinstance(value, dict):
-                why = _why(value["error"], value["text"])
-        reader.wait()
-    finally:
-        reader.kill()  # does nothing to one that has ended
-        reader.wait()
-        if reader.stdout:
-            reader.stdout.close()
-    if reader.returncode and not why:
-        why = _(
-            "Reading it takes more memory or time than its size explains: "
-            "perhaps a cell far outside of the table is filled."
-        )
-    if why:
-        raise ApplianceError(
-            _("{name} can't be read as a spreadsheet.").format(name=file.name),
-            why,
-            _("Open it in Excel or WPS and save it as a new .xlsx without a password, or as .csv."),
-        )
+    for line, value in limited.rows(file):
+        if isinstance(value, list) and sheets:
+            sheet = sheets[-1]
+            sheet.rows += 1
+            sheet.width = max(sheet.width, len(value[1]))
+            if len(sheet.top) < tables.LOOKED_AT:
+                sheet.top.append((value[0], value[1]))
+            spool.write(line)
+        elif isinstance(value, dict):
+            spool.write(b"\n")
+            sheets.append(_Sheet(value["sheet"], value["hidden"], value["merged"], spool.tell()))
     return sheets
-
-
-def _value(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:  # the last line of a reader that was ended
-        return None
-
-
-def _why(kind: str, text: str) -> str:
-    return _("It has a password.") if kind == "PasswordError" else "" if kind == "memory" else text or kind
 
 
 def _rows(spool: IO[bytes], sheet: _Sheet) -> Iterator[Numbered]:

@@ -38,11 +38,17 @@ def check(
     from appliance.data.tally import SAMPLE, kept_rows, open_tally
     from appliance.data.tokens import Counting
 
-    stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length)
     if model is None:
-        for found in stream.through(Look(file.parent, SAMPLE)):
-            tally.add(found)
-        return tally.finished()
+        for quick in (True, False):
+            stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length, quick=quick)
+            try:
+                for found in stream.through(Look(stream.images, SAMPLE)):
+                    tally.add(found)
+            except UnicodeError:  # not UTF-8 all through
+                continue
+            return tally.finished()
+    stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length)
+    assert model is not None
     with Counting(model, length) as counting:
         for line, row in kept_rows(stream, tally, counting):
             counting.add(line, row)

@@ -1,8 +1,8 @@
-"""A better copy of a data file: rows that can't be used left out, garbled text mended, placeholders filled, personal data
-masked where asked; and a list of all of it, row by row. The original is never written.
+"""A better copy of a data file: rows that can't be used left out, garbled text mended, placeholders filled, personal
+data masked where asked; and a list of all of it, row by row. The original is never written.
 
-The copy keeps the file's own columns and layout: JSON stays JSON, JSON lines stay lines, plain text stays text; a table,
-from whatever program, becomes CSV that Excel opens. So it reads as the original did, and a person finds it familiar.
+The copy keeps the file's own columns and layout: JSON stays JSON, JSON lines stay lines, plain text stays text; a
+table, from whatever program, becomes CSV that Excel opens. It reads as the original did, and looks familiar.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,8 @@ from appliance.locale import _
 if TYPE_CHECKING:
     from appliance.data.report import Report
     from appliance.data.stream import Batch, Stream
+
+Steps = Generator[None, Any, None]  # is sent raw rows, and None at the end
 
 _ENDINGS = {"json": ".json", "table": ".csv", "text": ".txt"}  # jsonl for all others
 # Not texts: what stands under these names points to something.
@@ -86,7 +88,7 @@ def clean(
     target = _target(file, to, _ENDINGS.get(stream.source.kind, ".jsonl"))
     cleaned = Cleaned(tally.report, target, target.with_name(f"{target.stem}-changes.csv"))
     _refuse_taken(cleaned.changes)
-    look, better = Look(file.parent, SAMPLE), _Better(mask, fill or {}, cleaned)
+    look, better = Look(stream.images, SAMPLE), _Better(mask, fill or {}, cleaned)
     with ExitStack() as stack:
         # The copy takes its place last: where it stands, its list does.
         writer = _writer(stack.enter_context(files.replacing(target)), stream)
@@ -95,7 +97,7 @@ def clean(
         for batch in stream.batches():
             changes = [better(value) for value in batch.raw]
             records = [Record(line, value) for line, (value, _why) in zip(batch.lines, changes, strict=True)]
-            again = batch_of(records, stream.recogniser)
+            again = batch_of(batch.lines, [record.value for record in records], stream.recogniser)
             found, _rows = look.usable(again)
             keep = tally.add(found)
             reasons = _reasons(again, found.dropped, found.lines, keep)
@@ -117,7 +119,8 @@ def _reasons(batch: Batch, dropped: list[tuple[str, int]], lines: list[int], kee
     from appliance.data.report import REASONS
 
     found = {line: _(REASONS[reason]) for reason, line in dropped}
-    found.update({line: _(REASONS["duplicate"]) for line, kept in zip(lines, keep, strict=True) if not kept})
+    twice = REASONS["duplicate"]
+    found.update({line: _(twice) for line, kept in zip(lines, keep, strict=True) if not kept})
     return found
 
 
@@ -252,12 +255,12 @@ def _dumped(value: Any) -> bytes:
         return json.dumps(value).encode()
 
 
-def _as_lines(file: IO[bytes], _stream: Stream) -> Iterator[None]:
+def _as_lines(file: IO[bytes], _stream: Stream) -> Steps:
     while (value := (yield)) is not None:
         file.write(_dumped(value) + b"\n")
 
 
-def _as_array(file: IO[bytes], _stream: Stream) -> Iterator[None]:
+def _as_array(file: IO[bytes], _stream: Stream) -> Steps:
     before = b"[\n"
     while (value := (yield)) is not None:
         file.write(before + _dumped(value))
@@ -265,12 +268,12 @@ def _as_array(file: IO[bytes], _stream: Stream) -> Iterator[None]:
     file.write(b"\n]\n")
 
 
-def _as_text(file: IO[bytes], _stream: Stream) -> Iterator[None]:
+def _as_text(file: IO[bytes], _stream: Stream) -> Steps:
     while (value := (yield)) is not None:
         file.write(value["text"].encode() + b"\n\n")
 
 
-def _as_table(file: IO[bytes], stream: Stream) -> Iterator[None]:
+def _as_table(file: IO[bytes], stream: Stream) -> Steps:
     table = csv.writer(_Text(file))
     columns = stream.source.columns
     table.writerow(columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from appliance.data import words
@@ -20,6 +21,13 @@ class Layout:
     fields: Mapping[str, str]
     guessed: bool = False  # by content, because no header was known
 
+    @cached_property
+    def pair(self) -> tuple[str, str] | None:
+        """The columns of a question and an answer, where there is nothing else."""
+        if self.task != "sft" or set(self.fields) != {"question", "answer"}:
+            return None
+        return self.fields["question"], self.fields["answer"]
+
     def used(self) -> set[str]:
         """The row's keys that are read."""
         return set(self.fields.values())
@@ -31,8 +39,8 @@ Get = Callable[[str], Any]
 def convert(record: Mapping[str, Any], layout: Layout) -> Row:
     """A raw row in the internal form. Raises Unusable with the reason."""
     fields = layout.fields
-    if len(fields) == 2 and layout.task == "sft" and "question" in fields and "answer" in fields:
-        question, answer = record.get(fields["question"]), record.get(fields["answer"])
+    if layout.pair:
+        question, answer = record.get(layout.pair[0]), record.get(layout.pair[1])
         if type(question) is str and type(answer) is str and (plain := _plain(question, answer)) is not None:
             return plain
 
@@ -97,8 +105,9 @@ def _conversation(value: Any, images: list[str]) -> list[Message] | None:
 
 
 def _marked(pair: Any, images: list[str]) -> list[Message]:
-    """A pair of turns of which each names its speaker once more (MOSS)."""
-    whole = "\n".join(text for text in pair.values() if isinstance(text, str)) if isinstance(pair, dict) else ""
+    """A pair of turns of which each names its speaker once more (MOSS); its inner thoughts are not for us."""
+    spoken = [pair.get("Human"), pair.get("MOSS")] if isinstance(pair, dict) else []
+    whole = "\n".join(text for text in spoken if isinstance(text, str))
     return transcript(whole) or turns_of([pair], images)
 
 

@@ -1,8 +1,8 @@
 """Rows that were there before: exactly, by eight bytes a row, and nearly, by signatures that can be compared.
 
-A signature is a MinHash (Broder 1997) over all pieces of three letters or digits, whatever stands between them: the share
-of equal places in two signatures is about the share of pieces that two texts have in common. Rows are compared where two
-neighbouring places are equal (bands, Leskovec et al., Mining of Massive Datasets, 3.4), so that not all pairs are.
+A signature is a MinHash (Broder 1997) over all pieces of three letters or digits, whatever stands between them: the
+share of equal places in two signatures is about the share of pieces that two texts have in common. Rows are compared
+where two neighbouring places are equal (bands; Leskovec et al., Mining of Massive Datasets, 3.4): not all pairs are.
 """
 
 from __future__ import annotations

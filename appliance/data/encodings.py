@@ -23,8 +23,10 @@ _MARKS = (
 _BLOCK = 1 << 20
 
 
-def detect(file: Path, head: bytes, open_bytes: Callable[[], IO[bytes]]) -> tuple[str, list[Note]]:
+def detect(file: Path, head: bytes, open_bytes: Callable[[], IO[bytes]], quick: bool = False) -> tuple[str, list[Note]]:
     """The encoding's name, and a warning when the file holds damaged bytes (read it then with errors="replace").
+
+    `quick`: where the file's beginning is UTF-8 the rest is not looked at.
 
     Excel in China saves CSV as GB18030, which decodes almost anything: so UTF-8 is tried first, on the whole file.
     Raises ApplianceError for what is no text.
@@ -33,6 +35,8 @@ def detect(file: Path, head: bytes, open_bytes: Callable[[], IO[bytes]]) -> tupl
     candidate = marked or _wide(head) or "utf-8"
     if candidate == "utf-8" and b"\0" in head:
         raise _no_text(file)
+    if quick and candidate in ("utf-8", "utf-8-sig") and _begins(head, candidate):
+        return candidate, []
     if _decodes(open_bytes, candidate):
         return candidate, []
     good, bad = _tally(open_bytes, candidate)
@@ -76,6 +80,14 @@ def _wide(head: bytes) -> str | None:
     if max(even, odd) * 20 < len(sample) or min(even, odd) * 10 > max(even, odd):
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _begins(head: bytes, encoding: str) -> bool:
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeError:
+        return False
+    return True
 
 
 def _decodes(open_bytes: Callable[[], IO[bytes]], encoding: str) -> bool:

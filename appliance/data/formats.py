@@ -21,10 +21,13 @@ FORMATS = (
 )  # fmt: skip
 
 
-def layout_of(record: Mapping[str, Any], fields: Mapping[str, str], label_counts: bool) -> Layout | None:
+def layout_of(
+    record: Mapping[str, Any], fields: Mapping[str, str], label_counts: bool, transcripts: bool = True
+) -> Layout | None:
     """The layout of one raw row, given what its keys mean; None when they make no row of any kind.
 
     `label_counts` says whether the label column holds yes and no: a column of that name is often a category.
+    `transcripts`: a text may be a conversation.
     """
     fields = _with_turns(record, fields)
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
@@ -40,7 +43,7 @@ def layout_of(record: Mapping[str, Any], fields: Mapping[str, str], label_counts
     if shown and not asked and ("answer" in fields or "text" in fields):
         return Layout("caption", "sft", {"answer": fields.get("answer") or fields["text"], "images": fields["images"]})
     if "text" in fields and not asked:
-        if transcript(record.get(fields["text"])):
+        if transcripts and transcript(record.get(fields["text"])):
             return Layout("transcript", "sft", {"turns": fields["text"]})
         return Layout("text", "pretrain", fields)
     if "question" in fields and _shape(record.get(fields["question"])):  # a tree of turns; a conversation called prompt
@@ -94,10 +97,10 @@ class Recogniser:
         if own is not None:
             return own
         fields = _fields_of(record, self.mapping, self._fields)
-        own = layout_of(record, fields, self.label_counts)
+        own = layout_of(record, fields, self.label_counts, transcripts=self.main.task != "pretrain")
         if own and own.task == self.main.task:
             # Pairs in columns are read alike in every row; what holds turns is looked at each time.
-            if _PLAIN.issuperset(fields) and len(self._same) < 1000:
+            if own.format != "transcript" and _PLAIN.issuperset(fields) and len(self._same) < 1000:
                 self._same[keys] = own
             return own
         if own is None and self.main.used() & set(record):
@@ -105,7 +108,7 @@ class Recogniser:
         raise Unusable("other_format")
 
 
-_PLAIN = {"question", "answer", "input", "system"}
+_PLAIN = {"question", "answer", "input", "system", "text"}
 
 
 def recognise(

@@ -1,7 +1,7 @@
 """Rows kept back from training, on which is measured whether a model learns or only remembers.
 
-Which rows depends on what they say and on nothing else: the same rows give the same choice in any order, in any file, on
-any machine. Rows that are nearly the same stand on the same side, so that none of them gives another's answer away.
+Which rows depends on what they say and on nothing else: the same rows give the same choice in any order, in any file,
+on any machine. Rows that are nearly the same stand on the same side, so that none of them gives another's answer away.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import zipfile
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.data.rows import Row
@@ -15,24 +18,38 @@ _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82"}
 _TAIL = 4096  # bytes in which the end must stand: some programs write more behind it
 
 
-def problem(row: Row, folder: Path) -> str:
-    """Why a row's images can't be used: a reason, or "". Paths count from the data file's folder."""
-    return next((reason for image in row.get("images", ()) if (reason := _problem(image, folder))), "")
+@dataclass(frozen=True)
+class Images:
+    """Where the images of a data file stand: in a folder, or in a zip, below a folder in it. Pickles."""
 
+    place: Path
+    below: str = ""
 
-def _problem(image: str, folder: Path) -> str:
-    if image.startswith("data:"):
-        return _problem_of_data(image)
-    if image.startswith(("http://", "https://")):
-        return "image_elsewhere"
-    try:
-        with (folder / image.removeprefix("file://")).open("rb") as file:
-            head = file.read(16)
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - _TAIL))
-            return "" if _whole(head, file.read()) else "image_unreadable"
-    except (OSError, ValueError):
-        return "image_missing"
+    def problem(self, row: Row) -> str:
+        """Why a row's images can't be used: a reason, or ""."""
+        return next((reason for image in row.get("images", ()) if (reason := self._problem(image))), "")
+
+    def _problem(self, image: str) -> str:
+        if image.startswith("data:"):
+            return _problem_of_data(image)
+        if image.startswith(("http://", "https://")):
+            return "image_elsewhere"
+        try:
+            return "" if _whole(*self._ends(image.removeprefix("file://"))) else "image_unreadable"
+        except (KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError):
+            return "image_missing"
+
+    def _ends(self, image: str) -> tuple[bytes, bytes]:
+        """An image's first and last bytes."""
+        if self.place.is_dir():
+            with (self.place / self.below / image).open("rb") as file:
+                head = file.read(16)
+                file.seek(0, 2)
+                file.seek(max(0, file.tell() - _TAIL))
+                return head, file.read()
+        with zipfile.ZipFile(self.place) as archive:
+            data = archive.read(self.below + image)
+            return data[:16], data[-_TAIL:]
 
 
 def _problem_of_data(image: str) -> str:

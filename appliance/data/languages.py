@@ -89,9 +89,8 @@ def shares(counted: Counter[str]) -> list[dict[str, str | float]]:
 def sentence(found: list[dict[str, str | float]]) -> str:
     """Those above half a percent, in words."""
     some = [item for item in found if float(item["share"]) >= 0.005]
+    names = [NAMES[str(item["language"])] for item in some]
     return ", ".join(
-        _("{language} {percent}%").format(
-            language=_(NAMES.get(str(item["language"]), "other")), percent=round(100 * float(item["share"]))
-        )
-        for item in some
+        _("{language} {percent}%").format(language=_(name), percent=round(100 * float(item["share"])))
+        for name, item in zip(names, some, strict=True)
     )

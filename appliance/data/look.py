@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.data import duplicates, images, lengths, mojibake, private
+from appliance.data import duplicates, lengths, mojibake, private
+from appliance.data.images import Images
 from appliance.data.languages import language
 from appliance.data.rows import Row
+from appliance.data.search import places
 from appliance.data.stream import Batch
 
 # Beyond these lines of a file only some rows are asked for their language, and none is compared for near-duplicates.
@@ -60,9 +61,9 @@ class Findings:
 
 @dataclass(frozen=True)
 class Look:
-    """Settings for looking at batches: the folder from which images are named, how many rows are kept as they are."""
+    """Settings for looking at batches: where images stand, how many rows are kept as they are."""
 
-    folder: Path
+    images: Images
     sample: int = 3
 
     def __call__(self, batch: Batch) -> Findings:
@@ -83,7 +84,7 @@ class Look:
             except UnicodeEncodeError:  # half of a character
                 dropped.append(("mojibake", line))
             else:
-                if "images" in row and (problem := images.problem(row, self.folder)):
+                if "images" in row and (problem := self.images.problem(row)):
                     dropped.append((problem, line))
                     continue
                 lines.append(line)
@@ -93,10 +94,11 @@ class Look:
                 sizes.append(size)
                 rich.append(more)
         damaged: list[int] = []
-        if mojibake.may_hold(b"\n".join(octets)):
+        whole = np.frombuffer(b"\n".join(octets), dtype=np.uint8)
+        if mojibake.may_hold(whole):
             shares = [mojibake.share(text) for text in texts]
             kept = [number for number, share in enumerate(shares) if share <= mojibake.TOO_MUCH]
-            dropped += [("mojibake", line) for line, share in zip(lines, shares, strict=True) if share > mojibake.TOO_MUCH]
+            dropped += [("mojibake", lines[number]) for number in sorted({*range(len(lines))} - {*kept})]
             lines, rows = [lines[n] for n in kept], [rows[n] for n in kept]
             texts, octets = [texts[n] for n in kept], [octets[n] for n in kept]
             sizes, rich = [sizes[n] for n in kept], [rich[n] for n in kept]
@@ -116,7 +118,7 @@ class Look:
             notes={"some_mojibake": damaged} if damaged else {},
             sample=rows[: self.sample],
         )
-        _look_for_text(found, texts, octets)
+        _look_for_text(found, texts, octets, len(places(whole, b"{{")) > 0)
         _look_at_parts(found, ((number, rows[number]) for number, more in enumerate(rich) if more))
         return found, rows
 
@@ -132,6 +134,12 @@ def _flatten(row: Row) -> tuple[str, int, bool]:
         return str(row["text"]), len(row["text"]), False
     pieces: list[str] = []
     size, more = 0, len(row) > 1
+    if not more and "messages" in row and len(row["messages"]) == 2:  # the commonest of all
+        asked, answered = row["messages"]
+        if len(asked) == len(answered) == 2:
+            question, answer = asked["content"], answered["content"]
+            text = f"{asked['role']}\x1e{question}\x1e{answered['role']}\x1e{answer}\x1e\x1d"
+            return text, len(question) + len(answer), False
     for part in _PARTS:
         if part not in row:
             continue
@@ -167,10 +175,9 @@ def _languages(lines: list[int], rows: list[Row]) -> Iterator[str]:
         yield language(written(row))
 
 
-def _look_for_text(found: Findings, texts: list[str], octets: list[bytes]) -> None:
+def _look_for_text(found: Findings, texts: list[str], octets: list[bytes], braces: bool) -> None:
     """Notes on what stands in the texts: placeholders, personal data."""
-    whole = b"\n".join(octets)
-    if b"{{" in whole:
+    if braces:
         for number, text in enumerate(texts):
             if "{{" in text and (names := set(PLACEHOLDER.findall(text))):
                 found.note("placeholders", number)
@@ -189,7 +196,7 @@ def _look_at_parts(found: Findings, rows: Iterable[tuple[int, Row]]) -> None:
 
 
 def _unlisted(row: Row) -> str:
-    """A call of a tool that the row does not list, so that the model would learn to make one up; "" where all is well."""
+    """What is wrong where a row calls a tool that it does not list: a model learns to make up tools. Else ""."""
     called = {
         call["function"]["name"] for part in _PARTS for one in row.get(part, ()) for call in one.get("tool_calls", ())
     }

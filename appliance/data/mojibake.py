@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from appliance.data.search import Octets, places
 
 TOO_MUCH = 0.02  # of a text: what is left of it can't be learned from
-# What the commonest Chinese marks (，。) and Western accents and quotes become when UTF-8 is read as GB18030 or Latin-1.
+# What common Chinese marks (，。) and Western accents and quotes become when UTF-8 is read as GB18030 or Latin-1.
 _TRACES = tuple(trace.encode() for trace in ("锛", "銆", "\u00c3", "\u00e2\u20ac", "锟斤拷", "\ufffd"))
 _READ_AS = (("gb18030", "锛銆"), ("cp1252", "\u00c3\u00e2"), ("latin-1", "\u00c3\u00e2"))
 
 
-def may_hold(whole: bytes) -> bool:
+def may_hold(octets: Octets) -> bool:
     """Whether a batch of texts (UTF-8) has any trace of it; most have none."""
-    return not whole.isascii() and any(trace in whole for trace in _TRACES)
+    return any(len(places(octets, trace)) for trace in _TRACES)
 
 
 def share(text: str) -> float:

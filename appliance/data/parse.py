@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from appliance.data.blocks import Block
-from appliance.data.tables import Broken, Record
+from appliance.data.tables import Broken
 
 # Stands behind a block: read as a row of its own, the block ends where a row does.
 _END = "\x1f\x1e\x1f"
@@ -27,33 +27,39 @@ _quick = msgspec.json.Decoder().decode
 
 
 def loads(line: bytes) -> Any:
-    """A JSON value. Raises ValueError, RecursionError.
+    """A JSON value. Raises ValueError (of which UnicodeError is one), RecursionError.
 
     msgspec is four times as fast as the standard library and refuses what that forgives: NaN, lone surrogates.
     """
     try:
         return _quick(line)
     except (msgspec.MsgspecError, ValueError):
-        return decoder.decode(line.decode(errors="replace"))
+        return decoder.decode(line.decode())
+
+
+Parsed = tuple[list[int], list[Any]]  # the lines where raw rows begin, and the rows; `Broken` where one can't be read
 
 
 @dataclass(frozen=True)
 class Lines:
-    """JSON lines."""
+    """JSON lines. Raises UnicodeError for damaged text."""
 
     quoted = False
 
-    def __call__(self, data: bytes, block: Block) -> list[Record]:
-        """A record for each line that is not blank."""
-        records = []
+    def __call__(self, data: bytes, block: Block) -> Parsed:
+        """A raw row for each line that is not blank."""
+        lines, values = [], []
         for number, line in enumerate(data.split(b"\n"), block.line):
             if line and not line.isspace():
                 try:
                     value = loads(line)
+                except UnicodeError:
+                    raise
                 except (ValueError, RecursionError):
                     value = Broken("not_json")
-                records.append(Record(number, value))
-        return records
+                lines.append(number)
+                values.append(value)
+        return lines, values
 
 
 @dataclass(frozen=True)
@@ -65,33 +71,59 @@ class Cells:
     skipped: frozenset[int]
     quoted = True
 
-    def __call__(self, data: bytes, block: Block) -> list[Record] | None:
-        """A record for each row that is not blank; None where the block ends inside a row."""
-        text = data.decode(errors="replace")
+    def __call__(self, data: bytes, block: Block) -> Parsed | None:
+        """A raw row for each that is not blank; None where the block ends inside a row. Raises UnicodeError."""
+        text = data.decode()
         rows, clean = rows_of(text, self.delimiter, block.line)
         if not clean:
             if not block.last:
                 return None
             rows = _unclosed(rows, text, self.delimiter, block.line)
-        return records_of(rows, self.columns, self.skipped)
+        return named(rows, self.columns, self.skipped)
 
 
 def rows_of(text: str, delimiter: str, line: int) -> tuple[list[tuple[int, Any]], bool]:
     """(line, cells) of each row, and whether the text ends where a row does."""
-    lines = io.StringIO(f"{text}{_END}" if text.endswith("\n") else f"{text}\n{_END}", newline="")
-    reader = csv.reader(lines, delimiter=delimiter)
-    rows: list[tuple[int, Any]] = []
-    begin = line
+    ended = f"{text}{_END}" if text.endswith("\n") else f"{text}\n{_END}"
+    reader = csv.reader(io.StringIO(ended, newline=""), delimiter=delimiter)
+    found: list[list[str]] = []
     try:
-        for cells in reader:
-            rows.append((begin, cells))
-            begin = line + reader.line_num
+        found.extend(reader)
     except csv.Error:
-        return [*rows, (begin, Broken("not_a_row"))], True
-    if rows and rows[-1][1] == [_END]:
+        found, broken = _until_broken(ended, delimiter)
+        return [*_numbered(found, line), (line + broken, Broken("not_a_row"))], True
+    many = reader.line_num != len(found)
+    rows = _numbered(found, line) if many else list(zip(range(line, line + len(found)), found, strict=True))
+    if found and found[-1] == [_END]:
         rows.pop()
         return rows, True
     return rows, False
+
+
+def _numbered(found: list[list[str]], line: int) -> list[tuple[int, Any]]:
+    """Rows with the lines where they begin, of which some go over several."""
+    rows: list[tuple[int, Any]] = []
+    for cells in found:
+        rows.append((line, cells))
+        line += 1
+        for cell in cells:
+            if "\n" in cell or "\r" in cell:
+                line += cell.count("\n") + cell.count("\r") - cell.count("\r\n")
+    return rows
+
+
+def _until_broken(text: str, delimiter: str) -> tuple[list[list[str]], int]:
+    """The rows before the one that can't be read, and how many lines they have."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    found: list[list[str]] = []
+    lines = 0
+    try:
+        for cells in reader:
+            found.append(cells)
+            lines = reader.line_num
+    except csv.Error:
+        pass
+    return found, lines
 
 
 def _unclosed(rows: list[tuple[int, Any]], text: str, delimiter: str, line: int) -> list[tuple[int, Any]]:
@@ -102,31 +134,30 @@ def _unclosed(rows: list[tuple[int, Any]], text: str, delimiter: str, line: int)
     return [*rows[:-1], (begin, [*cells[:-1], cells[-1].removesuffix(_END).rstrip("\r\n")])]
 
 
-def records_of(
-    rows: Sequence[tuple[int, Any]], columns: Sequence[str], skipped: frozenset[int] | set[int]
-) -> list[Record]:
+def named(rows: Sequence[tuple[int, Any]], columns: Sequence[str], skipped: frozenset[int]) -> Parsed:
     """Rows of cells under their columns' names, without blank ones."""
     width = len(columns)
-    records = []
+    lines: list[int] = []
+    values: list[Any] = []
     for number, cells in rows:
         if number in skipped:
             continue
-        if isinstance(cells, Broken):
-            records.append(Record(number, cells))
-            continue
-        for cell in cells:
-            if cell and not cell.isspace():
-                break
-        else:
-            continue
-        if len(cells) > width and any(cell.strip() for cell in cells[width:]):
-            records.append(Record(number, Broken("too_many_columns")))
-        else:
-            records.append(Record(number, dict(zip(columns, cells, strict=False))))
-    return records
+        value: Any = cells
+        if isinstance(cells, list):
+            for cell in cells:
+                if cell and not cell.isspace():
+                    break
+            else:
+                continue
+            if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+                value = Broken("too_many_columns")
+            else:
+                value = dict(zip(columns, cells, strict=False))
+        lines.append(number)
+        values.append(value)
+    return lines, values
 
 
 Parser = Lines | Cells
-Fields = Mapping[str, str]
 
 csv.field_size_limit(2**31 - 1)  # the library's own limit of 128 KiB is below one long document

@@ -63,11 +63,11 @@ def preview(
     lines = sorted({row["line"] for row in shown if row.get("unended")})
     if lines:
         sentence = _("Lines {lines}: the end-of-turn token is not learned, so a model taught with them may never stop.")
-        made.warnings.append(
-            {"kind": "end_not_learned", "sentence": sentence.format(lines=", ".join(map(str, lines)))}
-        )
+        made.warnings.append({"kind": "end_not_learned", "sentence": sentence.format(lines=", ".join(map(str, lines)))})
     lines = sorted({row["line"] for row in shown if "error" in row})
     if lines:
         sentence = _("Lines {lines} can't be written in this chat template.")
-        made.warnings.append({"kind": "template_refuses", "sentence": sentence.format(lines=", ".join(map(str, lines)))})
+        made.warnings.append(
+            {"kind": "template_refuses", "sentence": sentence.format(lines=", ".join(map(str, lines)))}
+        )
     return made

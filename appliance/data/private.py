@@ -1,7 +1,7 @@
 """What looks like a person's data or a secret: telephone and identity numbers, bank cards, mail addresses, keys.
 
-Looking at every text with every pattern would cost more than reading the file. `suspects` finds in one pass over a whole
-batch which texts are worth it, by what no such number, address or key can do without.
+Looking at every text with every pattern would cost more than reading the file. `suspects` finds in one pass over a
+whole batch which texts are worth it, by what no such number, address or key can do without.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+
+import numpy as np
+
+from appliance.data.search import places
 
 KINDS = ("keys", "phone_numbers", "identity_numbers", "bank_cards", "mail_addresses")
 MASKS = {
@@ -31,7 +35,8 @@ _PATTERNS = {
         r"(?<![\dA-Za-z])[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?![\dA-Za-z])"
     ),
     "bank_cards": re.compile(
-        r"(?<![\d.,-])(?:62|60|65|4\d|5[1-5]|2[2-7]|3[47])\d{2}(?:([ -]?)\d{4}\1\d{4}\1\d{3,4}(?:\1?\d{3})?|\d{11})(?![\d.-])"
+        r"(?<![\d.,-])(?:62|60|65|4\d|5[1-5]|2[2-7]|3[47])\d{2}"
+        r"(?:([ -]?)\d{4}\1\d{4}\1\d{3,4}(?:\1?\d{3})?|\d{11})(?![\d.-])"
     ),
     "phone_numbers": re.compile(
         r"(?<![\d.])(?:(?:\+|00)?86[- ]?)?1[3-9]\d([- ]?)\d{4}\1\d{4}(?![\d.]\d|\d)"  # mobile, China
@@ -44,10 +49,10 @@ _PATTERNS = {
     ),
 }
 
-# Digits stay apart from what may stand between them; every key has a run of characters without a blank.
-_DIGITS = bytes(48 if 48 <= byte < 58 else 45 if byte in b" -" else 46 for byte in range(256))
+# Every key has a run of characters without a blank, and every number many digits close together.
 _RUNS = bytes(97 if chr(byte).isalnum() or byte in b"_-" else 46 for byte in range(128)) + b"." * 128
-_NEEDLES = ((_DIGITS, (b"0" * 10, b"000-000")), (_RUNS, (b"a" * 16,)))
+_RUN = b"a" * 16
+_FEW, _NEAR = 9, 14  # so many digits stand within so many characters in the shortest of the numbers
 
 
 def suspects(texts: Sequence[bytes]) -> list[int]:
@@ -56,19 +61,17 @@ def suspects(texts: Sequence[bytes]) -> list[int]:
     starts = [0, *accumulate(len(text) + 1 for text in texts)]
     found: set[int] = set()
 
-    def gather(haystack: bytes, needle: bytes) -> None:
-        place = haystack.find(needle)
-        while place >= 0:
-            number = bisect_right(starts, place) - 1
-            found.add(number)
-            place = haystack.find(needle, starts[number + 1])
-
-    gather(whole, b"@")
-    gather(whole, b"PRIVATE KEY")
-    for table, needles in _NEEDLES:
-        simple = whole.translate(table)
-        for needle in needles:
-            gather(simple, needle)
+    runs = whole.translate(_RUNS)
+    place = runs.find(_RUN)
+    while place >= 0:
+        number = bisect_right(starts, place) - 1
+        found.add(number)
+        place = runs.find(_RUN, starts[number + 1])
+    octets = np.frombuffer(whole, dtype=np.uint8)
+    digits = np.flatnonzero(octets - np.uint8(48) < 10)
+    close = digits[: -_FEW + 1][digits[_FEW - 1 :] - digits[: -_FEW + 1] < _NEAR]
+    others = np.concatenate([close, places(octets, b"@"), places(octets, b"KEY-----")])
+    found.update((np.searchsorted(starts, others, side="right") - 1).tolist())
     return sorted(found)
 
 

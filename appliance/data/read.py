@@ -7,18 +7,19 @@ table of text named `.xls` are all read. Every kind is read as it comes, in memo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from appliance.data import books, documents, encodings, tables
+from appliance.data import books, documents, encodings, limited, pictures, tables
 from appliance.data.blocks import Block, Text, in_order, open_bytes, readable
+from appliance.data.images import Images
 from appliance.data.notes import Note
-from appliance.data.parse import Cells, Lines, Parser, loads, rows_of
+from appliance.data.parse import Cells, Lines, Parsed, Parser, loads, rows_of
 from appliance.data.tables import Record
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
-KINDS = ("json", "jsonl", "csv", "tsv", "xlsx", "xls", "txt", "md")
+KINDS = ("json", "jsonl", "csv", "tsv", "xlsx", "xls", "parquet", "txt", "md", "zip")
 _TABLES = {".csv", ".tsv", ".tab", ".xls", ".xlsx", ".xlsm", ".xlsb", ".ods"}
 _TEXTS = {".txt", ".md", ".markdown", ".text"}
 _HEAD_BYTES = 256 * 1024
@@ -32,7 +33,7 @@ class Source:
     Text of which blocks can be read by themselves has a `text` and a `parser`; `records` reads them all.
     """
 
-    kind: str  # json | jsonl | table | text
+    kind: str  # json | jsonl | table | parquet | text | captions
     encoding: str | None
     records: Callable[[], Iterator[Record]]
     columns: list[str] = field(default_factory=list)  # of a table
@@ -43,15 +44,25 @@ class Source:
     headers: bool = True  # whether a table has them
     text: Text | None = None
     parser: Parser | None = None
+    images: Images | None = None  # where the images are that rows name; None: beside the file
+    inside: pictures.Inside | None = None  # the folder or zip that it came in
 
 
-def open_source(file: Path, sheet: str | None = None, mapping: Mapping[str, str] | None = None) -> Source:
+def open_source(
+    file: Path, sheet: str | None = None, mapping: Mapping[str, str] | None = None, quick: bool = False
+) -> Source:
     """Find out what a file is and how to read it. `mapping` helps to find the row with the headers.
+
+    `quick`: a file that begins as UTF-8 is taken for it; whoever reads it gets a UnicodeError where that was wrong.
 
     Raises ApplianceError when it is missing, empty, or nothing that we read.
     """
+    if file.is_dir() or pictures.is_archive(file):
+        return _inside(pictures.look_inside(file), sheet, mapping, quick)
     head = _head(file)
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
+    if head.startswith(b"PAR1"):
+        return Source("parquet", None, lambda: (Record(*value) for _line, value in limited.rows(file)))
     if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         table = books.spreadsheet(file, sheet, mapping or {})
         return Source(
@@ -71,7 +82,7 @@ def open_source(file: Path, sheet: str | None = None, mapping: Mapping[str, str]
             _("Only spreadsheets (xlsx, xls) have them."),
             _("Leave out --sheet."),
         )
-    encoding, notes = encodings.detect(file, head, lambda: open_bytes(file))
+    encoding, notes = encodings.detect(file, head, lambda: open_bytes(file), quick)
     text = Text(file, encoding, bool(notes))
     with readable(file), text.opened() as opened:
         start = opened.read(_HEAD_BYTES)
@@ -99,13 +110,21 @@ def open_source(file: Path, sheet: str | None = None, mapping: Mapping[str, str]
     )
 
 
+def _inside(inside: pictures.Inside, sheet: str | None, mapping: Mapping[str, str] | None, quick: bool) -> Source:
+    """A folder or a zip: the file with the rows, which knows where its images are."""
+    if inside.data is None:
+        return Source("captions", None, lambda: pictures.caption_rows(inside), images=inside.images)
+    source = open_source(inside.data, sheet, mapping, quick)
+    return replace(source, images=inside.images, inside=inside)
+
+
 def _parsed(kind: str, text: Text, parser: Parser, notes: list[Note], head: tables.Head | None = None) -> Source:
-    def parse(block: Block) -> list[Record] | None:
+    def parse(block: Block) -> Parsed | None:
         return parser(text.read(block), block)
 
     def records() -> Iterator[Record]:
-        for some in in_order(text, text.blocks(parser.quoted), parse, None):
-            yield from some
+        for lines, values in in_order(text, text.blocks(parser.quoted), parse, None):
+            yield from map(Record, lines, values)
 
     columns = head.columns if head else []
     return Source(
@@ -127,12 +146,6 @@ def _head(file: Path) -> bytes:
             _("{name} is not there.").format(name=str(file)),
             _("No file of this name was found."),
             _("Check the spelling and that the disk or volume is mounted."),
-        )
-    if not file.is_file():
-        raise ApplianceError(
-            _("{name} is not a file.").format(name=str(file)),
-            _("A data set is one file with rows in it."),
-            _("Name the file itself: one of {kinds}.").format(kinds=", ".join(KINDS)),
         )
     with readable(file), open_bytes(file) as opened:
         head = opened.read(_HEAD_BYTES)

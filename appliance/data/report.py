@@ -45,7 +45,9 @@ WARNINGS = {
     "template_refuses": marked("Rows that this model's chat template can't write: {n} ({why})"),
     "too_long": marked("Rows longer than {length} tokens: {n}, the longest by {over}; their ends would be cut off."),
     "placeholders": marked("Rows with placeholders that were never filled: {n} ({names})"),
-    "tool_not_listed": marked("Rows that call a tool which is not among their tools: {n}; a model learns to make up tools."),
+    "tool_not_listed": marked(
+        "Rows that call a tool that is not among their tools: {n}; a model learns to make up tools."
+    ),
     "no_tools_listed": marked("Rows that call tools but list none: {n}"),
     "near_duplicates": marked("Rows that are nearly the same as an earlier one: {n}"),
     "keys": marked("Rows with what looks like a key or token, which the model would learn: {n}"),
@@ -84,10 +86,11 @@ class Question:
     sentence: str
     chosen: str
     choices: list[str]
+    ways: list[dict[str, Any]] = field(default_factory=list)  # words (sheet, map, task) for each way to read it
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json` and the menu."""
-        return {"key": self.key, "sentence": self.sentence, "chosen": self.chosen, "choices": self.choices}
+        return dict(vars(self))
 
 
 @dataclass

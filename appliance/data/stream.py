@@ -22,18 +22,22 @@ A batch's lists are parallel, one entry for each raw row, left out or not:
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from appliance import files
 from appliance.data import convert, formats, workers
 from appliance.data.blocks import Block, Text, in_order
+from appliance.data.images import Images
 from appliance.data.parse import Parser
 from appliance.data.read import Source, open_source
 from appliance.data.rows import Row, Unusable
-from appliance.data.tables import Broken, Record
+from appliance.data.tables import Broken
 
 BATCH = 512  # rows, where the file does not come in blocks
 _LARGE = 16 << 20  # bytes: from here on starting processes pays
@@ -65,6 +69,21 @@ class Stream:
     source: Source
     recogniser: formats.Recogniser
 
+    def sha256(self) -> str:
+        """The file's checksum; a folder's is that of its data file, or of the captions in it."""
+        if not self.file.is_dir():
+            return files.sha256(self.file)
+        inside = self.source.inside
+        if inside and inside.data:
+            return files.sha256(inside.data)
+        rows = [record.value for record in self.source.records()]
+        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def images(self) -> Images:
+        """The images that rows name."""
+        return self.source.images or Images(self.file.parent)
+
     def batches(self) -> Iterator[Batch]:
         """All rows of the file in batches, read as they are asked for."""
         text, parser = self.source.text, self.source.parser
@@ -74,13 +93,13 @@ class Stream:
             return
         records = self.source.records()
         while some := list(islice(records, BATCH)):
-            yield batch_of(some, self.recogniser)
+            yield batch_of([one.line for one in some], [one.value for one in some], self.recogniser)
 
     def through(self, look: Callable[[Batch], T]) -> Iterator[T]:
         """look(batch) for all batches, in order."""
         text, parser = self.source.text, self.source.parser
         number = workers.count()
-        if not (text and parser and number and self.file.stat().st_size > _LARGE):
+        if not (text and parser and number and text.file.stat().st_size > _LARGE):
             yield from map(look, self.batches())
             return
         do = _Block(text, parser, self.recogniser, look)
@@ -98,8 +117,8 @@ class _Block:
     look: Callable[[Batch], Any]
 
     def __call__(self, block: Block) -> Any:
-        records = self.parser(self.text.read(block), block)
-        return None if records is None else self.look(batch_of(records, self.recogniser))
+        parsed = self.parser(self.text.read(block), block)
+        return None if parsed is None else self.look(batch_of(*parsed, self.recogniser))
 
 
 def _same(batch: Batch) -> Batch:
@@ -107,44 +126,46 @@ def _same(batch: Batch) -> Batch:
 
 
 def open_stream(
-    file: Path, *, mapping: Mapping[str, str] | None = None, task: str | None = None, sheet: str | None = None
+    file: Path,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    task: str | None = None,
+    sheet: str | None = None,
+    quick: bool = False,
 ) -> Stream:
     """Find out what a file is and how its rows are to be read.
+
+    `quick` leaves out a pass over the file: one that begins as UTF-8 is taken for it, and what is read from the stream
+    ends in a UnicodeError where that was wrong. Open it then again without.
 
     Raises ApplianceError when it is missing, empty, not readable or not understood; UsageError for a name in `mapping`
     or `sheet` that does not exist. A file in which nothing is a row opens: all of its rows come with their reasons.
     """
-    source = open_source(file, sheet, mapping or {})
+    source = open_source(file, sheet, mapping or {}, quick)
     sample = [record.value for record in islice(source.records(), _LOOKED_AT) if isinstance(record.value, dict)]
     if not sample:
         return Stream(file, source, formats.Recogniser(convert.Layout("question_answer", "sft", {}), {}, False))
     return Stream(file, source, formats.recognise(sample, source.columns, mapping or {}, task))
 
 
-def batch_of(records: list[Record], recogniser: formats.Recogniser) -> Batch:
+def batch_of(lines: list[int], raw: list[Any], recogniser: formats.Recogniser) -> Batch:
     """Raw rows in the internal form, or with the reason why they are in none."""
-    batch = Batch()
-    for record in records:
-        row, reason = None, ""
+    rows: list[Row | None] = []
+    reasons = [""] * len(raw)
+    names: set[str] = set()
+    layout_of, into = recogniser.layout, convert.convert
+    for number, value in enumerate(raw):
+        row = None
         try:
-            row = _converted(record.value, recogniser, batch.formats)
+            if isinstance(value, dict):
+                layout = layout_of(value)
+                row = into(value, layout)
+                names.add(layout.format)
+            else:
+                reasons[number] = value.reason if isinstance(value, Broken) else "not_an_object"
         except Unusable as unusable:
-            reason = unusable.reason
+            reasons[number] = unusable.reason
         except RecursionError:
-            reason = "too_deep"
-        batch.lines.append(record.line)
-        batch.rows.append(row)
-        batch.reasons.append(reason)
-        batch.raw.append(record.value)
-    return batch
-
-
-def _converted(value: Any, recogniser: formats.Recogniser, seen: set[str]) -> Row:
-    if isinstance(value, Broken):
-        raise Unusable(value.reason)
-    if not isinstance(value, dict):
-        raise Unusable("not_an_object")
-    layout = recogniser.layout(value)
-    row = convert.convert(value, layout)
-    seen.add(layout.format)
-    return row
+            reasons[number] = "too_deep"
+        rows.append(row)
+    return Batch(lines, rows, reasons, raw, names)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance import files
-from appliance.data import duplicates, languages, words
+from appliance.data import duplicates, languages
 from appliance.data.look import Findings, Look
 from appliance.data.notes import Note
-from appliance.data.report import REASONS, WARNINGS, Question, Report
+from appliance.data.readings import questions
+from appliance.data.report import REASONS, WARNINGS, Report
 from appliance.data.rows import TASKS, Row
 from appliance.data.stream import Stream, open_stream
 from appliance.data.tokens import Counting
@@ -27,7 +28,7 @@ _NAMES_SHOWN = 10
 
 def kept_rows(stream: Stream, tally: Tally, counting: Counting | None = None) -> Iterator[tuple[int, Row]]:
     """(line, row) of every usable row; the tally's report is finished when they have been taken."""
-    look = Look(stream.file.parent, SAMPLE)
+    look = Look(stream.images, SAMPLE)
     for batch in stream.batches():
         found, rows = look.usable(batch)
         for number in np.flatnonzero(tally.add(found)):
@@ -42,15 +43,16 @@ def open_tally(
     task: str | None = None,
     sheet: str | None = None,
     length: int | None = None,
+    quick: bool = False,
 ) -> tuple[Stream, Tally]:
-    """A file's stream and an empty tally for it. Raises as `check` does."""
+    """A file's stream and an empty tally for it; `quick` as in `open_stream`. Raises as `check` does."""
     if task is not None and task not in TASKS:
         raise UsageError(
             _("There is no task {task} for a data file.").format(task=task),
             _("The tasks are: {tasks}").format(tasks=", ".join(TASKS)),
             _("Choose one of them with --task."),
         )
-    stream = open_stream(file, mapping=mapping, task=task, sheet=sheet)
+    stream = open_stream(file, mapping=mapping, task=task, sheet=sheet, quick=quick)
     return stream, Tally(stream, task, length)
 
 
@@ -60,12 +62,12 @@ class Tally:
     def __init__(self, stream: Stream, task: str | None = None, length: int | None = None):
         source, main = stream.source, stream.recogniser.main
         self.stream = stream
-        self.report = Report(
-            str(stream.file), files.sha256(stream.file), main.format, main.task, source.encoding, source.sheet
-        )
+        self.report = Report(str(stream.file), "", main.format, main.task, source.encoding, source.sheet)
         self.report.columns = dict(main.fields)
-        self.report.questions = list(_questions(stream, task))
+        self.report.questions = questions(stream, task)
         self.report.length = length
+        # Meanwhile: in a large file it takes seconds, and none of them Python's.
+        self._checksum = ThreadPoolExecutor(1).submit(stream.sha256)
         self._seen = duplicates.Seen()
         self._dropped: dict[str, Note] = {}
         self._notes = {kind: Note(kind, "") for kind in WARNINGS}
@@ -105,8 +107,8 @@ class Tally:
             if report.length is not None:
                 over = found.tokens.astype(np.int64) - report.length
                 self._over = max(self._over, int(over[keep].max()))
-                for number in np.flatnonzero((over > 0) & keep):
-                    self._notes["too_long"].add(found.lines[number])
+                for place in np.flatnonzero((over > 0) & keep):
+                    self._notes["too_long"].add(found.lines[place])
         if len(report.sample) < SAMPLE:
             report.sample += [row for row, kept in zip(found.sample, keep, strict=False) if kept]
             del report.sample[SAMPLE:]
@@ -115,6 +117,7 @@ class Tally:
     def finished(self, counting: Counting | None = None) -> Report:
         """The report. Raises ApplianceError where no row can be used."""
         report = self.report
+        report.sha256 = self._checksum.result()
         report.dropped = sorted(self._dropped.values(), key=lambda note: -note.count)
         if not report.kept:
             raise _nothing_usable(self.stream.file, report.dropped)
@@ -178,38 +181,3 @@ def _nothing_usable(file: Path, dropped: list[Note]) -> ApplianceError:
             for note in dropped
         ],
     )
-
-
-def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
-    source, main = stream.source, stream.recogniser.main
-    if len(source.sheets) > 1:
-        yield Question(
-            "sheet",
-            _("The file has several sheets; {sheet} was taken. Another: --sheet NAME").format(sheet=source.sheet),
-            str(source.sheet),
-            source.sheets,
-        )
-    if main.guessed and len(source.columns) > 1:
-        chosen = ", ".join(f"{field}={column}" for field, column in main.fields.items())
-        yield Question(
-            "columns",
-            _(
-                "The columns were taken as {chosen}, by what they hold. Otherwise: --map question=… --map answer=…"
-            ).format(chosen=chosen),
-            chosen,
-            source.columns,
-        )
-    if (
-        task is None
-        and main.task == "kto"
-        and words.plain(main.fields["label"]) != "kto_tag"
-        and source.kind == "table"
-    ):
-        yield Question(
-            "task",
-            _("The column {column} was taken as good or bad. If it is something else: --task sft").format(
-                column=main.fields["label"]
-            ),
-            "kto",
-            ["kto", "sft"],
-        )

@@ -41,7 +41,7 @@ class Asked:
             "OMP_NUM_THREADS": "1",
             "PYTHONWARNINGS": "ignore",
         }
-        self._log = TemporaryFile()
+        self._log = TemporaryFile()  # noqa: SIM115  # closed on leaving, when the process has ended
         self._process = subprocess.Popen(
             [python, "-P", "-m", _MODULE],
             env=variables,
@@ -55,7 +55,9 @@ class Asked:
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._process.poll() is None:
             self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):

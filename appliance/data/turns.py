@@ -22,11 +22,11 @@ _CALL = re.compile(r"<(tool_call|functioncall|function_call)>\s*(.*?)\s*(?:</\1>
 _RESPONSE = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.S)
 _ASKING = ("human", "user", "question", "query", "prompt", "instruction", "q", "input", "问", "问题", "用户")
 _ANSWERING = ("assistant", "gpt", "answer", "response", "output", "bot", "a", "moss", "答", "回答", "答案", "助手")
-# One pattern for all marks: a word for a role at the start of a line (after "### " also within one) and a colon.
+# One pattern for all marks: a role and a colon, at the start of a line, or anywhere behind "### ", "[" or "<|".
 _MARK = re.compile(
-    r"(?:^|\n)[ \t]*(?:###[ \t]*|\[|<\|)?(human|assistant|user|system|function response|instruction|input|response|moss|gpt|"
-    r"bot|prompter|用户|助手|问|答|患者|医生|客服|客户)(?:\]|\|>)?[ \t]*[:：][ \t]*"
-    r"|[ \t]*###[ \t]*(human|assistant|system)[ \t]*:[ \t]*",
+    r"(?:^|\n)[ \t]*(?:###[ \t]*|\[|<\|)?(human|assistant|user|system|function response|instruction|input|response"
+    r"|moss|gpt|bot|prompter|用户|助手|问|答|患者|医生|客服|客户)(?:\]|\|>)?[ \t]*[:：][ \t]*"
+    r"|[ \t]*(?:###[ \t]*|\[|<\|)(human|assistant|system|moss)(?:\]|\|>)?[ \t]*:[ \t]*",
     re.I,
 )
 _CHATML = re.compile(r"<\|im_start\|>\s*(\w+)\n(.*?)(?:<\|im_end\|>|$)", re.S)
@@ -43,7 +43,8 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     for one in raw:
         if type(one) is dict:
             # The usual turn, at a glance.
-            role = _USUAL.get(one.get("role") or one.get("from") or "") if len(one) < 4 else None
+            named = one.get("role") or one.get("from")
+            role = _USUAL.get(named) if type(named) is str and len(one) < 4 else None
             if role and not ("tool_calls" in one or "function_call" in one or "images" in one):
                 text = one.get("content")
                 if text is None:
@@ -55,13 +56,7 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     return messages
 
 
-_USUAL: dict[Any, str] = {
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "system": "system",
-}
+_USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 
 def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
@@ -128,16 +123,15 @@ def _blocks(value: list[Any], images: list[str]) -> tuple[str, list[Any], list[s
     """The text of a message in parts, its tool calls and its tool results. An image leaves `<image>` in its place."""
     text, calls, results = "", [], []
     for part in value:
-        kind = part.get("type") if isinstance(part, dict) else "text" if isinstance(part, str) else None
         if isinstance(part, str):
             text += part
-        elif kind in ("text", "input_text", "output_text") or (
-            kind is None and isinstance(part, dict) and "text" in part
-        ):
+            continue
+        if not isinstance(part, dict):
+            raise Unusable("not_text")
+        kind = part.get("type") or ("image" if "image" in part else "text" if "text" in part else None)
+        if kind in ("text", "input_text", "output_text"):
             text += text_of(part.get("text"))
-        elif kind in ("image", "image_url", "input_image") or (
-            kind is None and isinstance(part, dict) and "image" in part
-        ):
+        elif kind in ("image", "image_url", "input_image"):
             text += IMAGE
             # {"type": "image"} alone stands for the next of the row's images
             images += named_images(part.get("image_url") or part.get("image") or part.get("source") or part.get("url"))
@@ -161,17 +155,10 @@ def named_images(value: Any) -> list[str]:
     if isinstance(value, dict):
         if isinstance(value.get("data"), str) and value.get("type") == "base64":
             return [f"data:{value.get('media_type', 'image/png')};base64,{value['data']}"]
-        data = value.get("bytes")
-        if isinstance(data, (bytes, bytearray)):
-            import base64
-
-            return ["data:image/png;base64," + base64.b64encode(data).decode()]
-        return named_images(value.get("url") or value.get("path") or value.get("image"))
-    if isinstance(value, str) and (
-        value.startswith(("http://", "https://", "data:image/")) or _IMAGE_NAME.search(value)
-    ):
-        return [value]
-    return []
+        return named_images(value.get("bytes") or value.get("url") or value.get("path") or value.get("image"))
+    if not isinstance(value, str):
+        return []
+    return [value] if value.startswith(("http://", "https://", "data:image/")) or _IMAGE_NAME.search(value) else []
 
 
 def _quoted(text: str) -> Any:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 # Our word -> the headers that mean it, the surest first. A column that could be two things goes to the first of them.
 FIELDS: dict[str, tuple[str, ...]] = {
     "turns": (
-        "messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "dialogs", "对话", "多轮对话",
-        "对话内容", "聊天记录",
+        "messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "dialogs", "对话",
+        "多轮对话", "对话内容", "聊天记录",
     ),
     "tools": ("tools", "functions", "工具"),
     "chosen": (

@@ -91,6 +91,15 @@ def download(reference: str, *, source: str = "auto", revision: str | None = Non
     """A model from a hub, a folder or an archive into the workspace."""
     reference = reference if Path(reference).expanduser().exists() else _at_a_hub(reference)
     target = Path(to).expanduser().absolute() if to else settings.models_folder() / workspace.folder_name(reference)
+    damaged = _manifest_of(target)
+    if damaged.get("damaged"):
+        from appliance.jobs.models import refuse_in_use
+
+        refuse_in_use(target.name, target)
+        same = (damaged.get("source"), damaged.get("reference")) == ("huggingface", reference)
+        if same and source in ("auto", "huggingface"):
+            # Mended, not replaced by what is newest.
+            source, revision = "huggingface", revision or damaged.get("revision")
     local = Path(reference).expanduser()
     if not local.exists() and not workspace.is_hub_name(reference):
         raise ApplianceError(
@@ -582,7 +591,7 @@ def serve(
     if trained and not facts.quantised:
         shape = replace(shape, dtype=trained)
     room = serving_plan(hardware, shape, length=length, most_parallel=chosen.most_parallel)
-    options = engine_options(room)
+    options = {**engine_options(room), "family": facts.model_type}
     if len(beside) == 1:
         options["chat_template"] = served_files.chat_template(Path(beside[0]["folder"]), folder)
     keys = None if no_key else Path(key_file).expanduser().absolute() if key_file else settings.keys_folder()

@@ -5,46 +5,38 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from appliance import output, questions, show_data
+from appliance import output, questions
 from appliance.jobs import prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
-from appliance.menu import pick
+from appliance.menu import pick, rows
+from appliance.planning.way import METHODS
 
 _ADVANCED = "advanced"
+_PAIRED = ("dpo", "orpo", "simpo", "reward")
 
 
 def show(hardware: Any) -> None:
     """Which rows, which model; then the fine-tune as a job, and the merge when it is done."""
     file = pick.data_file()
-    look_at(file)
+    words = rows.look_at(file)
     model = pick.model(_("Which model should learn from it?"), hardware)
     if not pick.bring_here(model):
         return
-    job = ask_and_start(model, file)
+    job = ask_and_start(model, file, words)
     if job is not None and job.state().state == "done" and questions.yes(_("Merge it into a model of its own now?")):
         pick.start(prepare.merge(job.id))
 
 
-def look_at(file: str) -> None:
-    """Show what is in the file, before anything else is asked."""
-    from pathlib import Path
-
-    from appliance import data
-
-    with output.waiting(_("looking at the rows")):
-        report = data.check(Path(file).expanduser().absolute())
-    show_data.report(report)
-
-
-def ask_and_start(model: str, file: str) -> Job | None:
-    """The plan with its reasons; start, change it, or go back."""
+def ask_and_start(model: str, file: str, words: dict[str, Any]) -> Job | None:
+    """The plan with its reasons; start, change it, or go back. `words` say how the file is read."""
+    how = {("mapping" if word == "map" else word): value for word, value in words.items()}
     wish: dict[str, Any] = {}
     accept = False
     while True:
         try:
             with output.waiting(_("planning")):
-                draft = prepare.finetune(model, file, wish=wish, accept_drops=accept)
+                draft = prepare.finetune(model, file, wish=wish, accept_drops=accept, **how)
         except prepare.TooManyDropped as problem:
             output.error(problem)
             if not questions.yes(_("Go on without those rows?"), default=False):
@@ -54,15 +46,28 @@ def ask_and_start(model: str, file: str) -> Job | None:
         chosen = pick.start(draft, extra=[(_("advanced"), _ADVANCED)])
         if chosen != _ADVANCED:
             return chosen if isinstance(chosen, Job) else None
+        if draft.spec["task"] in _PAIRED:
+            how["task"] = _way_of_comparing(draft.spec["task"])
         wish = _advanced(draft.plan or {})
+
+
+def _way_of_comparing(task: str) -> str:
+    """How pairs of a better and a worse answer are learned from."""
+    names = {
+        "dpo": _("DPO: prefer the better answer, stay near the model as it was (usual)"),
+        "orpo": _("ORPO: learn the better answer and avoid the worse one, without a reference"),
+        "simpo": _("SimPO: prefer the better answer by its average word, without a reference"),
+        "reward": _("A reward model: a number for any answer, no answers of its own"),
+    }
+    chosen = questions.choose(_("How should it learn from the pairs?"), [(names[k], k) for k in _PAIRED], default=task)
+    return str(chosen)
 
 
 def _advanced(plan: dict[str, Any]) -> dict[str, Any]:
     """What an expert may want to change; what is left as it was stays the plan's own choice."""
     wish: dict[str, Any] = {}
-    method = questions.choose(
-        _("Method:"), [(_("as planned"), None), ("LoRA", "lora"), ("QLoRA", "qlora")], default=None
-    )
+    methods = [(name, method) for method, name in METHODS.items()]
+    method = questions.choose(_("Method:"), [(_("as planned"), None), *methods], default=None)
     if method:
         wish["method"] = method
     for name, label, kind in (

@@ -12,15 +12,15 @@ from appliance.jobs import prepare, recipe
 from appliance.jobs.folder import Job, State
 from appliance.jobs.watch import summary
 from appliance.locale import _
-from appliance.menu import finetune, pick
+from appliance.menu import pick, rows
 
 
 def show(hardware: Any) -> None:
     """Two questions, one screen, then everything by itself."""
     file = str(Path(pick.data_file()).expanduser().absolute())
-    finetune.look_at(file)
+    words = rows.look_at(file)
     model = pick.model(_("Which model should learn from it?"), hardware)
-    steps = _steps(model, file)
+    steps = _steps(model, file, words)
     if steps is None:
         return
     saved = _save(steps)
@@ -35,9 +35,10 @@ def show(hardware: Any) -> None:
         attend.show_address(jobs[-1])
 
 
-def _steps(model: str, file: str) -> list[recipe.Step] | None:
+def _steps(model: str, file: str, words: dict[str, Any]) -> list[recipe.Step] | None:
     """The recipe, after a look at the plan. A model that must come first is planned when it is here."""
-    tuning: dict[str, Any] = {"data": file}
+    tuning: dict[str, Any] = {"data": file, **words}
+    how = {("mapping" if word == "map" else word): value for word, value in words.items()}
     try:
         folder = prepare.model_folder(model)
     except prepare.NotHere:
@@ -45,13 +46,13 @@ def _steps(model: str, file: str) -> list[recipe.Step] | None:
         output.note(_("The plan for the fine-tune is made when the model is here."))
         return [("download", {"model": model}), ("finetune", tuning), ("merge", {}), ("serve", {})]
     try:
-        draft = prepare.finetune(str(folder), file)
+        draft = prepare.finetune(str(folder), file, **how)
     except prepare.TooManyDropped as problem:
         output.error(problem)
         if not questions.yes(_("Go on without those rows?"), default=False):
             return None
         tuning["accept_drops"] = True
-        draft = prepare.finetune(str(folder), file, accept_drops=True)
+        draft = prepare.finetune(str(folder), file, accept_drops=True, **how)
     output.pairs(draft.facts)
     for warning in draft.warnings:
         output.warn(str(warning))

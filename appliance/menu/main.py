@@ -10,7 +10,10 @@ from appliance.errors import explain
 from appliance.locale import _
 
 # The first four keep the numbers of the 一锤定音 script. Each screen is imported when it is opened.
-_SCREENS = {"g": "guided", "1": "download", "2": "serve", "3": "finetune", "4": "merge", "5": "jobs", "6": "settings"}
+_SCREENS = {
+    "g": "guided", "1": "download", "2": "serve", "3": "finetune", "4": "merge", "5": "jobs", "6": "settings",
+    "7": "data",
+}  # fmt: skip
 
 
 def entries() -> list[tuple[str, str]]:
@@ -23,6 +26,7 @@ def entries() -> list[tuple[str, str]]:
         (_("Merge a model"), "4"),
         (_("Jobs"), "5"),
         (_("Settings · 中文 / English"), "6"),
+        (_("Data: check, clean, preview, public sets"), "7"),
         (_("Quit"), "q"),
     ]
 

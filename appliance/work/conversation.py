@@ -112,7 +112,7 @@ def _in_parts(messages: list[Message]) -> list[Message]:
 
 
 def _linked(messages: list[Message]) -> list[Message]:
-    """Calls with ids and results with those and the tool's name: some templates insist on them. Nine letters fit all."""
+    """Calls with ids, and results with those and the tool's name: some templates insist. Nine letters fit all."""
     linked, waiting, count = [], [], 0
     for one in messages:
         if one.get("tool_calls"):
@@ -193,9 +193,8 @@ def _lost(text: str, messages: list[Message], tools: list[dict[str, Any]]) -> st
             if function["name"] not in text or _telling(_json(function["arguments"])) not in text:
                 return _("tool calls")
         # Reasoning in earlier answers is left out on purpose.
-        if one["role"] != "assistant":
-            if _telling(_said(one)) not in text:
-                return {"system": _("the system message"), "tool": _("tool results")}.get(one["role"], _("a question"))
+        if one["role"] != "assistant" and _telling(_said(one)) not in text:
+            return {"system": _("the system message"), "tool": _("tool results")}.get(one["role"], _("a question"))
     return ""
 
 

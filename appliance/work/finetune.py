@@ -15,17 +15,21 @@ from typing import Any
 from appliance import files
 from appliance.locale import _
 from appliance.work import (
+    before_after,
     checkpoints,
     experience,
     loading,
     out_of_memory,
     preferences,
     ranks,
+    report,
     rows,
     same_answers,
     trainers,
 )
 from appliance.work.context import Context
+from appliance.work.verdict import verdict
+from appliance.work.versions import library_versions
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
 
@@ -70,6 +74,8 @@ def train(context: Context) -> dict[str, Any]:
     _tell_about(encoded, context)
     model = loading.load_model(base, plan, task, earlier)
     context.progress("loading", 2, 3)
+    if int(os.environ.get("RANK", 0)) == 0:
+        before_after.before(context, model, tokenizer, task)
     trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None)
     context.progress("loading", 3, 3)
 
@@ -101,6 +107,11 @@ def train(context: Context) -> dict[str, Any]:
         # A sharded model is asked for its weights by all at once, though only the adapter is written, by the first.
         trainer.model.save_pretrained(adapter, is_main_process=False)
         return result
+    result["answers"], result["stops"] = before_after.after(context, trainer.model, tokenizer)
+    result["good"], result["verdict"] = verdict(result)
+    context.note(result["verdict"])
+    described = {**context.job.described, "plan": plan}
+    result["report"] = str(report.write(context.folder, described, {**result, "versions": library_versions()}))
     experience.remember(base, plan, task, trainer.largest, result["memory"]["measured_gib"])
     _save(trainer, tokenizer, base, adapter, context, result)
     # The adapter is whole; the checkpoints have done their work.

@@ -1,8 +1,8 @@
 """Rows as a model will see them: `python -m appliance.work.preview`, asked by the front in the training environment.
 
-On stdin the question as one line of JSON, {"question": "lengths" | "preview", "model": folder or null, "length": tokens},
-then the rows, {"line": …, "row": …}, one a line; on stdout one JSON object when stdin ends. The same code as a fine-tune's
-decides what is read and what is learned. Without a model: a ChatML template, and bytes for tokens.
+On stdin the question as one line of JSON, {"question": "lengths" | "preview", "model": folder or null, "length":
+tokens}, then the rows, {"line": …, "row": …}, one a line; on stdout one JSON object when stdin ends. The same code as a
+fine-tune's decides what is read and what is learned. Without a model: a ChatML template, and bytes for tokens.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def chatml() -> Any:
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=_CHATML
+        tokenizer_object=made,
+        eos_token="<|im_end|>",  # noqa: S106
+        pad_token="<|endoftext|>",  # noqa: S106
+        chat_template=_CHATML,
     )
 
 

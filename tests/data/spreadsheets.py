@@ -14,8 +14,10 @@ _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 Cell = str | int | float | None
 
 
-def write_xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[Cell]]]) -> Path:
-    """A workbook with inline strings and numbers; None leaves a cell out."""
+def write_xlsx(
+    path: Path, sheets: Mapping[str, Sequence[Sequence[Cell]]], merged: Mapping[str, Sequence[str]] | None = None
+) -> Path:
+    """A workbook with inline strings and numbers; None leaves a cell out. `merged`: ranges ("A1:B1") by sheet."""
     book = "".join(f"<sheet name='{n}' sheetId='{i}' r:id='r{i}'/>" for i, n in enumerate(sheets, 1))
     links = "".join(
         f"<Relationship Id='r{i}' Type='{_OFFICE}/worksheet' Target='worksheets/sheet{i}.xml'/>"
@@ -37,11 +39,14 @@ def write_xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[Cell]]]) -> Pa
         archive.writestr(
             "xl/_rels/workbook.xml.rels", f"<Relationships xmlns='{_PACKAGE}/relationships'>{links}</Relationships>"
         )
-        for number, rows in enumerate(sheets.values(), 1):
+        for number, (name, rows) in enumerate(sheets.items(), 1):
+            ranges = "".join(f"<mergeCell ref='{one}'/>" for one in (merged or {}).get(name, ()))
             lines = "".join(f"<row r='{r}'>{_cells(r, row)}</row>" for r, row in enumerate(rows, 1))
             archive.writestr(
                 f"xl/worksheets/sheet{number}.xml",
-                f"<worksheet xmlns='{_MAIN}'><sheetData>{lines}</sheetData></worksheet>",
+                f"<worksheet xmlns='{_MAIN}'><sheetData>{lines}</sheetData>"
+                + (f"<mergeCells>{ranges}</mergeCells>" if ranges else "")
+                + "</worksheet>",
             )
     return path
 

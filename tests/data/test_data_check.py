@@ -52,7 +52,7 @@ PAIRS = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for 
         (GOOD, '{"question": "q", "answer": "\\ud800"}', "mojibake"),
         (CHATS, sharegpt(("human", "q"), ("alien", "a")), "unknown_role"),
         (CHATS, {"conversations": [{"value": "q"}, {"value": "a"}]}, "unknown_role"),
-        (CHATS, {"conversations": ["q", "a"]}, "not_a_turn"),
+        (CHATS, {"conversations": ["q", 3]}, "not_a_turn"),
         (CHATS, sharegpt(("human", "q"), ("human", "q2"), ("gpt", "a")), "roles_out_of_order"),
         (CHATS, sharegpt(("gpt", "hello"), ("human", "q"), ("gpt", "a")), "roles_out_of_order"),
         (CHATS, sharegpt(("human", "q"), ("observation", "x"), ("gpt", "a")), "roles_out_of_order"),

@@ -19,7 +19,20 @@ CATALOGUE = ROOT / "locale" / "zh_CN" / "LC_MESSAGES" / "messages.po"
 
 SHOWS = (
     *sorted((ROOT / "menu").glob("*.py")),
-    *(ROOT / name for name in ("questions.py", "attend.py", "show.py", "demo.py", "cli.py", "jobs/watch.py")),
+    *(
+        ROOT / name
+        for name in (
+            "questions.py",
+            "attend.py",
+            "show.py",
+            "show_data.py",
+            "cli_data.py",
+            "cli_words.py",
+            "demo.py",
+            "cli.py",
+            "jobs/watch.py",
+        )
+    ),
 )
 # What says and asks: how many of its arguments a person reads (None: all of them).
 _SPEAKERS: dict[str, dict[str, int | None]] = {

@@ -1,0 +1,112 @@
+"""The same questions before and after the training, so that a person sees what it changed, and whether answers end.
+
+The questions are those of rows that were held out, or of the rows themselves where none were. Asked before anything is
+learned and written down at once, a resumed job still knows what the model said at first.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from appliance import files
+from appliance.work.context import Context
+from appliance.work.conversation import Written
+
+NAME = "answers.json"
+_QUESTIONS = 4
+# Tokens an answer may have: on a processor each takes a fraction of a second.
+_LONGEST, _LONGEST_ON_CPU, _SHORTEST = 256, 64, 16
+_TASKS = ("sft", "dpo", "kto", "orpo", "simpo")
+
+
+def before(context: Context, model: Any, tokenizer: Any, task: str) -> None:
+    """Ask the model as it is. Nothing for tasks that make no answers, for shared models, and where it was asked."""
+    if task not in _TASKS or context.plan.get("sharding") == "fsdp" or (context.folder / NAME).exists():
+        return
+    asked = []
+    for row in _chosen(context.folder):
+        context.check_stopped()
+        taught = row["messages"][-1:] if "messages" in row else row.get("chosen") or row["completion"]
+        question = row["messages"][:-1] if "messages" in row else row["prompt"]
+        wanted = str(taught[-1]["content"])
+        room = 2 * len(tokenizer(wanted, add_special_tokens=False)["input_ids"])
+        longest = _LONGEST if context.plan.get("device") == "cuda" else _LONGEST_ON_CPU
+        one = {
+            "messages": question,
+            "tools": row.get("tools"),
+            "question": next((m["content"] for m in reversed(question) if m["role"] == "user"), ""),
+            "taught": wanted,
+            "tokens": max(_SHORTEST, min(longest, room)),
+            "room": room <= longest,
+        }
+        asked.append({**one, "before": ask(model, tokenizer, one)[0]})
+    files.write_json(context.folder / NAME, asked)
+
+
+def after(context: Context, model: Any, tokenizer: Any) -> tuple[list[dict[str, Any]], bool | None]:
+    """(question, before, after, stopped of each; whether answers stop by themselves, None where that can't be told)."""
+    try:
+        asked = files.read_json(context.folder / NAME)
+    except (OSError, ValueError):
+        return [], None
+    answers, stops = [], []
+    for one in asked:
+        context.check_stopped()
+        text, stopped = ask(model, tokenizer, one)
+        answers.append(
+            {**{name: one[name] for name in ("question", "taught", "before")}, "after": text, "stopped": stopped}
+        )
+        if one["room"]:
+            stops.append(stopped)
+    return answers, (sum(stops) * 2 > len(stops)) if stops else None
+
+
+def ask(model: Any, tokenizer: Any, one: dict[str, Any]) -> tuple[str, bool]:
+    """(answer, whether it ended by itself), greedily."""
+    import torch
+
+    written = Written(tokenizer, one["messages"], one["tools"])
+    text = written.part(len(written.messages), prompt=True)
+    asked = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(model.device)
+    named = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
+    was_training, cached = model.training, model.config.use_cache
+    model.eval()
+    model.config.use_cache = True
+    try:
+        with torch.inference_mode():
+            made = model.generate(
+                **asked,
+                max_new_tokens=one["tokens"],
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                eos_token_id=sorted(ends),
+                pad_token_id=tokenizer.pad_token_id,
+            )
+    finally:
+        model.config.use_cache = cached
+        model.train(was_training)
+    new = made[0, asked["input_ids"].shape[1] :].tolist()
+    return tokenizer.decode(new, skip_special_tokens=True).strip(), bool(new) and new[-1] in ends
+
+
+def _chosen(folder: Path) -> list[dict[str, Any]]:
+    """A few rows that end in words of the assistant, spread evenly."""
+    held = folder / "held_out.json"
+    numbers = frozenset(files.read_json(held)) if held.exists() else None
+    found = []
+    with (folder / "rows.jsonl").open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            if numbers is None or number in numbers:
+                row = json.loads(line)
+                last = (row.get("messages") or row.get("chosen") or row.get("completion") or [{}])[-1]
+                if last.get("role") == "assistant" and last.get("content") and row.get("label", True):
+                    found.append(line)
+    places = (
+        sorted({round(place * (len(found) - 1) / (_QUESTIONS - 1)) for place in range(_QUESTIONS)}) if found else []
+    )
+    return [json.loads(found[place]) for place in places]
