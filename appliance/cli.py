@@ -219,6 +219,9 @@ def finetune(
     held_out: Annotated[
         float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
     ] = None,
+    reward: Annotated[
+        list[str] | None, typer.Option(help=_("For grpo: exact, number, regex:…, schema:FILE, length:1-200."))
+    ] = None,
     map: Map = None,
     sheet: Sheet = None,
     name: str | None = None,
@@ -252,6 +255,7 @@ def finetune(
             name=name,
             accept_drops=yes,
             held_out=held_out,
+            rewards=reward or (),
         )
     do(draft, detach)
 

@@ -231,8 +231,8 @@ def looked_up(reference: str) -> Iterator[Looked]:
 
 
 # The rows that a task needs, where they are not called as the task is.
-_ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo"}
-TASKS = ("sft", "pretrain", "dpo", "kto", "orpo", "simpo", "reward")
+_ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo", "grpo": "sft", "rloo": "sft"}
+TASKS = ("sft", "pretrain", "dpo", "kto", "orpo", "simpo", "reward", "grpo", "rloo")
 
 
 def finetune(
@@ -249,10 +249,12 @@ def finetune(
     seed: int = 42,
     save_steps: int | None = None,
     held_out: float | None = None,
+    rewards: Sequence[str] = (),
 ) -> Draft:
     """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
 
     adapter   one to go on training from; without `model`, its own base is taken
+    rewards   what makes an answer a good one, for learning by trial (rewards.py)
     held_out  the share of rows kept back to measure on; None: a small one, where there are enough rows
     """
     from appliance import data
@@ -260,6 +262,7 @@ def finetune(
 
     if task not in ("auto", *TASKS):
         raise UsageError(_("There is no task {task}.").format(task=task), "", "auto | " + " | ".join(TASKS))
+    judged = _rewards(task, rewards)
     earlier = adapter_folder(adapter) if adapter else None
     base, model = _base_and_name(model, earlier)
     file = Path(data_file).expanduser().absolute()
@@ -299,6 +302,7 @@ def finetune(
         *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
+        *(word for reward in rewards for word in ("--reward", reward)),
         *flags(held_out=held_out, yes=accept_drops),
     )
     return Draft(
@@ -307,6 +311,7 @@ def finetune(
         spec={
             "model": str(base),
             "task": task,
+            "rewards": judged,
             "earlier": str(earlier) if earlier else None,
             "base": {key: manifest.get(key) for key in ("source", "reference", "revision")},
             "seed": seed,
@@ -316,7 +321,7 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from={**rows_from, "held_out": _held_out(held_out)},
+        rows_from={**rows_from, "held_out": _held_out(held_out) if task not in ("grpo", "rloo") else 0.0},
         facts=[
             (
                 _("What"),
@@ -336,6 +341,18 @@ def finetune(
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
+
+
+def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
+    from appliance import rewards
+
+    if task in ("grpo", "rloo"):
+        return rewards.parse(words)
+    if words:
+        raise UsageError(
+            _("Rewards are for learning by trial."), _("The task is {task}.").format(task=task), "--task grpo"
+        )
+    return None
 
 
 def _held_out(share: float | None) -> float:

@@ -35,7 +35,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
         "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
-        "held_out": _NUMBER, "accept_drops": bool,
+        "held_out": _NUMBER, "rewards": list, "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "serve": {
@@ -134,6 +134,8 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
             problems.append(_("{word} holds a character that no name can have.").format(word=word))
         elif isinstance(value, dict) and not all(isinstance(part, str) for pair in value.items() for part in pair):
             problems.append(_("{word} must hold names, each with a name.").format(word=word))
+        elif isinstance(value, list) and not all(isinstance(part, str) for part in value):
+            problems.append(_("{word} must be a list of texts.").format(word=word))
         elif (kind, word) in _CHOICES and value not in _CHOICES[kind, word]:
             problems.append(
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
@@ -158,7 +160,13 @@ def _as_number(text: str) -> float | str:
 def _type(wanted: type | tuple[type, ...]) -> str:
     if wanted == _NUMBER:
         return _("a number")
-    words = {str: _("text"), int: _("a whole number"), bool: _("true or false"), dict: _("names with values")}
+    words = {
+        str: _("text"),
+        int: _("a whole number"),
+        bool: _("true or false"),
+        dict: _("names with values"),
+        list: _("a list"),
+    }
     return words[wanted]  # type: ignore[index]
 
 

@@ -25,7 +25,7 @@ from appliance.planning.wish import Wish, read_wish
 _LONG_SECONDS = 6 * 3600
 # Sooner than that one card is done; several would spend as long on starting.
 # How much smaller than for answers that are copied: what the methods' papers and TRL's own settings have in common.
-_SLOWER = {"dpo": 10, "kto": 10, "orpo": 5, "simpo": 20, "reward": 2}
+_SLOWER = {"dpo": 10, "kto": 10, "orpo": 5, "simpo": 20, "reward": 2, "grpo": 20, "rloo": 20}
 _SHORT_SECONDS = 120
 
 
@@ -88,7 +88,7 @@ def plan(
 ) -> Plan:
     """The best way to fine-tune this model here.
 
-    task     what is learned: sft, pretrain, dpo, kto, orpo, simpo, reward
+    task     what is learned: sft, pretrain, dpo, kto, orpo, simpo, reward, grpo, rloo
     rows     how many rows the data has, if known
     longest  tokens of its longest row, or a bound, where the lengths of all are not known
     lengths  tokens of every row

@@ -71,7 +71,7 @@ class Way:
             device=self.device,
             gpus=self.gpus,
             sharding=self.sharding,
-            task=self.task,
+            task="grpo" if self.task == "rloo" else self.task,
         )
         # Our worker shares out the model's weights alone: adapters, small as they are, stay whole on each card.
         return grown(made, self.gpus, ("gradients", "optimizer")) if self.sharding == "fsdp" else made

@@ -21,6 +21,7 @@ from appliance.work import (
     loading,
     out_of_memory,
     preferences,
+    prompts,
     ranks,
     report,
     rows,
@@ -90,6 +91,7 @@ def train(context: Context) -> dict[str, Any]:
         "loss_first": losses[0] if losses else None,
         "loss_last": losses[-1] if losses else None,
         "rows": len(encoded.examples),
+        "reward": _rewards(trainer.state.log_history),
         "held_out": _held_out(encoded, trainer.state.log_history),
         "rows_cut": encoded.cut,
         "rows_left_out": encoded.left_out,
@@ -125,9 +127,18 @@ def _encoded(tokenizer: Any, task: str, context: Context) -> rows.Encoded:
     length = context.plan["length"]
     kept_back = context.folder / "held_out.json"
     numbers = frozenset(files.read_json(kept_back)) if kept_back.exists() else frozenset()
+    if task in trainers.BY_TRIAL:
+        return prompts.encode_all(tokenizer, found, length, numbers)
     if task in ("sft", "pretrain"):
         return rows.encode_all(tokenizer, found, length, numbers)
     return preferences.encode_all(tokenizer, found, length, task, context.spec.get("seed", trainers.SEED), numbers)
+
+
+def _rewards(history: list[dict[str, Any]]) -> dict[str, float] | None:
+    """The mean reward of the first and of the last tenth of the steps; None where nothing was tried."""
+    found = [entry["reward"] for entry in history if "reward" in entry]
+    part = max(1, len(found) // 10)
+    return {"first": sum(found[:part]) / part, "last": sum(found[-part:]) / part} if found else None
 
 
 def _held_out(encoded: rows.Encoded, history: list[dict[str, Any]]) -> dict[str, Any] | None:

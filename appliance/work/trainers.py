@@ -5,13 +5,15 @@ learns exactly what the report and the preview show.
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
-from appliance.work import checkpoints, watching
+from appliance.work import checkpoints, prompts, watching
 from appliance.work.context import Context
 from appliance.work.rows import Encoded
 
 SEED = 42
+BY_TRIAL = ("grpo", "rloo")
 # LoRA+: B learns so many times faster than A. Its paper's value.
 _LORA_PLUS = 16.0
 _LOOKING = 0.05
@@ -27,10 +29,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "simpo": {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0, "cpo_alpha": 0.0},
     "reward": {},
 }
+# Answers that are tried for one question; which are better than the others is all that is learned from.
+GENERATIONS = 8
 
 
 def of(task: str, micro_batch: int) -> tuple[type, type, dict[str, Any]]:
-    """(trainer, its settings' class, its own settings) for sft, pretrain, dpo, kto, orpo, simpo, reward."""
+    """(trainer, its settings' class, its own settings) for a task of prepare.TASKS."""
     if task in ("sft", "pretrain"):
         from trl import SFTConfig, SFTTrainer
 
@@ -55,6 +59,14 @@ def of(task: str, micro_batch: int) -> tuple[type, type, dict[str, Any]]:
         from trl import RewardConfig, RewardTrainer
 
         pair = (RewardTrainer, RewardConfig)
+    elif task == "grpo":
+        from trl import GRPOConfig, GRPOTrainer
+
+        return _largest_seen(GRPOTrainer), GRPOConfig, {}
+    elif task == "rloo":
+        from trl import RLOOConfig, RLOOTrainer
+
+        return _largest_seen(RLOOTrainer), RLOOConfig, {}
     else:
         raise KeyError(task)
     own = dict(_OPTIONS[task])
@@ -72,9 +84,18 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
     from transformers import PrinterCallback
 
     disable_progress_bar()
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(context.folder / "tensorboard")
     plan, spec = context.plan, context.spec
     task = spec.get("task") or "sft"
     kind, settings, own = of(task, plan["micro_batch"])
+    tried: dict[str, Any] = {}
+    if task in BY_TRIAL:
+        tried = {"reward_funcs": prompts.judges(spec["rewards"])}
+        together = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
+        own |= {
+            "num_generations": max(n for n in range(2, GENERATIONS + 1) if together % n == 0),
+            "max_completion_length": plan["length"] // 2,
+        }
     if task == "kto":
         own |= balanced([example["label"] for example in encoded.examples])
     batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
@@ -101,7 +122,8 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
 
     trainer = Trainer(
         model=model,
-        args=settings(**_arguments(plan, spec, steps, every, str(context.folder / "trainer")), **own),
+        args=settings(**{**_arguments(plan, spec, steps, every, str(context.folder / "trainer"), task), **own}),
+        **tried,
         train_dataset=Dataset.from_list(encoded.examples),
         eval_dataset=Dataset.from_list(encoded.held_out) if encoded.held_out else None,
         processing_class=tokenizer,
@@ -137,7 +159,9 @@ def _every(steps: int, batch: int, held_out: int) -> int:
     return max(1, min(100 if not held_out else steps, steps // looks))
 
 
-def _arguments(plan: dict[str, Any], spec: dict[str, Any], steps: int, every: int, folder: str) -> dict[str, Any]:
+def _arguments(
+    plan: dict[str, Any], spec: dict[str, Any], steps: int, every: int, folder: str, task: str
+) -> dict[str, Any]:
     on_cpu = plan.get("device") == "cpu"
     seed = spec.get("seed", SEED)
     return {
@@ -155,7 +179,7 @@ def _arguments(plan: dict[str, Any], spec: dict[str, Any], steps: int, every: in
         "use_cpu": on_cpu,
         "gradient_checkpointing": bool(plan.get("checkpointing")),
         "gradient_checkpointing_kwargs": {"use_reentrant": False} if plan.get("checkpointing") else None,
-        "max_length": plan["length"],
+        **({} if task in BY_TRIAL else {"max_length": plan["length"]}),
         "logging_steps": 1,
         "logging_first_step": True,
         "logging_nan_inf_filter": False,
@@ -165,7 +189,7 @@ def _arguments(plan: dict[str, Any], spec: dict[str, Any], steps: int, every: in
         "save_only_model": plan.get("sharding") == "fsdp",
         "ddp_backend": "gloo" if on_cpu and plan.get("gpus", 1) > 1 else None,
         "ddp_find_unused_parameters": False,
-        "report_to": "none",
+        "report_to": "tensorboard",
         "disable_tqdm": True,
         "seed": seed,
         "data_seed": seed,
@@ -220,7 +244,9 @@ def _largest_seen(base: Any) -> type:
         largest = (0, 0)  # rows and tokens a row of the largest batch that went through the model
 
         def training_step(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
-            shapes = [tuple(value.shape) for name, value in inputs.items() if name.endswith("input_ids")]
+            # What is learned by trial has no tokens yet.
+            given = inputs.items() if isinstance(inputs, dict) or hasattr(inputs, "items") else ()
+            shapes = [tuple(value.shape) for name, value in given if name.endswith("input_ids")]
             self.largest = max([self.largest, *shapes], key=math.prod)
             return super().training_step(model, inputs, *more, **options)
 

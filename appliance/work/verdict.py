@@ -14,6 +14,13 @@ def verdict(result: dict[str, Any]) -> tuple[bool, str]:
     """(good, sentence) from a fine-tune's result: its losses, held out ones where there are some, and its answers."""
     first, last = result.get("loss_first"), result.get("loss_last")
     held = result.get("held_out") or {}
+    tried = result.get("reward")
+    if tried:
+        text = _("reward {a:.2f} → {b:.2f}").format(a=tried["first"], b=tried["last"])
+        if tried["last"] <= tried["first"]:
+            advice = _("the answers did not become better: easier rows, other rewards or more steps may help")
+            return False, _sentence([text, advice])
+        return True, _sentence([text, _("ready to merge")])
     if held.get("first") is not None and held.get("best") is not None:
         before, after, what = held["first"], held["best"], _("held-out loss {a:.2f} → {b:.2f}")
     elif first is not None and last is not None:

@@ -105,3 +105,12 @@ def test_a_loss_that_explodes_is_told_from_one_that_jumps() -> None:
     assert watching.exploded([*calm, 9.0, 11.0, 15.0])
     assert not watching.exploded([0.3, 0.1, 0.01, 0.2, 0.2, 0.2])  # small losses may jump
     assert not watching.exploded([9.0, 1.0, 5.0, 5.0, 5.0])  # no worse than at the beginning
+
+
+def test_the_curves_are_there_for_tensorboard_as_well(home: Path, shelf: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"question": f"{n}?", "answer": f"{n}!"}) + "\n" for n in range(20)))
+    job = control.submit(prepare.finetune(str(shelf / "base-float32"), str(file), wish={"steps": 2}))
+    done(job)
+    written = [path for path in (job.folder / "tensorboard").iterdir() if path.name.startswith("events.out.tfevents")]
+    assert written and b"train/loss" in b"".join(path.read_bytes() for path in written)

@@ -120,3 +120,16 @@ def test_what_can_not_be_is_said(home: Path, shelf: Path, tmp_path: Path) -> Non
         prepare.finetune(str(shelf / "base-float32"), str(rows), task="simpo")
     with pytest.raises(UsageError, match="--model is missing"):
         prepare.finetune(None, str(rows))
+
+
+@pytest.mark.parametrize("task", ["grpo", "rloo"])
+def test_what_is_rewarded_is_said_more_often(home: Path, shelf: Path, tmp_path: Path, task: str) -> None:
+    """A vowel is rewarded; the untaught model says any sign as often as any other."""
+    rows = tiny.write_rows(tmp_path / "rows.jsonl", 24)
+    wish = {"steps": 25, "batch": 8, "length": 64, "learning_rate": 2e-2}
+    draft = prepare.finetune(
+        str(shelf / "base-float32"), str(rows), task=task, rewards=["2*regex:[aeiou]", "length:0-9999"], wish=wish
+    )
+    result = done(control.submit(draft))
+    assert result["task"] == task and result["reward"]["last"] > result["reward"]["first"] + 0.3, result["reward"]
+    assert "Reward" in result["verdict"] and result["good"]

@@ -1,0 +1,165 @@
+"""What makes an answer a good one, said as data: a person writes words, never a program.
+
+    exact              the answer is the row's, white space and case aside
+    number             its last number is the row's last number
+    regex:PATTERN      the pattern stands in it
+    schema:FILE.json   it is JSON that the schema allows
+    length:MIN-MAX     it has so many characters
+
+Each may begin with a weight: `2*number`. A reward is 0 or 1 times its weight; their sum is what is learned to raise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from appliance import files
+from appliance.errors import ApplianceError, UsageError
+from appliance.locale import _
+
+KINDS = ("exact", "number", "regex", "schema", "length")
+_NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?")
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.S)
+_SECONDS = 1.0  # for a pattern on one answer: some take for ever
+
+
+def parse(words: Sequence[str]) -> list[dict[str, Any]]:
+    """[{kind, weight, value}] of what a person wrote; `value` a pattern, a schema or [least, most].
+
+    Raises UsageError with every problem at once.
+    """
+    found, problems = [], []
+    for word in words:
+        weight, star, rest = word.partition("*")
+        rest = rest if star and _as_number(weight) is not None else word
+        kind, _colon, value = rest.partition(":")
+        try:
+            read = _value(kind.strip(), value)
+        except ValueError as error:
+            problems.append(f"{word}: {error}")
+            continue
+        found.append({"kind": kind.strip(), "weight": _as_number(weight) if rest is not word else 1.0, "value": read})
+    if not words:
+        problems.append(_("at least one is needed"))
+    if problems:
+        raise UsageError(
+            _("These rewards can't be used."),
+            "; ".join(problems),
+            _("Such as: --reward number --reward regex:'^\\d+$' --reward length:1-200 --reward schema:answer.json"),
+            problems,
+        )
+    return found
+
+
+def _value(kind: str, value: str) -> Any:
+    """Raises ValueError with the reason for a person."""
+    if kind not in KINDS:
+        raise ValueError(_("must be one of {kinds}").format(kinds=", ".join(KINDS)))
+    if kind in ("exact", "number"):
+        if value:
+            raise ValueError(_("takes no value"))
+        return None
+    if kind == "length":
+        match = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", value)
+        if not match or int(match[1]) > int(match[2]):
+            raise ValueError(_("wants two numbers, the smaller one first: length:1-200"))
+        return [int(match[1]), int(match[2])]
+    if kind == "regex":
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(_("is no regular expression: {why}").format(why=error)) from None
+        if not value:
+            raise ValueError(_("wants a pattern"))
+        return value
+    try:
+        schema = files.read_json(Path(value).expanduser())
+    except OSError as error:
+        raise ValueError(f"{error.strerror or error}") from None
+    except ValueError:
+        raise ValueError(_("is not JSON")) from None
+    if not isinstance(schema, dict | bool):
+        raise ValueError(_("is no JSON schema"))
+    return schema
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def judge(reward: dict[str, Any]) -> Callable[[str, str], float]:
+    """(answer, the row's own answer) → 0 or the reward's weight. Raises ApplianceError for a schema that is none."""
+    value, weight = reward["value"], float(reward["weight"])
+    tests: dict[str, Callable[[], Callable[[str, str], bool]]] = {
+        "exact": lambda: lambda answer, expected: _plain(answer) == _plain(expected),
+        "number": lambda: lambda answer, expected: _same_number(answer, expected),
+        "regex": lambda: lambda answer, _expected: _stands_in(value, answer),
+        "schema": lambda: _schema(value),
+        "length": lambda: lambda answer, _expected: value[0] <= len(answer.strip()) <= value[1],
+    }
+    test = tests[reward["kind"]]()
+    return lambda answer, expected: weight * test(answer, expected)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def last_number(text: str) -> float | None:
+    """The last number in a text; commas between digits are left out. None where there is none."""
+    found = _NUMBER.findall(text)
+    return _float(found[-1].replace(",", "").rstrip(".")) if found else None
+
+
+def _float(text: str) -> float | None:
+    try:
+        number = float(text)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _same_number(answer: str, expected: str) -> bool:
+    one, other = last_number(answer), last_number(expected)
+    return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _stands_in(pattern: str, answer: str) -> bool:
+    import regex  # type: ignore[import-untyped,unused-ignore]  # the library that can be told to give up
+
+    try:
+        return regex.search(pattern, answer, timeout=_SECONDS) is not None
+    except TimeoutError:
+        return False
+
+
+def _schema(schema: Any) -> Callable[[str, str], bool]:
+    import jsonschema  # type: ignore[import-untyped,unused-ignore]
+
+    kind = jsonschema.validators.validator_for(schema)
+    try:
+        kind.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise ApplianceError(
+            _("The JSON schema can't be used."), error.message, _("Mend the schema and start again.")
+        ) from None
+    checker = kind(schema)
+
+    def test(answer: str, _expected: str) -> bool:
+        fenced = _FENCE.search(answer)
+        try:
+            value = json.loads(fenced[1] if fenced else answer)
+        except (ValueError, RecursionError):
+            return False
+        return bool(checker.is_valid(value))
+
+    return test
