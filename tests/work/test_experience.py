@@ -35,17 +35,19 @@ def test_a_run_that_took_what_the_formula_says_gives_one(base: Path, home: Path)
     way = Way("lora", "bfloat16", 4, 1000, 16, "adamw_torch", True, "cuda")
     formula = way.formula(read_shape(base))
     reserved = formula.total_gib - formula.parts["context"]
-    experience.remember(base, PLAN, (4, 1000), reserved)
+    experience.remember(base, PLAN, "sft", (4, 1000), reserved)
     key = calibration.key("NVIDIA A10", "lora", True)
     assert calibration.factor(home, key) == pytest.approx(1.0, abs=1e-3)
     half = (formula.total_gib - formula.parts["weights"]) / 10
     for _run in range(3):
-        experience.remember(base, PLAN, (4, 1000), reserved - half)
+        experience.remember(base, PLAN, "sft", (4, 1000), reserved - half)
     assert calibration.factor(home, key) == pytest.approx(0.9, abs=1e-3)
 
 
 def test_a_processors_runs_are_kept_apart(base: Path, home: Path) -> None:
-    experience.remember(base, {**PLAN, "device": "cpu", "device_name": "cpu", "dtype": "float32"}, (8, 2048), 30.0)
+    experience.remember(
+        base, {**PLAN, "device": "cpu", "device_name": "cpu", "dtype": "float32"}, "sft", (8, 2048), 30.0
+    )
     (key,) = json.loads((home / calibration.FILE).read_text())["ratios"]
     assert key.startswith("cpu | lora | ")
 
@@ -62,11 +64,13 @@ def test_a_processors_runs_are_kept_apart(base: Path, home: Path) -> None:
 def test_what_is_no_measurement(
     base: Path, home: Path, changes: dict, largest: tuple[int, ...], measured: float | None
 ) -> None:
-    experience.remember(base, {**PLAN, **changes}, largest, measured)
+    experience.remember(base, {**PLAN, **changes}, "sft", largest, measured)
     assert not (home / calibration.FILE).exists()
 
 
 def test_plans_from_before_and_bases_that_are_gone(base: Path, home: Path) -> None:
-    experience.remember(base, {name: value for name, value in PLAN.items() if name != "device_name"}, (4, 1000), 20.0)
-    experience.remember(base / "gone", PLAN, (4, 1000), 20.0)
+    experience.remember(
+        base, {name: value for name, value in PLAN.items() if name != "device_name"}, "sft", (4, 1000), 20.0
+    )
+    experience.remember(base / "gone", PLAN, "sft", (4, 1000), 20.0)
     assert not (home / calibration.FILE).exists()
