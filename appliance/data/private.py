@@ -7,11 +7,10 @@ whole batch which texts are worth it, by what no such number, address or key can
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
 
 from appliance.data.search import places
 
@@ -57,16 +56,20 @@ _FEW, _NEAR = 9, 14  # so many digits stand within so many characters in the sho
 
 def suspects(texts: Sequence[bytes]) -> list[int]:
     """Numbers of the texts (UTF-8) that may hold something: all that do, and some that don't."""
-    whole = b"\n".join(texts)
-    starts = [0, *accumulate(len(text) + 1 for text in texts)]
+    starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    return suspects_among(b"\n".join(texts), starts)
+
+
+def suspects_among(whole: bytes, starts: NDArray[np.int64]) -> list[int]:
+    """The same for texts that stand one behind the other, and where each begins and the last ends."""
     found: set[int] = set()
 
     runs = whole.translate(_RUNS)
     place = runs.find(_RUN)
     while place >= 0:
-        number = bisect_right(starts, place) - 1
+        number = int(np.searchsorted(starts, place, side="right")) - 1
         found.add(number)
-        place = runs.find(_RUN, starts[number + 1])
+        place = runs.find(_RUN, int(starts[number + 1]))
     octets = np.frombuffer(whole, dtype=np.uint8)
     digits = np.flatnonzero(octets - np.uint8(48) < 10)
     close = digits[: -_FEW + 1][digits[_FEW - 1 :] - digits[: -_FEW + 1] < _NEAR]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from appliance.data import words
-from appliance.data.rows import Message, Unusable, calls_of, message, parsed, text_of
+from appliance.data.rows import Message, Unusable, calls_of, message, text_of
 
 IMAGE = "<image>"
 _IMAGE_NAME = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)(\?.*)?$", re.I)
@@ -149,7 +149,7 @@ def named_images(value: Any) -> list[str]:
     if value is None or value == "":
         return []
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = parsed(value, "not_text")
+        value = listed(value) or []
     if isinstance(value, list):
         return [name for one in value for name in named_images(one)]
     if isinstance(value, dict):
@@ -223,8 +223,11 @@ def transcript(text: Any) -> list[Message] | None:
         elif role == "tool":
             messages.append(message("tool", said))
         elif role in ("user", "assistant", "system"):
-            if said or role != "system":
-                _add(messages, {"role": role, "content": said}, [])
+            try:
+                if said or role != "system":
+                    _add(messages, {"role": role, "content": said}, [])
+            except Unusable:  # what looks like a call is none
+                return None
         else:
             return None
     roles = [one["role"] for one in messages]
