@@ -29,7 +29,7 @@ from appliance.data.stream import Batch
 # Beyond these lines of a file only some rows are asked for their language, and none is compared for near-duplicates.
 NEAR_LINES = 30_000
 ALL_LANGUAGES_LINES = 5_000
-_SOME = 64
+_SOME = 256
 
 # "${{ … }}" belongs to code (GitHub workflows), not to a template that somebody forgot to fill.
 PLACEHOLDER = re.compile(r"(?<!\$)\{\{\s*([\w.\- ]{1,40}?)\s*\}\}")

@@ -17,6 +17,7 @@ from appliance.data.blocks import Block
 from appliance.data.convert import Layout, convert
 from appliance.data.parse import END, Cells
 from appliance.data.rows import Row, Unusable
+from appliance.data.search import count
 
 
 @dataclass
@@ -53,8 +54,21 @@ class Pairs:
         import pyarrow.compute
 
         asked, answered = (pyarrow.compute.utf8_length(part) for part in (self.questions, self.answers))
-        total: NDArray[np.int64] = asked.to_numpy().astype(np.int64) + answered.to_numpy()
-        return total
+        return _numbers(asked) + _numbers(answered)
+
+
+def _numbers(array: Any) -> NDArray[np.int64]:
+    """An arrow array of 32-bit integers without gaps. Its own `to_numpy` looks for pandas each time it is called."""
+    begin = array.offset
+    return np.frombuffer(array.buffers()[1], dtype=np.int32)[begin : begin + len(array)].astype(np.int64)
+
+
+def _line_ends(texts: Any) -> NDArray[np.int64]:
+    """How many line ends each text has."""
+    _valid, places, data = texts.buffers()
+    starts = np.frombuffer(places, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
+    return np.diff(np.searchsorted(ends, starts)).astype(np.int64)
 
 
 def _row(question: str, answer: str) -> Row:
@@ -65,7 +79,8 @@ def pairs_of(data: bytes, block: Block, parser: Cells, layout: Layout) -> Pairs 
     """A block's rows; None where it has to be read row by row."""
     if layout.pair is None or block.last or block.line <= max(parser.skipped, default=0) or b"\0" in data:
         return None
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+    octets = np.frombuffer(data, dtype=np.uint8)
+    if count(octets, b"\r") != count(octets, b"\r\n"):
         return None
     table = _parsed(data, parser)
     if table is None:
@@ -73,18 +88,19 @@ def pairs_of(data: bytes, block: Block, parser: Cells, layout: Layout) -> Pairs 
     import pyarrow.compute as compute
 
     lines = block.line + np.arange(table.num_rows, dtype=np.int64)
-    if data.count(b"\n") != table.num_rows:  # some rows go over several lines
-        more = sum(compute.count_substring(column, "\n").to_numpy().astype(np.int64) for column in table.columns)
+    if count(octets, b"\n") != table.num_rows:  # some rows go over several lines
+        more = sum(_line_ends(column.combine_chunks()) for column in table.columns)
         lines[1:] += np.cumsum(more)[:-1]
     questions, answers = (table.column(parser.columns.index(name)).combine_chunks() for name in layout.pair)
     trimmed = [compute.utf8_trim_whitespace(column) for column in (questions, answers)]
-    odd = compute.or_(
+    strange = compute.or_(
         compute.or_(compute.equal(trimmed[0], trimmed[1]), compute.equal(compute.binary_length(trimmed[0]), 0)),
         compute.or_(
             compute.equal(compute.binary_length(trimmed[1]), 0),
             compute.or_(compute.starts_with(questions, "["), compute.starts_with(answers, "[")),
         ),
-    ).to_numpy(zero_copy_only=False)
+    )
+    odd = _numbers(strange.cast("int32")) > 0
     dropped: list[tuple[str, int]] = []
     for number in np.flatnonzero(odd):
         record = {name: column[number].as_py() for name, column in zip(parser.columns, table.columns, strict=True)}

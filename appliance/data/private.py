@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.data.search import places
+from appliance.data.search import places, runs
 
 KINDS = ("keys", "phone_numbers", "identity_numbers", "bank_cards", "mail_addresses")
 MASKS = {
@@ -64,12 +64,10 @@ def suspects_among(whole: bytes, starts: NDArray[np.int64]) -> list[int]:
     """The same for texts that stand one behind the other, and where each begins and the last ends."""
     found: set[int] = set()
 
-    runs = whole.translate(_RUNS)
-    place = runs.find(_RUN)
-    while place >= 0:
-        number = int(np.searchsorted(starts, place, side="right")) - 1
-        found.add(number)
-        place = runs.find(_RUN, int(starts[number + 1]))
+    simple = whole.translate(_RUNS)
+    for place in runs(np.frombuffer(simple, dtype=np.uint8), _RUN[0]).tolist():
+        if _RUN in simple[max(0, place - 15) : place + 28]:
+            found.add(int(np.searchsorted(starts, place, side="right")) - 1)
     octets = np.frombuffer(whole, dtype=np.uint8)
     digits = np.flatnonzero(octets - np.uint8(48) < 10)
     close = digits[: -_FEW + 1][digits[_FEW - 1 :] - digits[: -_FEW + 1] < _NEAR]

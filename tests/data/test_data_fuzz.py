@@ -19,13 +19,13 @@ from spreadsheets import write_xlsx
 
 SECONDS = 5.0
 _CHECKER = """
-import json, resource, sys, time
+import json, os, resource, sys, time
 from pathlib import Path
 from appliance.data import check
 from appliance.errors import ApplianceError
 
 for line in sys.stdin:
-    file, begin = Path(line.strip()), time.monotonic()
+    file, begin, computed = Path(line.strip()), time.monotonic(), sum(os.times()[:4])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         report = check(file)
@@ -37,7 +37,8 @@ for line in sys.stdin:
     except BaseException as error:
         said = repr(error)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps([said, time.monotonic() - begin, grown * 1024]), flush=True)
+    spent = [sum(os.times()[:4]) - computed, time.monotonic() - begin]
+    print(json.dumps([said, spent, grown * 1024]), flush=True)
 """
 
 
@@ -130,9 +131,10 @@ def survive(folder: Path, count: int, seed: int) -> None:
             print(file, file=checker.stdin, flush=True)
             answer = checker.stdout.readline()
             assert answer, f"{file.name}: the process ended; {file.read_bytes()[:300]!r}"
-            said, seconds, grown = json.loads(answer)
+            said, (computed, waited), grown = json.loads(answer)
             assert not said, f"{file.name}: {said}; {file.read_bytes()[:300]!r}"
-            assert seconds < SECONDS, f"{file.name}: {seconds:.1f} s"
+            # On a machine with other work a wait says nothing: what counts is what was computed meanwhile.
+            assert computed < SECONDS and waited < 12 * SECONDS, f"{file.name}: {computed:.1f} s, {waited:.1f} s waited"
             # What libraries take when they are first used is not the file's.
             assert grown < 10 * file.stat().st_size + (64 << 20), f"{file.name}: {grown >> 20} MB"
             file.unlink()
