@@ -27,7 +27,7 @@ _PATTERNS = {
     "keys": re.compile(
         r"\b(?:sk|rk|pk)-[A-Za-z0-9_-]{20,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}"
         r"|\bgithub_pat_[A-Za-z0-9_]{22,}|\bglpat-[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}|\bxox[abprs]-[A-Za-z0-9-]{20,}"
-        r"|\bAIza[\w-]{35}|\bLTAI[A-Za-z0-9]{12,26}\b|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"
+        r"|\bAIza[\w-]{35}|\bLTAI[A-Za-z0-9]{12,26}\b|\beyJ[\w-]{10,400}\.eyJ[\w-]{10,4000}\.[\w-]+"
         r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]*PRIVATE KEY-----)?"
     ),
     "identity_numbers": re.compile(
