@@ -149,5 +149,5 @@ def _fits(character: str, encoding: str) -> bool:
 def _guesses(head: bytes) -> list[str]:
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(head[:65536], cp_isolation=["big5", "shift_jis", "euc_kr", "cp1252", "cp1251"])
+    matches = from_bytes(head[:8192], cp_isolation=["big5", "shift_jis", "euc_kr", "cp1252", "cp1251"])
     return [match.encoding for match in matches]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from appliance.data import duplicates, lengths, mojibake, private
 from appliance.data.images import Images
 from appliance.data.languages import language
+from appliance.data.pairs import Pairs
 from appliance.data.rows import Row
 from appliance.data.search import places
 from appliance.data.stream import Batch
@@ -69,6 +71,35 @@ class Look:
     def __call__(self, batch: Batch) -> Findings:
         """Look at all rows of a batch."""
         return self.usable(batch)[0]
+
+    def of_pairs(self, pairs: Pairs) -> Findings | None:
+        """The same for rows by columns; None where they must be looked at one by one."""
+        if pairs.lines[0] <= NEAR_LINES:
+            return None
+        whole, starts = pairs.flat()
+        octets = np.frombuffer(whole, dtype=np.uint8)
+        if mojibake.may_hold(octets) or len(places(octets, b"{{")):
+            return None
+        characters, view, ends = pairs.characters(), memoryview(whole), starts.tolist()
+        marks = len(flat(_EMPTY))
+        digests = [blake2b(view[a:b], digest_size=8).digest() for a, b in pairwise(ends)]
+        found = Findings(
+            pairs.lines.tolist(),
+            np.frombuffer(b"".join(digests), dtype=np.uint64),
+            characters,
+            lengths.rough_tokens(characters, np.diff(starts) - marks),
+            None,
+            [language(written(pairs.row(number))) for number in range(0, len(pairs), _SOME)],
+            rows=pairs.rows,
+            dropped=pairs.dropped,
+            formats={pairs.layout.format},
+            sample=[pairs.row(number) for number in range(min(self.sample, len(pairs)))],
+        )
+        for number in private.suspects_among(whole, starts):
+            text = whole[starts[number] : starts[number + 1]].decode()
+            for kind in sorted({kind for kind, _begin, _end in private.find(text)}):
+                found.note(kind, number)
+        return found
 
     def usable(self, batch: Batch) -> tuple[Findings, list[Row]]:
         """The findings, and the rows that they count."""
@@ -166,6 +197,7 @@ def written(row: Row) -> str:
     return "\n".join(one["content"] for part in _PARTS for one in row.get(part, ()) if one["role"] != "system")
 
 
+_EMPTY: Row = {"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": ""}]}
 _json: Callable[[Any], str] = partial(json.dumps, ensure_ascii=False, sort_keys=True)
 
 

@@ -15,7 +15,7 @@ from appliance.data.blocks import Block
 from appliance.data.tables import Broken
 
 # Stands behind a block: read as a row of its own, the block ends where a row does.
-_END = "\x1f\x1e\x1f"
+END = "\x1f\x1e\x1f"
 
 
 def _nothing(_word: str) -> None:
@@ -84,7 +84,7 @@ class Cells:
 
 def rows_of(text: str, delimiter: str, line: int) -> tuple[list[tuple[int, Any]], bool]:
     """(line, cells) of each row, and whether the text ends where a row does."""
-    ended = f"{text}{_END}" if text.endswith("\n") else f"{text}\n{_END}"
+    ended = f"{text}{END}" if text.endswith("\n") else f"{text}\n{END}"
     reader = csv.reader(io.StringIO(ended, newline=""), delimiter=delimiter)
     found: list[list[str]] = []
     try:
@@ -94,7 +94,7 @@ def rows_of(text: str, delimiter: str, line: int) -> tuple[list[tuple[int, Any]]
         return [*_numbered(found, line), (line + broken, Broken("not_a_row"))], True
     many = reader.line_num != len(found)
     rows = _numbered(found, line) if many else list(zip(range(line, line + len(found)), found, strict=True))
-    if found and found[-1] == [_END]:
+    if found and found[-1] == [END]:
         rows.pop()
         return rows, True
     return rows, False
@@ -131,7 +131,7 @@ def _unclosed(rows: list[tuple[int, Any]], text: str, delimiter: str, line: int)
     begin, cells = rows[-1]
     if text.rstrip("\r\n").count("\n") > begin - line:
         return [*rows[:-1], (begin, Broken("quote_not_closed"))]
-    return [*rows[:-1], (begin, [*cells[:-1], cells[-1].removesuffix(_END).rstrip("\r\n")])]
+    return [*rows[:-1], (begin, [*cells[:-1], cells[-1].removesuffix(END).rstrip("\r\n")])]
 
 
 def named(rows: Sequence[tuple[int, Any]], columns: Sequence[str], skipped: frozenset[int]) -> Parsed:

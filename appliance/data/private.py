@@ -7,13 +7,12 @@ whole batch which texts are worth it, by what no such number, address or key can
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
 
-from appliance.data.search import places
+from appliance.data.search import places, runs
 
 KINDS = ("keys", "phone_numbers", "identity_numbers", "bank_cards", "mail_addresses")
 MASKS = {
@@ -28,7 +27,7 @@ _PATTERNS = {
     "keys": re.compile(
         r"\b(?:sk|rk|pk)-[A-Za-z0-9_-]{20,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}"
         r"|\bgithub_pat_[A-Za-z0-9_]{22,}|\bglpat-[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}|\bxox[abprs]-[A-Za-z0-9-]{20,}"
-        r"|\bAIza[\w-]{35}|\bLTAI[A-Za-z0-9]{12,26}\b|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"
+        r"|\bAIza[\w-]{35}|\bLTAI[A-Za-z0-9]{12,26}\b|\beyJ[\w-]{10,400}\.eyJ[\w-]{10,4000}\.[\w-]+"
         r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]*PRIVATE KEY-----)?"
     ),
     "identity_numbers": re.compile(
@@ -57,16 +56,18 @@ _FEW, _NEAR = 9, 14  # so many digits stand within so many characters in the sho
 
 def suspects(texts: Sequence[bytes]) -> list[int]:
     """Numbers of the texts (UTF-8) that may hold something: all that do, and some that don't."""
-    whole = b"\n".join(texts)
-    starts = [0, *accumulate(len(text) + 1 for text in texts)]
+    starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    return suspects_among(b"\n".join(texts), starts)
+
+
+def suspects_among(whole: bytes, starts: NDArray[np.int64]) -> list[int]:
+    """The same for texts that stand one behind the other, and where each begins and the last ends."""
     found: set[int] = set()
 
-    runs = whole.translate(_RUNS)
-    place = runs.find(_RUN)
-    while place >= 0:
-        number = bisect_right(starts, place) - 1
-        found.add(number)
-        place = runs.find(_RUN, starts[number + 1])
+    simple = whole.translate(_RUNS)
+    for place in runs(np.frombuffer(simple, dtype=np.uint8), _RUN[0]).tolist():
+        if _RUN in simple[max(0, place - 15) : place + 28]:
+            found.add(int(np.searchsorted(starts, place, side="right")) - 1)
     octets = np.frombuffer(whole, dtype=np.uint8)
     digits = np.flatnonzero(octets - np.uint8(48) < 10)
     close = digits[: -_FEW + 1][digits[_FEW - 1 :] - digits[: -_FEW + 1] < _NEAR]

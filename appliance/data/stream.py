@@ -17,6 +17,8 @@ A batch's lists are parallel, one entry for each raw row, left out or not:
     reasons   "" or why not: one of `report.REASONS`
     raw       as it was read, before conversion: a dictionary, or anything else where a row is broken
 
+A `look` may also have a method `of_pairs`, see `pairs.py`: the plainest tables come to it by columns.
+
 `rows.digest(row)` is a row's content as 8 bytes: the same content gives the same bytes in every process and every run.
 """
 
@@ -31,10 +33,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from appliance import files
-from appliance.data import convert, formats, workers
+from appliance.data import convert, formats, pairs, workers
 from appliance.data.blocks import Block, Text, in_order
 from appliance.data.images import Images
-from appliance.data.parse import Parser
+from appliance.data.parse import Cells, Parser
 from appliance.data.read import Source, open_source
 from appliance.data.rows import Row, Unusable
 from appliance.data.tables import Broken
@@ -102,7 +104,10 @@ class Stream:
         if not (text and parser and number and text.file.stat().st_size > _LARGE):
             yield from map(look, self.batches())
             return
-        do = _Block(text, parser, self.recogniser, look)
+        layout = None
+        if isinstance(parser, Cells) and hasattr(look, "of_pairs"):
+            layout = self.recogniser.layout(dict.fromkeys(parser.columns, ""))
+        do = _Block(text, parser, self.recogniser, look, layout)
         with workers.started(do, number, text.plain) as send:
             yield from in_order(text, text.blocks(parser.quoted), do, send)
 
@@ -115,9 +120,15 @@ class _Block:
     parser: Parser
     recogniser: formats.Recogniser
     look: Callable[[Batch], Any]
+    layout: convert.Layout | None = None  # of a table in which all rows are plain pairs
 
     def __call__(self, block: Block) -> Any:
-        parsed = self.parser(self.text.read(block), block)
+        data = self.text.read(block)
+        if self.layout and isinstance(self.parser, Cells):
+            found = pairs.pairs_of(data, block, self.parser, self.layout)
+            if found is not None and (looked := self.look.of_pairs(found)) is not None:  # type: ignore[attr-defined]
+                return looked
+        parsed = self.parser(data, block)
         return None if parsed is None else self.look(batch_of(*parsed, self.recogniser))
 
 

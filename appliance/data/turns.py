@@ -14,25 +14,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from appliance.data import words
-from appliance.data.rows import Message, Unusable, calls_of, message, parsed, text_of
+from appliance.data.rows import Message, Unusable, calls_of, message, text_of
 
 IMAGE = "<image>"
 _IMAGE_NAME = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)(\?.*)?$", re.I)
-_CALL = re.compile(r"<(tool_call|functioncall|function_call)>\s*(.*?)\s*(?:</\1>|$)", re.S)
-_RESPONSE = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.S)
+# None of the patterns begins with blanks of any number: on a long run of them that takes time without end.
+_CALL = re.compile(r"<(tool_call|functioncall|function_call)>(.*?)(?:</\1>|$)", re.S)
 _ASKING = ("human", "user", "question", "query", "prompt", "instruction", "q", "input", "问", "问题", "用户")
 _ANSWERING = ("assistant", "gpt", "answer", "response", "output", "bot", "a", "moss", "答", "回答", "答案", "助手")
 # One pattern for all marks: a role and a colon, at the start of a line, or anywhere behind "### ", "[" or "<|".
 _MARK = re.compile(
     r"(?:^|\n)[ \t]*(?:###[ \t]*|\[|<\|)?(human|assistant|user|system|function response|instruction|input|response"
     r"|moss|gpt|bot|prompter|用户|助手|问|答|患者|医生|客服|客户)(?:\]|\|>)?[ \t]*[:：][ \t]*"
-    r"|[ \t]*(?:###[ \t]*|\[|<\|)(human|assistant|system|moss)(?:\]|\|>)?[ \t]*:[ \t]*",
+    r"|(?:###[ \t]*|\[|<\|)(human|assistant|system|moss)(?:\]|\|>)?[ \t]*:[ \t]*",
     re.I,
 )
 _CHATML = re.compile(r"<\|im_start\|>\s*(\w+)\n(.*?)(?:<\|im_end\|>|$)", re.S)
-_LLAMA = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?:</s>|(?=\[INST\])|$)", re.S)
-_LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*", re.S)
-_ENDS = re.compile(r"\s*(<\|endoftext\|>|<eoh>|<eoa>|<eom>|<eoc>|<eor>|</s>)\s*$")
+_ENDS = ("<|endoftext|>", "<eoh>", "<eoa>", "<eom>", "<eoc>", "<eor>", "</s>")
 
 
 def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
@@ -95,7 +93,7 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         text = text_of(value)
         images += named_images(raw.get("images"))
     if role == "assistant" and not calls and (found := list(_CALL.finditer(text))):
-        calls = [call for one in found for call in calls_of(_quoted(one[2]))]
+        calls = [call for one in found for call in calls_of(_quoted(one[2].strip()))]
         text = _CALL.sub("", text).strip()
     messages.append(message(role, text, calls_of(calls) if calls and role == "assistant" else None))
 
@@ -115,8 +113,10 @@ def _result(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False)
     text = text_of(value)
-    wrapped = _RESPONSE.fullmatch(text) if "<tool_response>" in text else None
-    return wrapped[1] if wrapped else text
+    bare = text.strip()
+    if bare.startswith("<tool_response>") and bare.endswith("</tool_response>"):
+        return bare.removeprefix("<tool_response>").removesuffix("</tool_response>").strip()
+    return text
 
 
 def _blocks(value: list[Any], images: list[str]) -> tuple[str, list[Any], list[str]]:
@@ -149,7 +149,7 @@ def named_images(value: Any) -> list[str]:
     if value is None or value == "":
         return []
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = parsed(value, "not_text")
+        value = listed(value) or []
     if isinstance(value, list):
         return [name for one in value for name in named_images(one)]
     if isinstance(value, dict):
@@ -215,16 +215,19 @@ def transcript(text: Any) -> list[Message] | None:
         found = [(mark[1] or mark[2], text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)]
     messages: list[Message] = []
     for name, said in found:
-        while (shorter := _ENDS.sub("", said)) != said:
-            said = shorter
         said, role = said.strip(), words.ROLES.get(name.lower())
+        while said.endswith(_ENDS):
+            said = said[: said.rindex("<")].rstrip()
         if name.lower() == "input" and messages:  # Alpaca's second half of the question
             messages[-1]["content"] += "\n" + said
         elif role == "tool":
             messages.append(message("tool", said))
         elif role in ("user", "assistant", "system"):
-            if said or role != "system":
-                _add(messages, {"role": role, "content": said}, [])
+            try:
+                if said or role != "system":
+                    _add(messages, {"role": role, "content": said}, [])
+            except Unusable:  # what looks like a call is none
+                return None
         else:
             return None
     roles = [one["role"] for one in messages]
@@ -234,9 +237,11 @@ def transcript(text: Any) -> list[Message] | None:
 
 def _llama(text: str) -> list[Message] | None:
     messages: list[Message] = []
-    for asked, answered in _LLAMA.findall(text):
-        if system := _LLAMA_SYSTEM.match(asked):
-            messages.append(message("system", system[1]))
-            asked = asked[system.end() :]
+    for part in text.split("[INST]")[1:]:
+        asked, _mark, answered = part.partition("[/INST]")
+        if "<<SYS>>" in asked and "<</SYS>>" in asked:
+            system, _mark, asked = asked.replace("<<SYS>>", "", 1).partition("<</SYS>>")
+            messages.append(message("system", system.strip()))
+        answered = answered.strip().removesuffix("<s>").strip().removesuffix("</s>")
         messages += [message("user", asked.strip()), message("assistant", answered.strip())]
     return messages or None

@@ -96,9 +96,12 @@ _NO = {
 }
 
 
+_LONGEST = 200  # characters of a header that count
+
+
 def plain(header: object) -> str:
     """A header for comparing: lower case, without blanks, marks and remarks in brackets (`问题（必填）` -> `问题`)."""
-    text = re.sub(r"[(（\[【].*?[)）\]】]", "", str(header).lower())
+    text = re.sub(r"[(（\[【].*?[)）\]】]", "", str(header)[:_LONGEST].lower())
     return re.sub(r"[\s\-]+", "_", text.strip().strip(":：*#?？_\ufeff").strip())
 
 

@@ -5,6 +5,7 @@ Where a manifest came along (`appliance models export` writes one), every byte i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -233,11 +234,19 @@ def reading(source: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ApplianceError(
-            _("The archive {name} can't be read.").format(name=source.name),
-            str(error) or _("It ends too early."),
-            _("It is probably incomplete: copy it again. Known kinds: .tar, .tar.gz, .tgz, .zip."),
-        ) from None
+        raise _broken(source, error) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the file's beginning: zipfile goes where the archive says
+            raise
+        raise _broken(source, error) from None
+
+
+def _broken(source: Path, error: Exception) -> ApplianceError:
+    return ApplianceError(
+        _("The archive {name} can't be read.").format(name=source.name),
+        str(error) or _("It ends too early."),
+        _("It is probably incomplete: copy it again. Known kinds: .tar, .tar.gz, .tgz, .zip."),
+    )
 
 
 def _plain(name: str) -> str:

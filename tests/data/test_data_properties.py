@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ from hypothesis import strategies as st
 from spreadsheets import write_xlsx
 
 from appliance.data import check, load, write_rows
+from appliance.data.blocks import Block
+from appliance.data.convert import Layout
+from appliance.data.formats import Recogniser
+from appliance.data.look import flat
+from appliance.data.pairs import pairs_of
+from appliance.data.parse import Cells
+from appliance.data.stream import batch_of
 from appliance.errors import ApplianceError
 
 
@@ -212,8 +220,14 @@ def test_pairs_in_every_kind_of_file(names, drawn):
         table.writerows(drawn)
         if encoding != "gb18030" or all(_is_everyday(part) for pair in drawn for part in pair):
             read_back(name, text.getvalue().encode(encoding), rows)
+
+
+@given(PLAIN)
+@repeatable(10)
+def test_pairs_in_a_spreadsheet(drawn):
+    rows = [{"messages": [said("user", question), said("assistant", answer)]} for question, answer in drawn]
     with tempfile.TemporaryDirectory() as folder:
-        file = write_xlsx(Path(folder) / "rows.xlsx", {"Sheet1": [names, *drawn]})
+        file = write_xlsx(Path(folder) / "rows.xlsx", {"Sheet1": [("问题", "答案"), *drawn]})
         read_back("rows.xlsx", file.read_bytes(), rows)
 
 
@@ -305,3 +319,120 @@ def test_damaged_spreadsheets(changes):
     for place, byte in changes:
         content[place % len(content)] = byte
     survives("damaged.xlsx", bytes(content))
+
+
+@given(sft())
+@repeatable(40)
+def test_anthropic_blocks(rows):
+    written = []
+    for row in rows:
+        turns, count = [], 0
+        for one in row["messages"]:
+            if "tool_calls" in one:
+                blocks = [
+                    {"type": "tool_use", "id": f"t{count}", "name": call["function"]["name"],
+                     "input": call["function"]["arguments"]}
+                    for call in one["tool_calls"]
+                ]  # fmt: skip
+                turns.append({"role": "assistant", "content": blocks})
+            elif one["role"] == "tool":
+                result = {
+                    "type": "tool_result",
+                    "tool_use_id": "t",
+                    "content": [{"type": "text", "text": one["content"]}],
+                }
+                if turns[-1]["role"] == "user" and isinstance(turns[-1]["content"], list):
+                    turns[-1]["content"].append(result)
+                else:
+                    turns.append({"role": "user", "content": [result]})
+            elif one["role"] != "system":
+                turns.append({"role": one["role"], "content": [{"type": "text", "text": one["content"]}]})
+        system = [one["content"] for one in row["messages"] if one["role"] == "system"]
+        tools = [
+            {"name": tool["function"]["name"], "input_schema": tool["function"]["parameters"]}
+            for tool in row.get("tools", [])
+        ]
+        written.append({"messages": turns, **({"system": system[0]} if system else {}), "tools": tools})
+    read_back("rows.jsonl", as_jsonl(written), rows)
+
+
+@given(PLAIN)
+@repeatable(40)
+def test_pairs_in_turns_and_bare_texts(drawn):
+    rows = [{"messages": [said("user", q), said("assistant", a)]} for q, a in drawn]
+    read_back("a.jsonl", as_jsonl([{"conversation": [{"human": q, "assistant": a}]} for q, a in drawn]), rows)
+    read_back("a.jsonl", as_jsonl([{"conversations": [q, a]} for q, a in drawn]), rows)
+    chatml = [{"text": f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n"} for q, a in drawn]
+    if not any("<|im_" in part for pair in drawn for part in pair):
+        read_back("a.jsonl", as_jsonl(chatml), rows)
+    turned = {"问题": {n: q for n, (q, _a) in enumerate(drawn)}, "答案": {n: a for n, (_q, a) in enumerate(drawn)}}
+    read_back("a.json", json.dumps(turned).encode(), rows)
+
+
+@given(st.lists(SAID.map("这是一段很长的文字，".__add__), min_size=1, max_size=6, unique=True))
+@repeatable(40)
+def test_plain_text_in_columns(texts):
+    rows = [{"text": text} for text in texts]
+    read_back("a.jsonl", as_jsonl(rows), rows)
+    read_back("a.json", json.dumps([{"id": n, "title": "t", "text": t} for n, t in enumerate(texts)]).encode(), rows)
+
+
+PNG = b"\x89PNG\r\n\x1a\n....IEND\xaeB`\x82"
+
+
+@given(PLAIN)
+@repeatable(20)
+def test_images_in_every_layout(drawn):
+    if any("<image>" in part or "[INST]" in part for pair in drawn for part in pair):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "a.png").write_bytes(PNG)
+        rows = [
+            {"messages": [said("user", f"<image>\n{q}"), said("assistant", a)], "images": ["a.png"]} for q, a in drawn
+        ]
+        shown = {"type": "image_url", "image_url": {"url": "a.png"}}
+        layouts = [
+            [{"image": "a.png", "conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]}
+             for q, a in drawn],
+            [{"images": ["a.png"], "messages": row["messages"]} for row in rows],
+            [{"messages": [
+                said("user", [shown, {"type": "text", "text": f"\n{q}"}]),
+                said("assistant", a)]} for q, a in drawn],
+            [{"image": "a.png", "question": q, "answer": a} for q, a in drawn],
+        ]  # fmt: skip
+        for layout in layouts:
+            file = Path(folder) / "rows.jsonl"
+            file.write_bytes(as_jsonl(layout))
+            assert list(load(file)) == rows
+
+
+@given(
+    st.lists(
+        st.tuples(SAID, SAID, st.sampled_from(["", "3", "\n两行", '"引"', " ", "[注]", "甲"])), min_size=60, max_size=90
+    )
+)
+@repeatable(15)
+def test_large_tables_are_read_alike_by_rows_and_by_columns(drawn):
+    """What several processes find in blocks is what one finds in rows, whatever stands in the cells."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["编号", "问题", "答案"])
+    for number, (question, answer, odd) in enumerate(drawn):
+        table.writerow([number, question, odd if number % 7 == 0 else answer + odd])
+    parser = Cells(",", ("编号", "问题", "答案"), frozenset({1}))
+    layout = Layout("question_answer", "sft", {"question": "问题", "answer": "答案"})
+    data = text.getvalue().encode().partition(b"\n")[2]
+    block = Block(2, 0, len(data), None)
+    found = pairs_of(data, block, parser, layout)
+    batch = batch_of(*parser(data, block), Recogniser(layout, {}, False))
+    usable = list(batch.usable())
+    if found is None:  # read row by row: something in it can be used though it looks empty or like a list
+        assert any(row["messages"][1]["content"].startswith("[") for _line, row in usable) or not usable
+        return
+    assert [(int(line), found.row(n)) for n, line in enumerate(found.lines)] == usable
+    left = [(reason, line) for reason, line in zip(batch.reasons, batch.lines, strict=True) if reason]
+    assert sorted(found.dropped) == sorted(left) and found.rows == len(batch.lines)
+    whole, starts = found.flat()
+    texts = [whole[begin:end].decode() for begin, end in pairwise(starts.tolist())]
+    assert texts == [flat(row) for _line, row in usable]
+    assert found.characters().tolist() == [sum(len(one["content"]) for one in row["messages"]) for _l, row in usable]

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -239,3 +240,21 @@ def test_merged_cells_in_rows_stand_in_each_of_them(tmp_path):
     rows = [["问题", "答案"], ["几点？", "九点"], [None, "或者十点"], ["多少？", "三块"]]
     book = write_xlsx(tmp_path / "a.xlsx", {"问答": rows}, merged={"问答": ["A2:A3"]})
     assert [row["messages"][0]["content"] for row in load(book)] == ["几点？", "几点？", "多少？"]
+
+
+@pytest.mark.parametrize(
+    "piece", ["[", " ", "\t", "<tool_call>", "[INST]", "### ", "<<SYS>>", "\n", "Human:", "(", "{{ "]
+)
+def test_what_repeats_without_end_takes_no_time_without_end(tmp_path, piece):
+    """Patterns that look at every place from every place before it would take minutes here."""
+    long = piece * (400_000 // len(piece))
+    rows = [{"text": f"Human: a{long}b Assistant: c"}, {"text": f"[INST] a{long} [/INST] b"}, {"text": long + "x"}]
+    answers = [{"question": f"q{n}", "answer": f"{n}{long}"} for n in range(3)]
+    begin = time.process_time()
+    for file, text in (("a.jsonl", jsonl(rows)), ("b.jsonl", jsonl(answers)), ("c.csv", f'"{long}",b\nc,d\n')):
+        (tmp_path / file).write_text(text)
+        try:
+            check(tmp_path / file)
+        except ApplianceError:
+            pass
+    assert time.process_time() - begin < 5

@@ -1,0 +1,143 @@
+"""The plainest of large files, a table with a question and an answer in each row, by columns instead of by rows.
+
+A block is parsed and searched by libraries that work on whole columns (pyarrow, numpy), in a third of the time. What is
+out of the ordinary (a row that is left out for another reason than being empty, a title, blank lines, damage) is not
+judged here: then the block is read row by row, like any other. Both ways give the same findings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.data.blocks import Block
+from appliance.data.convert import Layout, convert
+from appliance.data.parse import END, Cells
+from appliance.data.rows import Row, Unusable
+from appliance.data.search import count
+
+
+@dataclass
+class Pairs:
+    """The rows of a block. Questions and answers are arrow arrays; `flat` and `starts` are all rows' flat texts."""
+
+    lines: NDArray[np.int64]
+    questions: Any
+    answers: Any
+    rows: int  # all of the block, those left out too
+    dropped: list[tuple[str, int]]  # (reason, line)
+    layout: Layout
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def row(self, number: int) -> Row:
+        """One row in the internal form."""
+        return _row(self.questions[number].as_py(), self.answers[number].as_py())
+
+    def flat(self) -> tuple[bytes, NDArray[np.int64]]:
+        """The rows' flat texts (`look.flat`) in UTF-8, one behind the other; where each begins, and the last ends."""
+        import pyarrow
+        import pyarrow.compute
+
+        parts = ["user\x1e", self.questions, "\x1eassistant\x1e", self.answers, "\x1e\x1d"]
+        made = pyarrow.compute.binary_join_element_wise(*parts, "")
+        _valid, places, data = made.buffers()
+        starts = np.frombuffer(places, dtype=np.int32)[: len(made) + 1].astype(np.int64)
+        return data.to_pybytes()[: starts[-1]], starts
+
+    def characters(self) -> NDArray[np.int64]:
+        """Of each question and its answer together."""
+        import pyarrow.compute
+
+        asked, answered = (pyarrow.compute.utf8_length(part) for part in (self.questions, self.answers))
+        return _numbers(asked) + _numbers(answered)
+
+
+def _numbers(array: Any) -> NDArray[np.int64]:
+    """An arrow array of 32-bit integers without gaps. Its own `to_numpy` looks for pandas each time it is called."""
+    begin = array.offset
+    return np.frombuffer(array.buffers()[1], dtype=np.int32)[begin : begin + len(array)].astype(np.int64)
+
+
+def _line_ends(texts: Any) -> NDArray[np.int64]:
+    """How many line ends each text has."""
+    _valid, places, data = texts.buffers()
+    starts = np.frombuffer(places, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
+    return np.diff(np.searchsorted(ends, starts)).astype(np.int64)
+
+
+def _row(question: str, answer: str) -> Row:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+def pairs_of(data: bytes, block: Block, parser: Cells, layout: Layout) -> Pairs | None:
+    """A block's rows; None where it has to be read row by row."""
+    if layout.pair is None or block.last or block.line <= max(parser.skipped, default=0) or b"\0" in data:
+        return None
+    octets = np.frombuffer(data, dtype=np.uint8)
+    if count(octets, b"\r") != count(octets, b"\r\n"):
+        return None
+    table = _parsed(data, parser)
+    if table is None:
+        return None
+    import pyarrow.compute as compute
+
+    lines = block.line + np.arange(table.num_rows, dtype=np.int64)
+    if count(octets, b"\n") != table.num_rows:  # some rows go over several lines
+        more = sum(_line_ends(column.combine_chunks()) for column in table.columns)
+        lines[1:] += np.cumsum(more)[:-1]
+    questions, answers = (table.column(parser.columns.index(name)).combine_chunks() for name in layout.pair)
+    trimmed = [compute.utf8_trim_whitespace(column) for column in (questions, answers)]
+    strange = compute.or_(
+        compute.or_(compute.equal(trimmed[0], trimmed[1]), compute.equal(compute.binary_length(trimmed[0]), 0)),
+        compute.or_(
+            compute.equal(compute.binary_length(trimmed[1]), 0),
+            compute.or_(compute.starts_with(questions, "["), compute.starts_with(answers, "[")),
+        ),
+    )
+    odd = _numbers(strange.cast("int32")) > 0
+    dropped: list[tuple[str, int]] = []
+    for number in np.flatnonzero(odd):
+        record = {name: column[number].as_py() for name, column in zip(parser.columns, table.columns, strict=True)}
+        if not any(text.strip() for text in record.values()):
+            continue  # a blank row is no row
+        try:
+            convert(record, layout)
+        except Unusable as unusable:
+            dropped.append((unusable.reason, int(lines[number])))
+        else:
+            return None
+    plain = np.flatnonzero(~odd)
+    if len(plain) < len(lines):
+        questions, answers, lines = questions.take(plain), answers.take(plain), lines[plain]
+    return Pairs(lines, questions, answers, len(lines) + len(dropped), dropped, layout) if len(lines) else None
+
+
+def _parsed(data: bytes, parser: Cells) -> Any:
+    """The block as an arrow table; None where that is not surely what a reader of rows would make of it."""
+    try:
+        import pyarrow
+        import pyarrow.csv
+    except ImportError:
+        return None
+    names = list(parser.columns)
+    # A row of our own at the end: if it comes out as it is, no quotation mark was open there.
+    end = (END + parser.delimiter * (len(names) - 1) + "\n").encode()
+    try:
+        table = pyarrow.csv.read_csv(
+            pyarrow.BufferReader(data + end),
+            pyarrow.csv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + len(end)),
+            pyarrow.csv.ParseOptions(delimiter=parser.delimiter, newlines_in_values=True, ignore_empty_lines=False),
+            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()), strings_can_be_null=False),
+        )
+    except (pyarrow.ArrowException, ValueError):
+        return None
+    last = table.num_rows - 1
+    if last < 1 or table.column(0)[last].as_py() != END:
+        return None
+    return table.slice(0, last)
