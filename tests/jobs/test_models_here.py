@@ -17,7 +17,7 @@ from workers import done, ended, until
 from appliance import files
 from appliance.errors import ApplianceError
 from appliance.files import write_json
-from appliance.hub import manifest
+from appliance.hub import manifest, workspace
 from appliance.jobs import control, models, prepare, process
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.sweep import sweep
@@ -90,7 +90,7 @@ def test_how_far_an_unfinished_download_is(home: Path, worker: int, state: str) 
     todo = {"running": f"jobs show {job.id} --follow", "done": "download owner/tiny"}
     assert entry.todo.endswith("appliance " + todo.get(state, f"jobs resume {job.id}"))
     assert models.find("owner/tiny") == models.find("owner--tiny") == models.find(".owner--tiny.partial") == entry
-    assert prepare.workspace.list_models() == []
+    assert workspace.list_models() == []
 
 
 def test_unfinished_ones_that_no_job_knows(home: Path) -> None:

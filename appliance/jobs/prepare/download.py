@@ -1,0 +1,55 @@
+"""A model from a hub, a folder or an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from appliance import settings
+from appliance.errors import ApplianceError
+from appliance.hub import workspace
+from appliance.jobs.control import Draft
+from appliance.jobs.prepare.words import at_a_hub, command, flags, manifest_of
+from appliance.locale import _
+
+
+def download(reference: str, *, source: str = "auto", revision: str | None = None, to: str | None = None) -> Draft:
+    """A model from a hub, a folder or an archive into the workspace."""
+    reference = reference if Path(reference).expanduser().exists() else at_a_hub(reference)
+    target = Path(to).expanduser().absolute() if to else settings.models_folder() / workspace.folder_name(reference)
+    damaged = manifest_of(target)
+    if damaged.get("damaged"):
+        from appliance.jobs.models import refuse_in_use
+
+        refuse_in_use(target.name, target)
+        same = (damaged.get("source"), damaged.get("reference")) == ("huggingface", reference)
+        if same and source in ("auto", "huggingface"):
+            # Mended, not replaced by what is newest.
+            source, revision = "huggingface", revision or damaged.get("revision")
+    local = Path(reference).expanduser()
+    if not local.exists() and not workspace.is_hub_name(reference):
+        raise ApplianceError(
+            _("{name} is neither a file or folder here nor a model's name at a hub.").format(name=reference),
+            "",
+            _("Write owner/name (such as Qwen/Qwen3-0.6B), or the path of a folder or archive."),
+        )
+    shown = str(local.absolute()) if local.exists() else reference
+    where = {
+        "modelscope": "ModelScope",
+        "huggingface": "Hugging Face",
+        "auto": _("ModelScope or Hugging Face, whichever answers"),
+    }[source]
+    return Draft(
+        kind="download",
+        name=workspace.folder_name(reference),
+        spec={"reference": shown, "source": source, "revision": revision, "to": str(target)},
+        facts=[
+            (_("What"), _("Bring {name} here and check every file.").format(name=shown)),
+            (_("From"), _("this machine") if local.exists() else where),
+            (_("To"), str(target)),
+            (_("Memory"), _("little; no GPU")),
+            (_("Disk"), _("the size of the model; checked before the first byte")),
+        ],
+        command=command(
+            "download", shown, *flags(source=None if source == "auto" else source, revision=revision, to=to)
+        ),
+    )

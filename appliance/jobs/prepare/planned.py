@@ -1,0 +1,117 @@
+"""The plan for a model, a data file and this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appliance import settings
+from appliance.errors import ApplianceError
+from appliance.jobs.prepare.words import NotHere, model_folder
+from appliance.locale import _
+
+if TYPE_CHECKING:
+    from appliance.planning.lengths import Lengths
+
+# A tokenizer and its template take a quarter of a millisecond a row: the lengths of more rows are only guessed.
+_COUNTED_ROWS = 20_000
+
+
+def make_plan(
+    model: str,
+    *,
+    data_file: Path | None = None,
+    report: Any = None,
+    task: str | None = None,
+    rows_from: dict[str, Any] | None = None,
+    wish: dict[str, Any] | None = None,
+    hardware: Any = None,
+) -> Any:
+    """The plan for this model (a config.json is enough), this data and this machine.
+
+    rows_from  how the data file is read, where that is not found out: file, mapping, task, sheet; `report` is of it
+    """
+    from appliance import data
+    from appliance.hardware import probe
+    from appliance.planning import calibration
+    from appliance.planning.counting import Counter
+    from appliance.planning.lengths import Lengths, matters
+    from appliance.planning.plan import plan
+
+    rows_from = rows_from or {"file": data_file}
+    if rows_from["file"] is not None and report is None:
+        report = data.check(**rows_from)
+    lengths = Lengths.of(report.lengths, report.rough) if report else None
+    machine = hardware or probe(settings.home())
+    # What was measured here says nothing about another machine.
+    known = None if hardware else calibration.load(settings.home())
+    with looked_up(model) as found:
+
+        def decide(lengths: Lengths | None, counter: Counter | None = None) -> Any:
+            return plan(
+                machine,
+                found.shape,
+                task=task or (report.task if report else "sft"),
+                rows=report.kept if report else None,
+                lengths=lengths,
+                wish=wish or {},
+                calibration=known,
+                counter=counter,
+            )
+
+        if lengths and not found.sentence and len(lengths.tokens) <= _COUNTED_ROWS and matters(lengths, decide):
+            lengths = _counted(rows_from, found.folder) or lengths
+        made = decide(lengths, Counter(found.folder, settings.home()))
+    if found.sentence:
+        made.reasons = {"model": found.sentence, **made.reasons}
+    return made
+
+
+def _counted(rows_from: dict[str, Any], model: Path) -> Lengths | None:
+    """The rows' lengths by the model's own tokenizer and template; None where that can't be had."""
+    from appliance import data, output
+    from appliance.planning.lengths import Lengths
+
+    if not settings.python_of("train").exists():
+        return None
+    try:
+        with output.waiting(_("counting the rows with the model's own tokenizer")):
+            found = data.check(**rows_from, model=model).lengths
+    except ApplianceError:  # a fine-tune looks at the tokenizer itself and says what is wrong
+        return None
+    # A folder with a config.json alone can't write a single row.
+    return Lengths.of(found, rough=False) if any(found) else None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What is known of a model before any of its weights are needed: a folder with its config.json, and its shape.
+
+    sentence  said where it is not on this machine and the catalogue knows it; empty otherwise
+    """
+
+    folder: Path
+    shape: Any
+    sentence: str = ""
+
+
+@contextmanager
+def looked_up(reference: str) -> Iterator[Looked]:
+    """M's configuration: its folder's, or the catalogue's where it is not here. Raises as `model_folder` does."""
+    from appliance.planning import catalogue
+    from appliance.planning.shape import read_shape
+
+    try:
+        here = model_folder(reference)
+    except NotHere:
+        known = catalogue.find(reference)
+        if known is None:
+            raise
+        with known.folder() as folder:
+            text = _("{name} is not here yet: its shape is the catalogue's. To get it: appliance download {name}")
+            yield Looked(folder, known.shape(), text.format(name=known.name))
+        return
+    yield Looked(here, read_shape(here))
