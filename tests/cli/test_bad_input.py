@@ -97,9 +97,10 @@ def test_data_that_can_not_be_used(home: Path, shelf: Path, tmp_path: Path, name
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_is_not_there(home: Path, shelf: Path, tmp_path: Path, rows: Path, language: str) -> None:
+    (tmp_path / "empty").mkdir()
     for words in (
         ("data", "check", tmp_path / "none.csv"),
-        ("data", "check", tmp_path),
+        ("data", "check", tmp_path / "empty"),
         ("finetune", "--model", shelf / "base-float32", "--data", tmp_path / "none.csv"),
         ("finetune", "--model", "none", "--data", rows),
         ("plan", "--model", "none"),
