@@ -54,6 +54,15 @@ def estimate_exactly(folder: Path, words: Mapping[str, Any]) -> Exact:
 
 def count(wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The worker's answers (bytes), one after the other in one process. Raises ApplianceError with the first error."""
+    made = answers(wanted)
+    for answer in made:
+        if "error" in answer:
+            raise ApplianceError.from_dict(answer["error"])
+    return made
+
+
+def answers(wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same with {"error": …} for what can't be counted. Raises ApplianceError where nothing can."""
     python = settings.python_of("train")
     if not python.exists():
         raise ApplianceError(
@@ -83,13 +92,10 @@ def count(wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             )
         except subprocess.TimeoutExpired:
             raise _failed(_("It took longer than {n} s.").format(n=_SECONDS)) from None
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    for answer in answers:
-        if "error" in answer:
-            raise ApplianceError.from_dict(answer["error"])
-    if len(answers) != len(wanted):
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if len(found) != len(wanted):
         raise _failed((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
-    return answers
+    return found
 
 
 def settings_of(folder: Path, run: Training) -> dict[str, Any]:
