@@ -67,10 +67,9 @@ def working_bytes(shape: Shape, run: Training, quant: str | None, head: float) -
 def stored(shape: Shape, run: Training, quant: str | None) -> float:
     """Bytes kept from the forward pass for the backward pass, all layers together."""
     masked = masked_layers(shape, run)
-    # Positions' cosines and sines; the mask itself, of which those that look back to the start have another.
-    kept = float(run.tokens * 2 * shape.head_dim * run.dtype_bytes)
-    kept += MASK_ONCE * run.tokens * run.length if masked else 0
-    if run.checkpointing:  # each layer's input alone
+    kept = float(run.tokens * 2 * shape.head_dim * run.dtype_bytes)  # the positions' cosines and sines
+    if run.checkpointing:  # each layer's input alone, and the mask
+        kept += MASK_ONCE * run.tokens * run.length if masked else 0
         return kept + shape.layers * run.tokens * shape.hidden * run.dtype_bytes
     kept += masked * layer_kept(shape, run, masked=True) + (shape.layers - masked) * layer_kept(shape, run)
     if (quant or "").startswith("nf4") and not run.ours:
@@ -140,7 +139,7 @@ def _attention_kept(shape: Shape, run: Training, kind: str, *, masked: bool) -> 
         kept += half * (wide + shape.heads * shape.latent.plain + out)
         norm = NORM_KEPT + (0 if run.adapted else half)
         kept += norm * (shape.latent.queries + shape.latent.keys)
-    elif repeated and shape.heads != shape.kv_heads:
+    elif repeated and 1 < shape.kv_heads < shape.heads:  # a single head is repeated as a view
         kept += half * 2 * wide
     else:
         kept += half * (2 * kv + (wide + kv if shape.fused_qkv and run.ours else 0))
