@@ -1,12 +1,12 @@
 """The memory formula against `appliance estimate --exact`, over catalogue models, methods, lengths, checkpointing.
 
-    bench/exact.py [--all] [--write FILE.md] [MODEL ...]
+    bench/exact.py [--all] [--whole] [--jobs N] [--write FILE.md] [MODEL ...]
 
 Both predict what torch allocates, and what the device shows, for one row at a time with this appliance's settings.
 Without --all: two small models, lengths 512 and 2048, about a minute of one core. --all: the catalogue's dense text
-models and 8192 as well, about an hour of one core (--jobs: of several); what was counted is kept in the system's folder
-for temporary files, so that a second run, or one that was broken off, counts only what is missing. Models of the same
-shape are counted once. Needs the training environment.
+models and 8192 as well, a quarter of an hour. Models of the same shape are counted once, and of each a few layers twice:
+each layer more takes the same (--whole: all layers, an hour; the same within a thousandth). What was counted is kept in
+the system's folder for temporary files, so that a run that was broken off goes on. Needs the training environment.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every dense text model, and 8192 tokens")
     parser.add_argument("--jobs", type=int, default=1, help="models that are counted at a time")
+    parser.add_argument("--whole", action="store_true", help="count all layers of each model, instead of a few")
     parser.add_argument("--write", type=Path, metavar="FILE.md", help="write the table there as well")
     parser.add_argument("model", nargs="*", help="names of the catalogue")
     words = parser.parse_args()
@@ -78,7 +79,7 @@ def main() -> int:
     missing: list[str] = []
     versions: dict[str, str] = {}
     with ThreadPoolExecutor(words.jobs) as pool:
-        for model, answers in zip(models, _counted(pool, models, cases), strict=True):
+        for model, answers in zip(models, _counted(pool, models, cases, whole=words.whole), strict=True):
             for run, answer in zip(cases, answers, strict=True):
                 if "error" in answer:
                     missing.append(f"{model.name} {run.method} {run.length}: {answer['error']['why']}")
@@ -103,42 +104,75 @@ def _cases(lengths: Iterable[int]) -> Iterator[Training]:
 
 
 def _counted(
-    pool: ThreadPoolExecutor, models: list[Model], cases: list[Training]
+    pool: ThreadPoolExecutor, models: list[Model], cases: list[Training], *, whole: bool
 ) -> Iterator[list[dict[str, Any]]]:
     """Each model's answers, in order, as they come; models of the same shape share them."""
     tasks = {}
     for model in models:
         key = _key(model)
         if key not in tasks:
-            tasks[key] = pool.submit(_answers, model, cases)
+            tasks[key] = pool.submit(_whole if whole else _extended, model, cases)
     for model in models:
         yield tasks[_key(model)].result()
 
 
-def _key(model: Model) -> str:
+def _key(model: Model, layers: int = 0) -> str:
     config = {name: value for name, value in model.config.items() if name != "max_position_embeddings"}
-    return json.dumps(config, sort_keys=True)
+    return json.dumps(config | ({"num_hidden_layers": layers} if layers else {}), sort_keys=True)
 
 
-def _answers(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
-    """From the store; what it lacks is counted by one process, and stored."""
+def _whole(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
+    """Counted with all layers, as `appliance estimate --exact` does it."""
+    return _answers([(_key(model), run) for run in cases])
+
+
+def _extended(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
+    """Counted with few layers, and again with more: each layer more takes the same, at each moment of the step.
+
+    Where layers alternate (windows), both counts end within a period as the whole model does.
+    """
+    shape = model.formula_shape()
+    alternate = 0 < shape.windowed < shape.layers
+    period = shape.layers // (shape.layers - shape.windowed) if alternate else 1
+    few = 3 + (shape.layers - 3) % period
+    answers = _answers([(_key(model, few + more), run) for run in cases for more in (0, period)])
+    return [
+        less if "error" in less else _longer(less, more, (shape.layers - few) / period)
+        for less, more in zip(answers[::2], answers[1::2], strict=True)
+    ]
+
+
+def _longer(less: dict[str, Any], more: dict[str, Any], times: float) -> dict[str, Any]:
+    moments = {
+        moment: {label: round(size + times * (more["moments"][moment].get(label, 0) - size)) for label, size in parts.items()}
+        for moment, parts in less["moments"].items()
+    }
+    return {**less, "moments": moments}
+
+
+def _answers(wanted: list[tuple[str, Training]]) -> list[dict[str, Any]]:
+    """For each config.json and run, from the store; what it lacks is counted by one process, and stored."""
     with TemporaryDirectory(prefix="appliance-") as place:
-        (Path(place) / "config.json").write_text(json.dumps(model.config), encoding="utf-8")
-        wanted = [exact.settings_of(Path(place), run) for run in cases]
-        stored = [_store(_key(model), given) for given in wanted]
+        settings_of = []
+        for config, run in wanted:
+            folder = Path(place) / sha256(config.encode()).hexdigest()
+            folder.mkdir(exist_ok=True)
+            (folder / "config.json").write_text(config, encoding="utf-8")
+            settings_of.append(exact.settings_of(folder, run))
+        stored = [_store(config, given) for (config, _run), given in zip(wanted, settings_of, strict=True)]
         lacking = [n for n, file in enumerate(stored) if not file.is_file()]
         if lacking:
-            for n, answer in zip(lacking, exact.answers([wanted[n] for n in lacking]), strict=True):
+            for n, answer in zip(lacking, exact.answers([settings_of[n] for n in lacking]), strict=True):
                 files.write_json(stored[n], answer)
     return [dict(files.read_json(file)) for file in stored]
 
 
-def _store(key: str, given: dict[str, Any]) -> Path:
+def _store(config: str, given: dict[str, Any]) -> Path:
     """Where an answer is kept: named by all that it depends on, the counting code and the libraries included."""
     place = Path(work.__file__).parent
     code = b"".join((place / name).read_bytes() for name in ("exact.py", "stand_ins.py", "storages.py"))
     lock = (place.parent.parent / "requirements" / "train.lock").read_bytes()
-    rest = json.dumps({**given, "folder": key}, sort_keys=True).encode()
+    rest = json.dumps({**given, "folder": config}, sort_keys=True).encode()
     return Path(gettempdir()) / "appliance-exact" / f"{sha256(code + lock + rest).hexdigest()}.json"
 
 

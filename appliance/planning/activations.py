@@ -170,7 +170,7 @@ def masked_layers(shape: Shape, run: Training) -> int:
     """Layers whose attention gets a mask in our worker: all for padded rows, else those that look back only so far."""
     if not run.ours:
         return 0
-    return shape.layers if run.batch > 1 else shape.windowed if run.length > shape.window else 0
+    return shape.layers if run.tokens > run.length else shape.windowed if run.length > shape.window else 0
 
 
 def mlp_width(shape: Shape) -> int:

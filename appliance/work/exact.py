@@ -4,8 +4,9 @@
 
 in the training environment. SETTINGS.json: folder (with a config.json), method, rank, targets (names of linear layers,
 or null for all), batch, length, optimizer, checkpointing, attention ("eager", or null), loss, double (NF4's double
-quantisation), ours (TRL's 16-bit adapters over packed weights); or a list of such. Prints one JSON object a line: parts
-(bytes at the peak, by label), allocated and reserved (bytes), versions; or error.
+quantisation), ours (TRL's 16-bit adapters over packed weights); or a list of such. Prints one JSON object a line:
+moments (before, forward, head, backward, update: for each the bytes by label when most were alive in it), versions; or
+error.
 """
 
 from __future__ import annotations
@@ -51,11 +52,7 @@ def count(settings: dict[str, Any]) -> dict[str, Any]:
                 f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
                 _("Leave --exact out: the formula knows its shape."),
             ) from error
-    return {
-        "parts": storages.peak_parts,
-        "allocated": storages.peak,
-        "reserved": storages.segments.reserved,
-    }
+    return {"moments": storages.peaks}
 
 
 def _model(folder: Path, settings: dict[str, Any]) -> Any:
@@ -151,10 +148,11 @@ def _steps(model: Any, settings: dict[str, Any], storages: Storages) -> None:
         inputs["attention_mask"] = torch.ones(batch, length, dtype=torch.long)
     inputs["labels"] = torch.zeros(batch, length, dtype=torch.long)
     _mark_logits(model if settings["method"] == "full" else model.get_base_model(), storages)
-    autocast = torch.autocast("cpu", dtype=DTYPE)
-    with autocast:
+    storages.moment = "forward"
+    with torch.autocast("cpu", dtype=DTYPE):
         loss = _loss(model, inputs, fused=settings["loss"] == "fused")
     loss.backward()
+    storages.moment = "update"
     _update(optimizer, trained, storages)
 
 
@@ -170,10 +168,10 @@ def _mark_logits(model: Any, storages: Storages) -> None:
     """From the last hidden state to its gradient, what is new belongs to the logits."""
 
     def back(gradient: Any) -> None:
-        storages.label = "activations"
+        storages.label, storages.moment = "activations", "backward"
 
     def ahead(_module: Any, _inputs: Any, output: Any) -> None:
-        storages.label = "logits"
+        storages.label, storages.moment = "logits", "head"
         output.last_hidden_state.register_hook(back)
 
     model.base_model.register_forward_hook(ahead)
