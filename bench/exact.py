@@ -129,8 +129,11 @@ def _whole(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
 def _extended(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
     """Counted with few layers, and again with more: each layer more takes the same, at each moment of the step.
 
-    Where layers alternate (windows), both counts end within a period as the whole model does.
+    Where layers alternate (windows), both counts end within a period as the whole model does. What was counted whole
+    before is taken as it is.
     """
+    if all(_store(_key(model), run).is_file() for run in cases):
+        return _whole(model, cases)
     shape = model.formula_shape()
     alternate = 0 < shape.windowed < shape.layers
     period = shape.layers // (shape.layers - shape.windowed) if alternate else 1
@@ -152,28 +155,28 @@ def _longer(less: dict[str, Any], more: dict[str, Any], times: float) -> dict[st
 
 def _answers(wanted: list[tuple[str, Training]]) -> list[dict[str, Any]]:
     """For each config.json and run, from the store; what it lacks is counted by one process, and stored."""
+    stored = [_store(config, run) for config, run in wanted]
+    lacking = [n for n, file in enumerate(stored) if not file.is_file()]
     with TemporaryDirectory(prefix="appliance-") as place:
-        settings_of = []
-        for config, run in wanted:
+        given = []
+        for n in lacking:
+            config, run = wanted[n]
             folder = Path(place) / sha256(config.encode()).hexdigest()
             folder.mkdir(exist_ok=True)
             (folder / "config.json").write_text(config, encoding="utf-8")
-            settings_of.append(exact.settings_of(folder, run))
-        stored = [_store(config, given) for (config, _run), given in zip(wanted, settings_of, strict=True)]
-        lacking = [n for n, file in enumerate(stored) if not file.is_file()]
-        if lacking:
-            for n, answer in zip(lacking, exact.answers([settings_of[n] for n in lacking]), strict=True):
-                files.write_json(stored[n], answer)
+            given.append(exact.settings_of(folder, run))
+        for n, answer in zip(lacking, exact.answers(given) if given else [], strict=True):
+            files.write_json(stored[n], answer)
     return [dict(files.read_json(file)) for file in stored]
 
 
-def _store(config: str, given: dict[str, Any]) -> Path:
+def _store(config: str, run: Training) -> Path:
     """Where an answer is kept: named by all that it depends on, the counting code and the libraries included."""
     place = Path(work.__file__).parent
     code = b"".join((place / name).read_bytes() for name in ("exact.py", "stand_ins.py", "storages.py"))
     lock = (place.parent.parent / "requirements" / "train.lock").read_bytes()
-    rest = json.dumps({**given, "folder": config}, sort_keys=True).encode()
-    return Path(gettempdir()) / "appliance-exact" / f"{sha256(code + lock + rest).hexdigest()}.json"
+    given = json.dumps({**exact.settings_of(Path("-"), run), "folder": config}, sort_keys=True).encode()
+    return Path(gettempdir()) / "appliance-exact" / f"{sha256(code + lock + given).hexdigest()}.json"
 
 
 def _line(model: Model, run: Training, answer: dict[str, Any]) -> Line:
