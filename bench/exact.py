@@ -5,7 +5,7 @@
 Both predict what torch allocates, and what the device shows, for one row at a time with this appliance's settings.
 Without --all: two small models, lengths 512 and 2048, about a minute of one core. --all: the catalogue's dense text
 models and 8192 as well, a quarter of an hour. Models of the same shape are counted once, and of each a few layers twice:
-each layer more takes the same (--whole: all layers, an hour; the same within a thousandth). What was counted is kept in
+each layer more takes the same (--whole: all layers, an hour; the same to 0.1 %). What was counted is kept in
 the system's folder for temporary files, so that a run that was broken off goes on. Needs the training environment.
 """
 
@@ -129,7 +129,7 @@ def _whole(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
 def _extended(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
     """Counted with few layers, and again with more: each layer more takes the same, at each moment of the step.
 
-    Where layers alternate (windows), both counts end within a period as the whole model does. What was counted whole
+    Where layers alternate (windows), both counts have two periods and end as the whole model does. What was counted whole
     before is taken as it is.
     """
     if all(_store(_key(model), run).is_file() for run in cases):
@@ -137,7 +137,8 @@ def _extended(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
     shape = model.formula_shape()
     alternate = 0 < shape.windowed < shape.layers
     period = shape.layers // (shape.layers - shape.windowed) if alternate else 1
-    few = 3 + (shape.layers - 3) % period
+    least = max(3, 2 * period)
+    few = least + (shape.layers - least) % period
     answers = _answers([(_key(model, few + more), run) for run in cases for more in (0, period)])
     return [
         less if "error" in less else _longer(less, more, (shape.layers - few) / period)
@@ -147,7 +148,9 @@ def _extended(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
 
 def _longer(less: dict[str, Any], more: dict[str, Any], times: float) -> dict[str, Any]:
     moments = {
-        moment: {label: round(size + times * (more["moments"][moment].get(label, 0) - size)) for label, size in parts.items()}
+        moment: {
+            label: round(size + times * (more["moments"][moment].get(label, 0) - size)) for label, size in parts.items()
+        }
         for moment, parts in less["moments"].items()
     }
     return {**less, "moments": moments}
@@ -196,7 +199,9 @@ def _show(line: Line) -> None:
     cells = "".join(
         f"{line.formula[figure]:10.2f}{line.exact[figure]:9.2f}{line.off(figure):+7.1f}" for figure in FIGURES
     )
-    print(f"{line.model:26}{line.method:>6}{line.length:6}{'yes' if line.checkpointing else 'no':>5}{cells}", flush=True)
+    print(
+        f"{line.model:26}{line.method:>6}{line.length:6}{'yes' if line.checkpointing else 'no':>5}{cells}", flush=True
+    )
 
 
 def _summary(lines: list[Line]) -> list[str]:
@@ -221,7 +226,13 @@ def _page(lines: list[Line], missing: list[str], versions: dict[str, str]) -> st
     text = [_HEAD, *(f"- {sentence}" for sentence in (*_summary(lines), *missing)), ""]
     text.append("Libraries: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
     for figure in FIGURES:
-        text += ["", f"## {figure}", "", "| model | method | " + " | ".join(heads) + " |", "|---" * (2 + len(heads)) + "|"]
+        text += [
+            "",
+            f"## {figure}",
+            "",
+            "| model | method | " + " | ".join(heads) + " |",
+            "|---" * (2 + len(heads)) + "|",
+        ]
         rows: dict[tuple[str, str], dict[tuple[int, bool], Line]] = {}
         for line in lines:
             rows.setdefault((line.model, line.method), {})[line.length, not line.checkpointing] = line

@@ -49,7 +49,7 @@ def count(settings: dict[str, Any]) -> dict[str, Any]:
         except Exception as error:
             raise ApplianceError(
                 _("A step of this model can't be counted."),
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+                _reason(error),
                 _("Leave --exact out: the formula knows its shape."),
             ) from error
     return {"moments": storages.peaks}
@@ -67,10 +67,10 @@ def _model(folder: Path, settings: dict[str, Any]) -> Any:
             )  # None: what the model's class chooses, as the worker does
             if settings["method"] == "qlora":
                 stand_ins.pack(model, double=settings["double"])
-    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
+    except Exception as error:  # whatever a model's class makes of a configuration
         raise ApplianceError(
             _("The model in {folder} can't be built from its config.json.").format(folder=folder),
-            str(error).strip().split("\n")[0],
+            _reason(error),
             _("The training environment's transformers must have its class; leave --exact out for the formula."),
         ) from error
     model.config.use_cache = False
@@ -90,6 +90,12 @@ def _model(folder: Path, settings: dict[str, Any]) -> Any:
     return model.train()
 
 
+def _reason(error: Exception) -> str:
+    """One line of what a library says; its kind where it says nothing."""
+    words = " ".join(str(error).split())
+    return words[:300] if words else type(error).__name__
+
+
 def _adapted(model: Any, settings: dict[str, Any]) -> Any:
     from peft import LoraConfig, get_peft_model
 
@@ -105,7 +111,7 @@ def _adapted(model: Any, settings: dict[str, Any]) -> Any:
     except ValueError as error:
         raise ApplianceError(
             _("The adapter does not fit this model."),
-            str(error).strip().split("\n")[0],
+            _reason(error),
             _("Leave --targets out, for every linear layer."),
         ) from error
     if settings["method"] == "qlora" and settings["ours"]:  # as TRL does

@@ -180,6 +180,11 @@ def test_what_can_not_be_counted(folder: Path, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ApplianceError, match="can't be built") as caught_class:
         exact.estimate_exactly(tmp_path, {})
     assert "--exact" in caught_class.value.next_step
+    # What a model's class raises of itself, an AssertionError here, is words as well.
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "model_type": "gemma3_text", "pad_token_id": VOCAB}))
+    with pytest.raises(ApplianceError, match="can't be built") as caught_wrong:
+        exact.estimate_exactly(tmp_path, {})
+    assert "\n" not in caught_wrong.value.why
     monkeypatch.setenv("APPLIANCE_ENVS", str(tmp_path))
     with pytest.raises(ApplianceError, match="training environment"):
         exact.estimate_exactly(folder, {})

@@ -19,14 +19,14 @@ from appliance.planning.estimate_words import estimate_folder, read_settings
 from appliance.planning.training import FIGURES, Training
 
 BASE = {
-    "num_hidden_layers": 3, "hidden_size": 768, "intermediate_size": 2560, "num_attention_heads": 12,
+    "num_hidden_layers": 2, "hidden_size": 768, "intermediate_size": 2560, "num_attention_heads": 12,
     "num_key_value_heads": 4, "head_dim": 64, "vocab_size": 48000, "tie_word_embeddings": True, "pad_token_id": 0,
 }  # fmt: skip
 FAMILIES: dict[str, dict[str, Any]] = {
     "qwen3": {},
     "llama": {"tie_word_embeddings": False},
     "phi3": {"tie_word_embeddings": False},
-    "gemma3_text": {"sliding_window": 256, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]},
+    "gemma3_text": {"sliding_window": 256, "layer_types": ["sliding_attention", "full_attention"]},
     "gemma2": {"query_pre_attn_scalar": 64},
     "minicpm3": {
         "num_key_value_heads": 12, "q_lora_rank": 192, "kv_lora_rank": 128, "qk_nope_head_dim": 64,
