@@ -4,8 +4,8 @@
 
 Both predict what torch allocates, and what the device shows, for one row at a time with this appliance's settings.
 Without --all: two small models, lengths 512 and 2048, about a minute of one core. --all: the catalogue's dense text
-models and 8192 as well, a quarter of an hour. Models of the same shape are counted once, and of each a few layers twice:
-each layer more takes the same (--whole: all layers, an hour; the same to 0.1 %). What was counted is kept in
+models and 8192 as well, a quarter of an hour. Models of the same shape are counted once, and of each a few layers
+twice: each layer more takes the same (--whole: all layers, an hour; the same to 0.1 %). What was counted is kept in
 the system's folder for temporary files, so that a run that was broken off goes on. Needs the training environment.
 """
 
@@ -129,8 +129,8 @@ def _whole(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
 def _extended(model: Model, cases: list[Training]) -> list[dict[str, Any]]:
     """Counted with few layers, and again with more: each layer more takes the same, at each moment of the step.
 
-    Where layers alternate (windows), both counts have two periods and end as the whole model does. What was counted whole
-    before is taken as it is.
+    Where layers alternate (windows), both counts have two periods and end as the whole model does. What was counted
+    whole before is taken as it is.
     """
     if all(_store(_key(model), run).is_file() for run in cases):
         return _whole(model, cases)
@@ -247,7 +247,8 @@ _HEAD = """# The formula against the count
 Written by `make exact-table`. Every dense text model of the catalogue; one row of so many tokens at a time, with
 checkpointing or with all activations kept; LoRA of rank 16 and full training with `adamw_torch`, QLoRA with
 `paged_adamw_8bit`. Each cell: GiB as `appliance estimate --exact` counts them, and in brackets by how many percent the
-formula, from the same config.json, is above (+) or below (-). [What is counted and how](estimate.md#counted-exactly---exact).
+formula, from the same config.json, is above (+) or below (-).
+[What is counted and how](estimate.md#counted-exactly---exact).
 """
 
 

@@ -26,8 +26,8 @@ MLP_LIVE, HIDDEN_LIVE, MLP_LIVE_CAST, HIDDEN_LIVE_CAST = 4, 2, 6, 10
 # A moment later or earlier, while a matrix is unpacked or a matrix's own gradient is made: before the activation's
 # gradients (down), or after them (gate and up).
 MLP_BEFORE, HIDDEN_BEFORE, HIDDEN_AFTER = 2, 2, 8
-# The last norm: its input in float32; in its backward pass five values in float32, and in full training the product with
-# its weight as well.
+# The last norm: its input in float32; in its backward pass five values in float32, and in full training the product
+# with its weight as well.
 LAST_KEPT, LAST_LIVE, LAST_LIVE_TRAINED = 4, 20, 24
 # bitsandbytes computes in float32 unless told otherwise, and older versions keep that copy of each layer's input.
 PACKED_KEPT = 4
@@ -129,8 +129,8 @@ def _attention_kept(shape: Shape, run: Training, kind: str, *, masked: bool) -> 
     """Bytes a token: queries, keys and values as attention gets them, and what it puts out.
 
     Keys and values of grouped heads stay as they are in flash attention, which PyTorch's own (sdpa) is where there is
-    no mask; otherwise, and in older libraries, they are repeated for each head. A fused matrix's output is kept whole by
-    the values that are a part of it; so is latent attention's, keys' and values' parts without a position.
+    no mask; otherwise, and in older libraries, they are repeated for each head. A fused matrix's output is kept whole
+    by the values that are a part of it; so is latent attention's, keys' and values' parts without a position.
     """
     half, wide, out, kv = run.dtype_bytes, shape.attention_width, shape.value_width, shape.kv_width
     repeated = kind == "eager" or (kind == "sdpa" and (masked or not run.ours))
@@ -192,8 +192,8 @@ def _casts(run: Training) -> bool:
 def _inputs_kept(shape: Shape, run: Training, inner: int) -> float:
     """Elements a token that linear layers keep of their inputs, for the gradient of what is trained in them.
 
-    A trained matrix shares its input with its neighbours; adapters in float32 have a copy each. An adapter keeps its own
-    inner values as well, `rank` of them.
+    A trained matrix shares its input with its neighbours; adapters in float32 have a copy each. An adapter keeps its
+    own inner values as well, `rank` of them.
     """
     everything = {"q", "k", "v", "o", "gate", "up", "down"} - ({"gate"} if shape.mlp_matrices == 2 else set())
     names = everything & set(run.targets) if run.adapted and run.targets is not None else everything

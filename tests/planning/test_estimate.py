@@ -80,7 +80,7 @@ def test_serving_by_hand() -> None:
 
 
 def _kept(kind: str, **settings: Any) -> dict[str, float]:
-    """Bytes that a layer keeps for a token, by a unit of each dimension, as the formula has it; but for a small adapter."""
+    """Bytes that a layer keeps for a token, by a unit of each dimension, as the formula has it, with a small adapter."""
     shape = replace(Shape("", 1, 1024, 16, 8, 64, 3072, 32000, False), **FAMILIES[kind])
     run = Training(length=512, rank=1, **settings)
 
@@ -124,7 +124,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     ],
 )
 def test_what_a_layer_keeps(kind: str, settings: dict[str, Any], counted: tuple[float, ...]) -> None:
-    """Whole numbers, as they come out of transformers' own layers under fake tensors, one dimension changed at a time."""
+    """Whole numbers, as transformers' own layers give them under fake tensors, one dimension changed at a time."""
     assert tuple(_kept(kind, **settings).values()) == pytest.approx(counted, abs=0.08)
 
 
