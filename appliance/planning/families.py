@@ -81,8 +81,9 @@ def _window(model_type: str, text: dict[str, Any], layers: int) -> tuple[int, in
 
 
 def _latent(text: dict[str, Any]) -> Latent | None:
-    names = ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim")
-    queries, *rest = (text.get(name) for name in names)
-    if not all(isinstance(width, int) and 0 < width < 10**6 for width in rest):
-        return None
-    return Latent(queries if isinstance(queries, int) and 0 < queries < 10**6 else 0, *rest)
+    def width(name: str) -> int:
+        value = text.get(name)
+        return value if isinstance(value, int) and 0 < value < 10**6 else 0
+
+    keys, plain, rotated = width("kv_lora_rank"), width("qk_nope_head_dim"), width("qk_rope_head_dim")
+    return Latent(width("q_lora_rank"), keys, plain, rotated) if keys and plain and rotated else None

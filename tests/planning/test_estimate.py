@@ -80,7 +80,7 @@ def test_serving_by_hand() -> None:
 
 
 def _kept(kind: str, **settings: Any) -> dict[str, float]:
-    """Bytes that a layer keeps for a token, by a unit of each dimension, as the formula has it, with a small adapter."""
+    """Bytes that a layer keeps for a token, by a unit of each dimension, by the formula, with a small adapter."""
     shape = replace(Shape("", 1, 1024, 16, 8, 64, 3072, 32000, False), **FAMILIES[kind])
     run = Training(length=512, rank=1, **settings)
 
