@@ -4,6 +4,7 @@
 # make setup    the front and the training environment; afterwards the command is .venv/bin/appliance
 # make check    ruff, types, import contracts, shellcheck, hadolint
 # make bench    ratios against peers, measured in one run
+# make exact-table  the memory formula against the counted step, over the catalogue, into docs/estimate-exact.md
 # make pictures the README's pictures of the menu, drawn again (docs/menu_*.svg)
 # make image    the container image for this machine's kind (TARGET=cpu or TARGET=cuda)
 # make test-image   build it and test it as people run it (DOCKER=podman for podman)
@@ -20,7 +21,7 @@ DOCKER ?= docker
 # uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm dev demo menu test test-slow check check-locks bench pictures image test-image messages lock clean
+.PHONY: setup setup-vllm dev demo menu test test-slow check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train
@@ -67,6 +68,9 @@ bench: dev
 	$(DEV)/python bench/data.py
 	$(DEV)/python bench/guard.py
 	$(DEV)/python bench/merge.py
+
+exact-table: dev
+	nice $(DEV)/python bench/exact.py --all --jobs 2 --write docs/estimate-exact.md
 
 pictures: setup
 	$(ENVS)/core/bin/python docs/picture.py

@@ -311,8 +311,9 @@ def remove(job: Job) -> int:
             _("Stop it first: appliance jobs stop {id}").format(id=job.id),
         )
     freed = files.folder_size(job.folder)
-    to = (job.spec.get("spec") or {}).get("to")
-    if job.kind == "merge" and to:  # what an interrupted one had written so far
+    spec = job.described.get("spec")
+    to = spec.get("to") if isinstance(spec, dict) else None
+    if job.described.get("kind") == "merge" and isinstance(to, str):  # what an interrupted one had written so far
         unfinished = staging_folder(Path(to), job.id)
         freed += files.folder_size(unfinished)
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -74,8 +74,17 @@ def load() -> tuple[Model, ...]:
     found = []
     for file in _FOLDER.glob("*.toml"):
         for entry in tomllib.loads(file.read_text(encoding="utf-8"))["model"]:
-            found.append(Model(**{**entry, "languages": tuple(entry["languages"])}))
+            config = _with_nulls(entry["config"])
+            found.append(Model(**{**entry, "languages": tuple(entry["languages"]), "config": config}))
     return tuple(sorted(found, key=lambda model: (model.parameters, model.name)))
+
+
+def _with_nulls(config: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null, which config.json says where a family's own default does not hold: here it is "none"."""
+    return {
+        name: _with_nulls(value) if isinstance(value, dict) else None if value == "none" else value
+        for name, value in config.items()
+    }
 
 
 def of_family(name: str | None) -> tuple[Model, ...]:

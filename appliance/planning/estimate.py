@@ -88,7 +88,7 @@ def estimate_training(shape: Shape, run: Training) -> Estimate:
         weights += shape.vocab * shape.hidden * run.dtype_bytes
     cost = training_cost(shape, run)
     head = activations.logit_bytes(shape, run)
-    working = activations.stored(shape, run, quant) + max(head, activations.layer_live(shape, run, quant))
+    working = activations.working_bytes(shape, run, quant, head)
     working += gathered_bytes(shape, run.dtype_bytes, sharding=run.sharding, gpus=run.gpus)
     moving = max(working, cost.step, _sampling(shape, run))
     logits = min(head, moving)

@@ -10,7 +10,7 @@ from typing import Any
 from appliance.errors import UsageError
 from appliance.locale import _
 from appliance.planning.estimate import Estimate, estimate_training
-from appliance.planning.serving_estimate import Serving, estimate_serving
+from appliance.planning.serving_estimate import Serving, estimate_serving, usual_prompt
 from appliance.planning.shape import MODULES, Shape, read_shape
 from appliance.planning.training import ATTENTIONS, FIGURES, LOSSES, METHODS, SHARDINGS, TASKS, Training
 from appliance.planning.weights import KINDS
@@ -122,7 +122,7 @@ def read_settings(words: Mapping[str, Any]) -> Training | Serving:
     common |= {"quant": quant, "dtype_bytes": width}
     if task == "serve":
         logits = "all" if given.get("loss") and choice("loss", LOSSES, "fused", _LOSSES) == "plain" else "last"
-        batch, prompt = number("batch", 1), number("prompt", None)
+        batch, prompt = number("batch", 1), number("prompt", usual_prompt(common["length"] or 1))
         _raise(problems)
         return Serving(parallel=batch or 1, prompt=prompt, logits=logits, **common)
     if method not in METHODS:

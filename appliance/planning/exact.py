@@ -1,7 +1,8 @@
 """`appliance estimate --exact`: the truth without a GPU, counted by a process in the training environment.
 
-There a real step runs under fake tensors (`appliance.work.exact`, started by name: no torch here). What a count can't
-know is added as in the formula: cuBLAS's workspace and the CUDA context.
+There a real step runs under fake tensors (`appliance.work.exact`, started by name: no torch here). What a count of one
+step can't know is added by the formula's own rule, so that both predict the same reading: cuBLAS's workspace, the gaps
+that rows of many lengths leave between blocks, and the CUDA context.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from appliance import files, settings
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
-from appliance.planning.estimate import CONTEXT_CUDA_GIB, GIB, WORKSPACE_GIB, Estimate
+from appliance.planning.estimate import Estimate, readings
 from appliance.planning.estimate_words import module_names, read_settings
 from appliance.planning.shape import read_shape
 from appliance.planning.training import Training
@@ -26,9 +27,8 @@ from appliance.planning.weights import packed_kind
 _MODULE = "appliance.work.exact"
 _SECONDS = 600
 _OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_32bit", "sgd")
-# By how much the device's reading may be off: the context is 0.3 to 0.6 by card and driver; kernels of other cards and
-# the order in which the allocator finds its blocks move what comes and goes by a few hundredths.
-_CONTEXT_LESS_GIB, _MOVING = 0.3, 0.05
+# The context is 0.3 to 0.6 by card and driver; gaps between none and twice as many.
+_CONTEXT_LESS_GIB = 0.3
 
 
 class NotCounted(ApplianceError):
@@ -53,7 +53,8 @@ def estimate_exactly(folder: Path, words: Mapping[str, Any]) -> Exact:
     folder without a model, a model class that transformers does not have, or a training environment that is missing.
     """
     run = _countable(folder, words)
-    return reading(count([settings_of(folder, run)])[0], run.figure)
+    answer = count([settings_of(folder, run)])[0]
+    return reading(answer, run.figure, plain=run.loss == "plain")
 
 
 def count(wanted: Sequence[dict[str, Any]], seconds: int = _SECONDS) -> list[dict[str, Any]]:
@@ -61,6 +62,15 @@ def count(wanted: Sequence[dict[str, Any]], seconds: int = _SECONDS) -> list[dic
 
     Raises NotCounted with the first of the worker's own errors, ApplianceError where it did not come to an answer.
     """
+    made = answers(wanted, seconds)
+    for answer in made:
+        if "error" in answer:
+            raise NotCounted.from_dict(answer["error"])
+    return made
+
+
+def answers(wanted: Sequence[dict[str, Any]], seconds: int = _SECONDS) -> list[dict[str, Any]]:
+    """The same with {"error": …} for what can't be counted. Raises ApplianceError where nothing can."""
     python = settings.python_of("train")
     if not python.exists():
         raise ApplianceError(
@@ -90,13 +100,10 @@ def count(wanted: Sequence[dict[str, Any]], seconds: int = _SECONDS) -> list[dic
             )
         except subprocess.TimeoutExpired:
             raise _failed(_("It took longer than {n} s.").format(n=seconds)) from None
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    for answer in answers:
-        if "error" in answer:
-            raise NotCounted.from_dict(answer["error"])
-    if len(answers) != len(wanted):
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if len(found) != len(wanted):
         raise _failed((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
-    return answers
+    return found
 
 
 def settings_of(folder: Path, run: Training) -> dict[str, Any]:
@@ -118,19 +125,19 @@ def settings_of(folder: Path, run: Training) -> dict[str, Any]:
     }
 
 
-def reading(answer: dict[str, Any], figure: str) -> Exact:
-    """An answer's bytes as the reading that is asked for: what torch allocated, what it reserved, or the device's."""
+def reading(answer: dict[str, Any], figure: str, *, plain: bool = False) -> Exact:
+    """An answer's bytes as the reading that is asked for: what torch allocated, what it reserved, or the device's.
+
+    plain  all logits at once, which leave larger gaps
+    """
+    counted = max(answer["moments"].values(), key=lambda parts: sum(parts.values()))
     names = ("weights", "adapter", "gradients", "optimizer", "activations", "logits")
-    parts = {name: answer["parts"].get(name, 0) / GIB for name in names}
-    moving, less = parts["activations"] + parts["logits"], 0.0
-    parts["workspace"] = WORKSPACE_GIB
-    if figure != "allocated":
-        parts["fragmentation"] = (answer["reserved"] - answer["allocated"]) / GIB
-        moving += parts["fragmentation"]
-    if figure == "device":
-        parts["context"], less = CONTEXT_CUDA_GIB, _CONTEXT_LESS_GIB
-    total = sum(parts.values())
-    return Exact(total, total - less - _MOVING * moving, total + _MOVING * moving, parts, answer["versions"])
+    parts = {name: float(counted.get(name, 0)) for name in names}
+    large = max(moment.get("logits", 0) for moment in answer["moments"].values()) if plain else 0
+    made = readings(parts, figure, "cuda", moving=parts["activations"] + parts["logits"], large=large)
+    gaps = made.parts.get("fragmentation", 0.0)
+    less = _CONTEXT_LESS_GIB if figure == "device" else 0.0
+    return Exact(made.total_gib, made.total_gib - less - gaps, made.total_gib + gaps, made.parts, answer["versions"])
 
 
 def _countable(folder: Path, words: Mapping[str, Any]) -> Training:

@@ -17,6 +17,15 @@ ALL_LOGITS = 2 + 4
 LAST_HIDDEN = 2 + 4 + 2
 
 
+# Room for an answer in a conversation: 2048 tokens, the usual limit of models' own generation settings, or most of it.
+ANSWER, QUESTION_SHARE = 2048, 4
+
+
+def usual_prompt(length: int) -> int:
+    """Tokens of the question in a conversation of that length, where nobody says it: all but the answer."""
+    return max(1, length // QUESTION_SHARE, length - ANSWER)
+
+
 @dataclass(frozen=True)
 class Serving:
     """A server that holds `parallel` conversations of `length` tokens each, of which `prompt` are read at once.
@@ -46,18 +55,19 @@ def estimate_serving(shape: Shape, server: Serving) -> Estimate:
     """Memory of a server on each of its cards; several cards split weights, keys and values between them."""
     quant = server.quant or packed_kind(shape)
     share, half = 1 / server.gpus, server.dtype_bytes
-    prompt = min(server.prompt or server.length, server.length) * server.parallel
+    each = min(server.prompt or server.length, server.length)
+    prompt = each * server.parallel
     rows = prompt if server.logits == "all" else server.parallel
     logits = rows * (shape.vocab * ALL_LOGITS + shape.hidden * LAST_HIDDEN)
     # The layers are done when the logits come: what is larger counts.
     layer = prompt * half * (MLP_LIVE * mlp_width(shape) + HIDDEN_LIVE * shape.hidden) + unpacked_bytes(shape, quant)
     reading = max(layer, float(logits))
-    token = 2 * shape.layers * shape.kv_width * half * share
+    kept, asked = (half * share * server.parallel * shape.cached(tokens) for tokens in (server.length, each))
     # While a question is read, keys and values of its answer are not there yet.
-    moving = max(0.0, reading - token * (server.length * server.parallel - prompt))
+    moving = max(0.0, reading - (kept - asked))
     parts = {
         "weights": weight_bytes(shape, quant, half) * share,
-        "kv_cache": float(token * server.length * server.parallel),
+        "kv_cache": float(kept),
         "activations": moving if layer >= logits else 0.0,
         "logits": 0.0 if layer >= logits else moving,
     }

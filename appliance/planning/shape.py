@@ -11,22 +11,12 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 from appliance.locale import _
+from appliance.planning.families import Latent, traits
 
 _CONFIG_LIMIT = 16 * 2**20
 _HEADER_LIMIT = 100 * 2**20  # the limit of the safetensors format itself
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
-# Families whose configuration leaves `tie_word_embeddings` out and means "tied".
-_TIED_BY_DEFAULT = ("gemma", "gpt2", "gpt_neo", "opt", "bloom")
-# Families that normalise queries and keys, each head by itself.
-_QK_NORMED = ("qwen3", "gemma3", "olmo2", "glm4_moe")
-# Families that cap their attention scores or add to them.
-_OWN_SCORES = ("gemma2", "baichuan")
-# Families whose MLP has no gate.
-_PLAIN_MLP = (
-    "gpt2", "phi", "phi-msft", "gpt_neox", "gptj", "opt", "bloom", "starcoder2", "falcon", "RefinedWeb",
-    "RefinedWebModel", "nemotron", "apertus",
-)  # fmt: skip
 # The linear layers of a decoder layer, by role.
 MODULES = ("q", "k", "v", "o", "gate", "up", "down")
 # What other families call the same thing.
@@ -65,6 +55,14 @@ class Shape:
     vision_parameters: int = 0
     qk_norm: bool = False
     own_scores: bool = False  # attention scores are capped or biased, which fused kernels do not do
+    norms: int = 2  # of the hidden width, in a layer
+    float_norms: bool = False  # multiplied with their weight in float32
+    fused_qkv: bool = False  # one matrix for queries, keys and values
+    fused_mlp: bool = False  # one matrix for gate and up
+    window: int = 0  # how many tokens back some layers look; 0: to the start
+    windowed: int = 0  # layers that do so
+    latent: Latent | None = None
+    value_dim: int | None = None  # of a head's values, where it is not head_dim
     counted: int | None = None  # from the safetensors headers
 
     @property
@@ -76,6 +74,21 @@ class Shape:
     def kv_width(self) -> int:
         """Width of all key heads (as of all value heads) together."""
         return self.kv_heads * self.head_dim
+
+    @property
+    def value_width(self) -> int:
+        """Width of what attention puts out, all heads together."""
+        return self.heads * (self.value_dim or self.head_dim)
+
+    @property
+    def cached_width(self) -> int:
+        """Numbers that a server keeps for a token in a layer: keys and values, or what they are made of."""
+        return self.latent.keys + self.latent.rotated if self.latent else 2 * self.kv_width
+
+    def cached(self, length: int) -> int:
+        """Numbers that a server keeps for a conversation of that length, all layers together."""
+        near = min(length, self.window) if self.windowed else 0
+        return self.cached_width * ((self.layers - self.windowed) * length + self.windowed * near)
 
     @property
     def moe_layers(self) -> int:
@@ -126,16 +139,26 @@ class Shape:
     def named_matrices(self) -> dict[str, list[tuple[int, int, int]]]:
         """The linear layers by role (MODULES): (in, out, how many) each; a role may have several shapes."""
         hidden, wide, kv = self.hidden, self.attention_width, self.kv_width
-        named = {
-            "q": [(hidden, wide, self.layers)],
-            "k": [(hidden, kv, self.layers)],
-            "v": [(hidden, kv, self.layers)],
-            "o": [(wide, hidden, self.layers)],
-        }
+        if self.latent:
+            narrow, keys = self.latent.queries, self.latent.keys
+            queries = [(hidden, narrow), (narrow, wide)] if narrow else [(hidden, wide)]
+            attention = {
+                "q": queries,
+                "k": [(hidden, keys + self.latent.rotated)],
+                "v": [(keys, self.heads * self.latent.plain + self.value_width)],
+            }
+        elif self.fused_qkv:
+            attention = {"q": [(hidden, wide + 2 * kv)], "k": [], "v": []}
+        else:
+            attention = {"q": [(hidden, wide)], "k": [(hidden, kv)], "v": [(hidden, kv)]}
+        attention["o"] = [(self.value_width, hidden)]
+        named = {role: [(a, b, self.layers) for a, b in matrices] for role, matrices in attention.items()}
         both = ((self.intermediate, self.layers - self.moe_layers), (self.shared_intermediate, self.moe_layers))
         mlps = [(width, count) for width, count in both if width and count]
-        named["gate"] = [(hidden, width, n) for width, n in mlps] if self.mlp_matrices == 3 else []
-        named["up"] = [(hidden, width, n) for width, n in mlps]
+        fused = self.fused_mlp and self.mlp_matrices == 3
+        gated = [(hidden, 2 * width if fused else width, n) for width, n in mlps]
+        named["gate"] = gated if self.mlp_matrices == 3 else []
+        named["up"] = [] if fused else gated
         named["down"] = [(width, hidden, n) for width, n in mlps]
         return named
 
@@ -234,21 +257,22 @@ def _from_config(config: dict[str, Any], folder: Path) -> Shape:
     shared = shared or (whole(("n_shared_experts",), 0, 0) * expert_width if experts else 0)
     grouped = text.get("multi_query_group_num") if text.get("multi_query_attention") else None
     vision = isinstance(config.get("vision_config"), dict)
-    tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings"))
     quantisation = config.get("quantization_config") or text.get("quantization_config")
     layers = whole(_NAMES["layers"])
+    family = traits(model_type, text, layers)
+    latent: Latent | None = family["latent"]
     shape = Shape(
         model_type=model_type,
         layers=layers,
         hidden=hidden,
         heads=heads,
         kv_heads=grouped if isinstance(grouped, int) else whole(("num_key_value_heads", "num_kv_heads"), heads),
-        head_dim=whole(("head_dim", "kv_channels"), max(1, hidden // heads)),
+        head_dim=latent.plain + latent.rotated
+        if latent
+        else whole(("head_dim", "kv_channels"), max(1, hidden // heads)),
         intermediate=intermediate,
         vocab=whole(_NAMES["vocab"]),
-        tied=tied if isinstance(tied, bool) else model_type.startswith(_TIED_BY_DEFAULT),
         max_positions=whole(("max_position_embeddings", "n_positions", "seq_length"), 0, 0) or None,
-        mlp_matrices=2 if model_type in _PLAIN_MLP or text.get("mlp_matrices") == 2 else 3,
         experts=experts,
         experts_per_token=whole(("num_experts_per_tok", "moe_topk", "top_k_experts", "experts_per_token"), 1)
         if experts
@@ -261,8 +285,8 @@ def _from_config(config: dict[str, Any], folder: Path) -> Shape:
         quantised_bits=_bits(quantisation) if isinstance(quantisation, dict) else 0,
         vision=vision,
         vision_parameters=_vision_parameters(config["vision_config"]) if vision else 0,
-        own_scores=bool(text.get("attn_logit_softcapping")) or model_type in _OWN_SCORES,
-        qk_norm=model_type.startswith(_QK_NORMED),
+        value_dim=whole(("v_head_dim",), 0, 0) or None,
+        **family,
     )
     if problems:
         raise _invalid(folder, _("Its config.json is incomplete or wrong."), problems)

@@ -4,8 +4,9 @@
 
 in the training environment. SETTINGS.json: folder (with a config.json), method, rank, targets (names of linear layers,
 or null for all), batch, length, optimizer, checkpointing, attention ("eager", or null), loss, double (NF4's double
-quantisation), ours (TRL's 16-bit adapters over packed weights); or a list of such. Prints one JSON object a line: parts
-(bytes at the peak, by label), allocated and reserved (bytes), versions; or error.
+quantisation), ours (TRL's 16-bit adapters over packed weights); or a list of such. Prints one JSON object a line:
+moments (before, forward, head, backward, update: for each the bytes by label when most were alive in it), versions; or
+error.
 """
 
 from __future__ import annotations
@@ -48,14 +49,10 @@ def count(settings: dict[str, Any]) -> dict[str, Any]:
         except Exception as error:
             raise ApplianceError(
                 _("A step of this model can't be counted."),
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+                _reason(error),
                 _("Leave --exact out: the formula knows its shape."),
             ) from error
-    return {
-        "parts": storages.peak_parts,
-        "allocated": storages.peak,
-        "reserved": storages.segments.reserved,
-    }
+    return {"moments": storages.peaks}
 
 
 def _model(folder: Path, settings: dict[str, Any]) -> Any:
@@ -70,10 +67,10 @@ def _model(folder: Path, settings: dict[str, Any]) -> Any:
             )  # None: what the model's class chooses, as the worker does
             if settings["method"] == "qlora":
                 stand_ins.pack(model, double=settings["double"])
-    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
+    except Exception as error:  # whatever a model's class makes of a configuration
         raise ApplianceError(
             _("The model in {folder} can't be built from its config.json.").format(folder=folder),
-            str(error).strip().split("\n")[0],
+            _reason(error),
             _("The training environment's transformers must have its class; leave --exact out for the formula."),
         ) from error
     model.config.use_cache = False
@@ -93,6 +90,12 @@ def _model(folder: Path, settings: dict[str, Any]) -> Any:
     return model.train()
 
 
+def _reason(error: Exception) -> str:
+    """One line of what a library says; its kind where it says nothing."""
+    words = " ".join(str(error).split())
+    return words[:300] if words else type(error).__name__
+
+
 def _adapted(model: Any, settings: dict[str, Any]) -> Any:
     from peft import LoraConfig, get_peft_model
 
@@ -108,7 +111,7 @@ def _adapted(model: Any, settings: dict[str, Any]) -> Any:
     except ValueError as error:
         raise ApplianceError(
             _("The adapter does not fit this model."),
-            str(error).strip().split("\n")[0],
+            _reason(error),
             _("Leave --targets out, for every linear layer."),
         ) from error
     if settings["method"] == "qlora" and settings["ours"]:  # as TRL does
@@ -151,10 +154,11 @@ def _steps(model: Any, settings: dict[str, Any], storages: Storages) -> None:
         inputs["attention_mask"] = torch.ones(batch, length, dtype=torch.long)
     inputs["labels"] = torch.zeros(batch, length, dtype=torch.long)
     _mark_logits(model if settings["method"] == "full" else model.get_base_model(), storages)
-    autocast = torch.autocast("cpu", dtype=DTYPE)
-    with autocast:
+    storages.moment = "forward"
+    with torch.autocast("cpu", dtype=DTYPE):
         loss = _loss(model, inputs, fused=settings["loss"] == "fused")
     loss.backward()
+    storages.moment = "update"
     _update(optimizer, trained, storages)
 
 
@@ -170,10 +174,10 @@ def _mark_logits(model: Any, storages: Storages) -> None:
     """From the last hidden state to its gradient, what is new belongs to the logits."""
 
     def back(gradient: Any) -> None:
-        storages.label = "activations"
+        storages.label, storages.moment = "activations", "backward"
 
     def ahead(_module: Any, _inputs: Any, output: Any) -> None:
-        storages.label = "logits"
+        storages.label, storages.moment = "logits", "head"
         output.last_hidden_state.register_hook(back)
 
     model.base_model.register_forward_hook(ahead)

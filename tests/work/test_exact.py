@@ -17,7 +17,6 @@ from appliance.planning import exact
 from appliance.planning.estimate_words import read_settings
 from appliance.planning.training import Training
 
-MIB = 2**20
 HIDDEN, INNER, HEADS, KV, WIDTH, LAYERS, VOCAB, RANK = 128, 384, 4, 2, 32, 2, 1000, 8
 CONFIG = {
     "model_type": "qwen3", "num_hidden_layers": LAYERS, "hidden_size": HIDDEN, "intermediate_size": INNER,
@@ -57,8 +56,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def counted(folder: Path) -> dict[str, dict[str, Any]]:
-    return dict(zip(CASES, exact.count([_run(folder, words) for words in CASES.values()]), strict=True))
+def counted(folder: Path) -> dict[str, dict[str, int]]:
+    answers = exact.count([_run(folder, words) for words in CASES.values()])
+    return {name: _worst(answer) for name, answer in zip(CASES, answers, strict=True)}
+
+
+def _worst(answer: dict[str, Any]) -> dict[str, int]:
+    """Bytes by label when most were alive."""
+    return dict(max(answer["moments"].values(), key=lambda parts: sum(parts.values())))
 
 
 def _blocks(*sizes: float) -> int:
@@ -76,19 +81,17 @@ def _adapter(width: int, matrices: list[tuple[int, int]] = LINEAR) -> int:
     return LAYERS * sum(_blocks(width * RANK * a, width * RANK * b) for a, b in matrices)
 
 
-def test_weights_adapter_and_optimizer_to_the_byte(counted: dict[str, dict[str, Any]]) -> None:
-    parts = counted["longer"]["parts"]
+def test_weights_adapter_and_optimizer_to_the_byte(counted: dict[str, dict[str, int]]) -> None:
+    parts = counted["longer"]
     assert parts["weights"] == _rest() + LAYERS * sum(_blocks(2 * a * b) for a, b in LINEAR)
     assert parts["adapter"] == parts["gradients"] == _adapter(4)
     # Two moments, and a count of steps for each of the adapters' matrices.
     assert parts["optimizer"] == 2 * _adapter(4) + 512 * 2 * LAYERS * len(LINEAR)
-    assert counted["some"]["parts"]["adapter"] == _adapter(4, [LINEAR[0], LINEAR[2]])
-    for answer in counted.values():
-        assert sum(answer["parts"].values()) == answer["allocated"] <= answer["reserved"]
+    assert counted["some"]["adapter"] == _adapter(4, [LINEAR[0], LINEAR[2]])
 
 
-def test_packed_weights(counted: dict[str, dict[str, Any]]) -> None:
-    parts, packed = counted["qlora"]["parts"], 0
+def test_packed_weights(counted: dict[str, dict[str, int]]) -> None:
+    parts, packed = counted["qlora"], 0
     for a, b in LINEAR:
         scales = a * b / 64
         packed += _blocks(a * b / 2, scales, 4 * -(-scales // 256), 4, 16 * 4, 256 * 4)
@@ -98,18 +101,18 @@ def test_packed_weights(counted: dict[str, dict[str, Any]]) -> None:
     assert parts["optimizer"] == 2 * _adapter(4)
 
 
-def test_full_training(counted: dict[str, dict[str, Any]]) -> None:
-    parts = counted["full"]["parts"]
+def test_full_training(counted: dict[str, dict[str, int]]) -> None:
+    parts = counted["full"]
     tables = 2 * _blocks(2 * WIDTH)  # not trained
     assert "adapter" not in parts
     assert parts["gradients"] == parts["weights"] - tables
     assert parts["optimizer"] >= 2 * parts["gradients"]
-    assert counted["full8"]["parts"]["optimizer"] < 0.6 * parts["optimizer"]
+    assert counted["full8"]["optimizer"] < 0.6 * parts["optimizer"]
 
 
-def test_what_takes_more(counted: dict[str, dict[str, Any]]) -> None:
+def test_what_takes_more(counted: dict[str, dict[str, int]]) -> None:
     def moving(name: str) -> int:
-        parts = counted[name]["parts"]
+        parts = counted[name]
         return int(parts["activations"] + parts["logits"])
 
     assert moving("stored") > moving("lora")
@@ -118,57 +121,38 @@ def test_what_takes_more(counted: dict[str, dict[str, Any]]) -> None:
     assert moving("eager") - moving("stored") > LAYERS * HEADS * 256 * 256 * 5
     # A mask in 16 bits for each of two rows, in each layer.
     assert moving("padded") - moving("stored") >= LAYERS * 2 * 128 * 128 * 2
-    assert counted["plain"]["parts"]["logits"] >= 12 * 255 * VOCAB
+    assert counted["plain"]["logits"] >= 12 * 255 * VOCAB
     assert moving("dora") > moving("stored")
 
 
-def test_a_step_by_hand_and_the_allocator(tmp_path: Path) -> None:
+def test_a_step_by_hand(tmp_path: Path) -> None:
     script = tmp_path / "toy.py"
     script.write_text(
         """
 import json, torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from appliance.work.storages import MIB, Segments, Storages
+from appliance.work.storages import Storages
 seen = Storages()
 with FakeTensorMode(), seen:
     layer = torch.nn.Linear(1024, 2048, bias=False)
     x = torch.empty(4, 1024)
+    seen.moment = "step"
     layer(x).sum().backward()
     alive = seen.allocated
     del x, layer
-made = Segments()
-sizes = []
-def take(size):
-    block = made.take(size)
-    sizes.append(made.reserved)
-    return (*block, size)
-first = take(512)
-take(1 * MIB)
-five = take(5 * MIB)
-take(14 * MIB)
-take(11 * MIB)
-made.give(*five)
-take(5 * MIB)
-a, b = take(6 * MIB), take(8 * MIB)
-made.give(*a)
-made.give(*b)
-take(20 * MIB)
-print(json.dumps([seen.peak, alive, seen.allocated, sizes]))
+print(json.dumps([sum(seen.peaks["step"].values()), alive, seen.allocated]))
 """
     )
     done = subprocess.run(
         [settings.python_of("train"), script], env=settings.child_environment(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    peak, alive, left, reserved = json.loads(done.stdout)
+    peak, alive, left = json.loads(done.stdout)
     matrix, row = 4 * 1024 * 2048, 4 * 4 * 1024
     # At the worst the weights, their gradient and the input; the loss and its gradient are a block each.
     assert peak == 2 * matrix + row + 2 * 512
     assert alive == 2 * matrix + row
     assert left == 0
-    # 2 MiB for small blocks, 20 for up to 10; 14 fits the rest of those; 11 is rounded to 12; 5 comes back; 6 and 8
-    # share a new 20, and joined with what was left of it they hold 20.
-    assert [size // MIB for size in reserved] == [2, 2, 22, 22, 34, 34, 54, 54, 54]
 
 
 def test_the_command(folder: Path, tmp_path: Path) -> None:
@@ -196,6 +180,11 @@ def test_what_can_not_be_counted(folder: Path, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ApplianceError, match="can't be built") as caught_class:
         exact.estimate_exactly(tmp_path, {})
     assert "--exact" in caught_class.value.next_step
+    # What a model's class raises of itself, an AssertionError here, is words as well.
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "model_type": "gemma3_text", "pad_token_id": VOCAB}))
+    with pytest.raises(ApplianceError, match="can't be built") as caught_wrong:
+        exact.estimate_exactly(tmp_path, {})
+    assert "\n" not in caught_wrong.value.why
     monkeypatch.setenv("APPLIANCE_ENVS", str(tmp_path))
     with pytest.raises(ApplianceError, match="training environment"):
         exact.estimate_exactly(folder, {})
