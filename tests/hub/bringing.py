@@ -25,7 +25,7 @@ class Bring:
         return fetch(
             str(reference),
             to=settings.models_folder() / name,
-            progress=lambda *step: self.steps.append(step),
+            progress=lambda *step, **more: self.steps.append(step),
             check_stopped=lambda: self.check_stopped(),
             note=self.notes.append,
             **options,
