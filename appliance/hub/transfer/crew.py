@@ -22,6 +22,8 @@ from appliance.locale import _
 _BLOCK = MIB // 2  # bytes of one read: more than a socket holds, so that a fast line needs few of them
 _ENOUGH = 64 * 1024  # of small reads (TLS gives 16 KiB at a time), so many bytes are written at once …
 _HOLD_SECONDS = 0.05  # … or what came in this time
+_WAITED_SECONDS = 0.0005
+_GATHER_SECONDS = 0.005
 _TICK = 0.05
 _MOST_CHANGES = 3
 _MOST_WRONG = 3
@@ -70,6 +72,7 @@ class Crew:
     def __init__(self, source: Source, targets: Sequence[Target], limits: Limits, note: Callable[[str], None]):
         self._source, self._targets, self._limits, self._note = source, targets, limits, note
         self._change = threading.Condition()
+        self._wake = threading.Event()  # for the thread that called: something has ended
         self._active: list[Piece] = []
         self._threads: list[threading.Thread] = []
         self._idle = 0
@@ -105,8 +108,7 @@ class Crew:
                 self._replace_slow()
                 self._check_patience()
                 show(self.state())
-                with self._change:
-                    self._change.wait(_TICK)
+                self._wake.wait(_TICK)
         finally:
             self._end(helpers)
         show(self.state())
@@ -234,7 +236,7 @@ class Crew:
     def _fail(self, error: BaseException) -> None:
         with self._change:
             self._failure = self._failure or error
-            self._change.notify_all()
+        self._wake.set()
 
     def _work(self) -> None:
         while (piece := self._take()) is not None:
@@ -323,6 +325,7 @@ class Crew:
         target, held, size, since = piece.target, list[bytes](), 0, time.monotonic()
         try:
             while piece.at + size < piece.end:
+                asked = time.monotonic()
                 block = answer.read(min(_BLOCK, piece.end - piece.at - size))
                 if piece.given_up:
                     # After `interrupt`, what is read may be anything: TLS has been cut off.
@@ -335,6 +338,8 @@ class Crew:
                 size += len(block)
                 piece.came += len(block)
                 now = time.monotonic()
+                if len(block) < _ENOUGH and now - asked > _WAITED_SECONDS:
+                    time.sleep(_GATHER_SECONDS)  # the line is slower than this: fewer and larger reads
                 if size >= _ENOUGH or now - since > _HOLD_SECONDS:
                     self._write(piece, held, size)
                     held, size, since = [], 0, now
@@ -462,8 +467,8 @@ class Crew:
 
     def _finish(self, target: Target) -> None:
         if target.finish():
-            with self._change:
-                self._change.notify_all()
+            if all(one.whole for one in self._targets):
+                self._wake.set()
             return
         if not target.inherited:
             target.times_bad += 1

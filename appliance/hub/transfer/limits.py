@@ -23,7 +23,7 @@ class Limits:
     probe          a model of at least so many bytes is worth measuring which hub is faster
     """
 
-    first: int = 8
+    first: int = 16
     most: int = 32
     least: int = 4 * MIB
     largest: int = 64 * MIB

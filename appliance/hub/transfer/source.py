@@ -88,7 +88,7 @@ class Source:
         self._resolved: dict[str, tuple[str, int]] = {}  # name to its final address and which one that is
         self._asked = 0
         self._refused: dict[str, set[int]] = {}
-        self._managers: dict[str, urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, bool], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
     def knows(self, name: str) -> bool:
@@ -222,11 +222,11 @@ class Source:
         return hubs.NAMES[self.found.hub]
 
     def _manager(self, url: str) -> urllib3.PoolManager:
-        proxy = proxy_for(url)
+        proxy, secure = proxy_for(url), url.startswith("https:")
         with self._lock:
-            if proxy not in self._managers:
-                self._managers[proxy] = _make_manager(proxy, self._limits)
-            return self._managers[proxy]
+            if (proxy, secure) not in self._managers:
+                self._managers[proxy, secure] = _make_manager(proxy, secure, self._limits)
+            return self._managers[proxy, secure]
 
 
 def origin_of(url: str) -> str:
@@ -249,12 +249,13 @@ def proxy_for(url: str) -> str:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _make_manager(proxy: str, limits: Limits) -> urllib3.PoolManager:
+def _make_manager(proxy: str, secure: bool, limits: Limits) -> urllib3.PoolManager:
     options: dict[str, Any] = {
         "maxsize": limits.most,
         "timeout": urllib3.Timeout(connect=limits.connect, read=limits.stall),
-        "ssl_context": _tls(),
     }
+    if secure or proxy.startswith("https:"):  # reading the lists of authorities takes a moment
+        options["ssl_context"] = _tls()
     if not proxy:
         return urllib3.PoolManager(**options)
     parts = urlsplit(proxy)
