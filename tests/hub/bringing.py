@@ -11,6 +11,24 @@ from fake_hub import MODEL
 
 from appliance import settings
 from appliance.hub.fetch import fetch
+from appliance.hub.transfer.limits import Limits
+
+# A transfer in a hurry, so that every patience ends within seconds.
+HASTY = Limits(
+    first=4,
+    most=8,
+    least=128 * 1024,
+    largest=1024 * 1024,
+    connect=2.0,
+    stall=0.6,
+    window=0.3,
+    trickle=20_000,
+    patience=1.2,
+    retry=0.02,
+    retry_most=0.2,
+    sync=0.1,
+    room=0.1,
+)
 
 
 @dataclass
@@ -19,14 +37,23 @@ class Bring:
 
     notes: list[str] = field(default_factory=list)
     steps: list[tuple[str, int, int, str]] = field(default_factory=list)
+    more: list[dict[str, Any]] = field(default_factory=list)
     check_stopped: Callable[[], None] = lambda: None
 
     def __call__(self, reference: str | Path = MODEL, name: str = "owner--tiny", **options: Any) -> Path:
         return fetch(
             str(reference),
             to=settings.models_folder() / name,
-            progress=lambda *step, **more: self.steps.append(step),
+            progress=self._step,
             check_stopped=lambda: self.check_stopped(),
             note=self.notes.append,
-            **options,
+            **{"limits": HASTY, **options},
         )
+
+    def _step(self, phase: str, done: int, total: int, file: str, **more: Any) -> None:
+        self.steps.append((phase, done, total, file))
+        self.more.append(more)
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self.notes)

@@ -224,13 +224,13 @@ class _Handler(BaseHTTPRequestHandler):
             status, start, end = 200, 0, len(content)
         else:
             status = 206
-        headers = {"ETag": etag, "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes", **do.headers}
+        headers = {"ETag": etag, "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         if status == 206:
             if start >= len(content):
                 return self.send(416, b"", {"Content-Range": f"bytes */{len(content)}"}, body)
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
         self.send_response(status)
-        for key, value in headers.items():
+        for key, value in {**headers, **do.headers}.items():
             self.send_header(key, value)
         if do.endless:
             self.close_connection = True

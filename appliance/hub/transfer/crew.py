@@ -299,11 +299,12 @@ class Crew:
         asked_end = piece.end
         if not answer.ranged and (piece.start or piece.end < target.size):
             self._take_all(piece, answer)
-        target.see(answer.origin, answer.etag)
-        piece.answer = answer
-        piece.at = piece.start if answer.ranged else 0
         complete = False
         try:
+            if not target.see(piece.digest, answer.origin, answer.etag):
+                raise Changed(_("{file} was replaced at the hub.").format(file=target.name))
+            piece.answer = answer
+            piece.at = piece.start if answer.ranged else 0
             self._read(piece, answer)
             complete = piece.end == asked_end or not answer.ranged
         finally:
@@ -389,13 +390,15 @@ class Crew:
         if isinstance(error, ApplianceError):
             self._failure = self._failure or error
             return None
+        if isinstance(error, Changed) and piece.digest is not target.digest:
+            return None
         self.retries += 1
         self._last_error = hubs.scrub(str(error).split("\n")[0][:300]) or type(error).__name__
         if isinstance(error, Changed):
             target.times_changed += 1
             if target.times_changed > _MOST_CHANGES:
                 self._failure = self._failure or hubs.damaged(self._source.found.hub, str(error))
-            elif piece.digest is target.digest:
+            else:
                 target.forget()
             return None
         if isinstance(error, Wrong):

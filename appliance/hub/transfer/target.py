@@ -124,16 +124,21 @@ class Target:
             self.have.add(offset, offset + length)
             return self.have.total - before
 
-    def see(self, origin: str, etag: str) -> None:
-        """Note what the origin calls the content that is being brought."""
+    def see(self, digest: Digest, origin: str, etag: str) -> bool:
+        """Note what the origin calls the content that is being brought. False when it called it otherwise before."""
         with self._lock:
-            if etag and self.validator != (origin, etag):
+            if self._closed or digest is not self.digest:
+                raise Outdated
+            if self.validator and self.validator[0] == origin:
+                return not etag or etag == self.validator[1]
+            if etag:
                 self.validator = (origin, etag)
                 try:
                     self._open()
                     self._journal.validator(self.name, origin, etag)
                 except OSError as error:
                     raise DiskTrouble(error) from None
+            return True
 
     def forget(self) -> None:
         """Give up every byte: they are not what they should be."""
