@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,24 @@ from appliance import settings
 from appliance.hub.fetch import fetch
 from appliance.hub.transfer.limits import Limits
 
-# A transfer in a hurry, so that every patience ends within seconds.
-HASTY = Limits(
+# Small figures, so that what is slow is seen soon; patient, so that a busy machine fails no test.
+QUICK = Limits(
     first=4,
     most=8,
     least=128 * 1024,
     largest=1024 * 1024,
-    connect=2.0,
-    stall=0.6,
-    window=0.3,
-    trickle=20_000,
-    patience=1.2,
+    connect=10.0,
+    stall=1.0,
+    window=0.5,
+    trickle=5_000,
+    patience=60.0,
     retry=0.02,
     retry_most=0.2,
     sync=0.1,
     room=0.1,
 )
+# For what never ends well.
+HASTY = replace(QUICK, stall=0.6, patience=1.2)
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Bring:
             progress=self._step,
             check_stopped=lambda: self.check_stopped(),
             note=self.notes.append,
-            **{"limits": HASTY, **options},
+            **{"limits": QUICK, **options},
         )
 
     def _step(self, phase: str, done: int, total: int, file: str, **more: Any) -> None:

@@ -244,9 +244,9 @@ class _Handler(BaseHTTPRequestHandler):
     def body(self, name: str, content: bytes, start: int, end: int, do: Do) -> None:
         hub, rate = self.hub, do.trickle or self.hub.rate
         stop = min((start + limit for limit in (do.cut, do.stall) if limit is not None), default=end)
-        chunk = max(1, min(_CHUNK, int(rate / 10))) if rate else _CHUNK
-        view, place, began = memoryview(content), start, time.monotonic()
-        while place < min(stop, end):
+        chunk = max(1, min(_CHUNK // 8, int(rate / 10))) if rate else _CHUNK
+        view, place, due = memoryview(content), start, time.monotonic()
+        while place < min(stop, end) and not hub.closed.is_set():
             piece = view[place : min(place + chunk, stop, end)]
             if do.flip is not None and place <= do.flip < place + len(piece):
                 piece = memoryview(bytes(piece[: do.flip - place]) + bytes([piece[do.flip - place] ^ 1]))
@@ -254,8 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
             place += len(piece)
             with hub.lock:
                 hub.bytes_sent[name] += len(piece)
-            if rate and hub.closed.wait(max(0.0, began + (place - start) / rate - time.monotonic())):
-                break
+            if rate:
+                due = max(due, time.monotonic() - 0.002) + len(piece) / rate
+                time.sleep(max(0.0, due - time.monotonic()))
         while do.endless and not hub.closed.is_set():
             self.wfile.write(b"\0" * _CHUNK)
         if do.stall is not None:

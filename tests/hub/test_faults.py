@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bringing import Bring
+from bringing import HASTY, Bring
 from fake_hub import Ask, Do, FakeHub
 from model_files import large_files
 
@@ -142,7 +142,7 @@ def test_refused(fault: str, source: str, hub: FakeHub, bring: Bring) -> None:
     plan, words = REFUSED[fault]
     hub.plan = plan
     with pytest.raises(ApplianceError, match=words) as told:
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     assert told.value.next_step
     nothing_shown()
     # And once it is over, what came before is still of use.
@@ -153,7 +153,7 @@ def test_refused(fault: str, source: str, hub: FakeHub, bring: Bring) -> None:
 def test_listing_down(source: str, hub: FakeHub, bring: Bring, workspace: Path) -> None:
     hub.status = 500
     with pytest.raises(ApplianceError, match="could not be reached"):
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     nothing_shown()
     assert not (workspace / "models").exists()
 
@@ -161,7 +161,7 @@ def test_listing_down(source: str, hub: FakeHub, bring: Bring, workspace: Path) 
 def test_cdn_down(source: str, hub: FakeHub, bring: Bring) -> None:
     hub.close_cdn()
     with pytest.raises(ApplianceError, match="Nothing came from") as told:
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     assert "onnection" in told.value.why
     nothing_shown()
 
@@ -171,12 +171,12 @@ def test_hub_down_with_files_present(
 ) -> None:
     hub.plan = always(lambda: Do(status=503))
     with pytest.raises(ApplianceError):
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     with monkeypatch.context() as patch:
         patch.setenv("HF_ENDPOINT", closed_address)
         patch.setenv("MODELSCOPE_ENDPOINT", closed_address)
         with pytest.raises(ApplianceError, match="could not be reached"):
-            bring(source=source)
+            bring(source=source, limits=HASTY)
     nothing_shown()
     assert [one.name for one in workspace.unfinished()] == ["owner--tiny"]
     hub.plan = lambda _ask: None
@@ -196,7 +196,7 @@ def test_no_checksums_and_the_object_is_replaced_between_two_runs(source: str, h
     hub.no_sums = True
     hub.plan = lambda ask: Do(cut=100_000) if ask.name == SHARD and ask.number < 2 else Do(status=503)
     with pytest.raises(ApplianceError):
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     hub.plan = lambda _ask: None
     hub.files[SHARD] = OTHER
     whole(bring(source=source), {**FILES, SHARD: OTHER})
@@ -206,7 +206,7 @@ def test_no_checksums_and_the_object_is_replaced_between_two_runs(source: str, h
 def test_sizes_that_lie(size: int, source: str, hub: FakeHub, bring: Bring, workspace: Path) -> None:
     hub.sizes[SHARD] = size
     with pytest.raises(ApplianceError, match="not what it lists"):
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     nothing_shown()
     staged = workspace / "models" / ".owner--tiny.partial" / SHARD
     assert not staged.exists() or staged.stat().st_size <= size
@@ -215,14 +215,14 @@ def test_sizes_that_lie(size: int, source: str, hub: FakeHub, bring: Bring, work
 def test_a_lie_beyond_the_disk_is_told_before_the_first_byte(source: str, hub: FakeHub, bring: Bring) -> None:
     hub.sizes[SHARD] = 10**16
     with pytest.raises(ApplianceError, match="too little room"):
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     assert not hub.sent
 
 
 def test_a_million_entries(source: str, hub: FakeHub, bring: Bring, workspace: Path) -> None:
     hub.listing_extra = [f"f{number}.json" for number in range(101_000)]
     with pytest.raises(ApplianceError, match="refused") as told:
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     assert "more than" in " ".join(told.value.problems) and not (workspace / "models").exists()
 
 
@@ -230,7 +230,7 @@ def test_a_million_entries(source: str, hub: FakeHub, bring: Bring, workspace: P
 def test_names_that_differ_in_case(names: list[str], source: str, hub: FakeHub, bring: Bring, workspace: Path) -> None:
     hub.listing_extra = names
     with pytest.raises(ApplianceError) as told:
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     assert "differ only in case" in " ".join([told.value.why, *told.value.problems])
     assert not (workspace / "models").exists()
 
@@ -253,7 +253,7 @@ def test_a_finished_file_that_was_tampered_with_at_rest(where: str, source: str,
     last = "model-00002-of-00002.safetensors"
     hub.plan = lambda ask: Do(status=503) if ask.name == last else None
     with pytest.raises(ApplianceError):
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     stage = next(one.folder for one in workspace.unfinished())
     damaged = bytearray((stage / where).read_bytes())
     damaged[len(damaged) // 2] ^= 4
@@ -269,7 +269,7 @@ def test_another_boot_trusts_only_what_was_synced(
 ) -> None:
     hub.plan = lambda ask: Do(cut=300_000) if ask.name == SHARD and ask.number < 3 else Do(status=503)
     with pytest.raises(ApplianceError):
-        bring(source=source)
+        bring(source=source, limits=HASTY)
     stage = next(one.folder for one in workspace.unfinished())
     # The power was cut: bytes that no fsync had confirmed are gone.
     lines = (stage / journal.NAME).read_bytes().splitlines(keepends=True)

@@ -20,8 +20,11 @@ from appliance.hub.transfer.target import Digest, DiskTrouble, Outdated, Target
 from appliance.locale import _
 
 _BLOCK = MIB // 2  # bytes of one read: more than a socket holds, so that a fast line needs few of them
-_ENOUGH = 64 * 1024  # of small reads (TLS gives 16 KiB at a time), so many bytes are written at once …
-_HOLD_SECONDS = 0.05  # … or what came in this time
+# Small reads (TLS gives 16 KiB at a time) are written together; but what had to be waited for is written soon, so that
+# a kill costs next to nothing.
+_ENOUGH = 64 * 1024
+_LITTLE = 16 * 1024
+_OLD_SECONDS = 1.0
 _WAITED_SECONDS = 0.0005
 _GATHER_SECONDS = 0.005
 _TICK = 0.05
@@ -339,11 +342,12 @@ class Crew:
                 size += len(block)
                 piece.came += len(block)
                 now = time.monotonic()
-                if len(block) < _ENOUGH and now - asked > _WAITED_SECONDS:
-                    time.sleep(_GATHER_SECONDS)  # the line is slower than this: fewer and larger reads
-                if size >= _ENOUGH or now - since > _HOLD_SECONDS:
+                waited = now - asked > _WAITED_SECONDS
+                if size >= _ENOUGH or (waited and size >= _LITTLE) or now - since > _OLD_SECONDS:
                     self._write(piece, held, size)
                     held, size, since = [], 0, now
+                if waited and len(block) < _ENOUGH:
+                    time.sleep(_GATHER_SECONDS)  # the line is slower than this: fewer and larger reads
         finally:
             if held:
                 self._write(piece, held, size)
