@@ -64,6 +64,7 @@ check-locks: setup
 bench: dev
 	$(DEV)/python bench/menu.py
 	$(DEV)/python bench/estimate.py
+	$(DEV)/python bench/transfer.py
 
 pictures: setup
 	$(ENVS)/core/bin/python docs/picture.py
