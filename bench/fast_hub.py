@@ -63,6 +63,8 @@ class Hub:
 
     def _hub(self, connection: socket.socket, body: bool, url: Any, headers: dict[str, str]) -> None:
         path = unquote(url.path)
+        if path.startswith(f"/api/models/{MODEL}/tree/"):
+            return _reply(connection, body, json.dumps(self._huggingface_tree()).encode())
         if path.startswith(f"/api/models/{MODEL}"):
             return _reply(connection, body, json.dumps(self._huggingface()).encode())
         if path == f"/api/v1/models/{MODEL}/repo/files":
@@ -102,6 +104,18 @@ class Hub:
             for name, size in self.sizes.items()
         ]
         return {"id": MODEL, "sha": COMMIT, "siblings": siblings}
+
+    def _huggingface_tree(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "type": "file",
+                "path": name,
+                "size": size,
+                "oid": "0" * 40,
+                "lfs": {"size": size, "oid": self.sums[name], "pointerSize": 130},
+            }
+            for name, size in self.sizes.items()
+        ]
 
     def _modelscope(self) -> dict[str, Any]:
         files = [

@@ -71,6 +71,7 @@ class FakeHub:
     listing_extra        names that are listed besides; `sizes`: listed sizes that are wrong; `no_sums`: no checksums
     flowing              while it is clear, weights stop halfway; `stalled` says that one did
     rate                 bytes a second of each connection
+    hear                 told about every request at the hub: its path and headers
     """
 
     def __init__(self, files: dict[str, bytes]):
@@ -84,6 +85,7 @@ class FakeHub:
         self.no_sums = False
         self.plan: Callable[[Ask], Do | None] = lambda _ask: None
         self.rate = 0.0
+        self.hear: Callable[[str, dict[str, str]], None] = lambda _path, _headers: None
         self.sent: Counter[str] = Counter()
         self.bytes_sent: Counter[str] = Counter()
         self.asked: list[Ask] = []
@@ -159,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         path = unquote(url.path)
         hub = self.hub
+        if self.at == "hub":
+            hub.hear(self.path, dict(self.headers.items()))
         if self.at == "cdn":
             if int(query.get("signed", -1)) < hub.valid_from:
                 return self.send(403, b"expired", {}, body)

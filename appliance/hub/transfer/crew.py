@@ -19,7 +19,7 @@ from appliance.hub.transfer.source import Answer, Busy, Changed, Expired, Source
 from appliance.hub.transfer.target import Digest, DiskTrouble, Outdated, Target
 from appliance.locale import _
 
-_BLOCK = MIB // 2  # bytes of one read: more than a socket holds, so that a fast line needs few of them
+_BLOCK = MIB // 4  # bytes of one read: about what a socket holds on a fast line
 # Small reads (TLS gives 16 KiB at a time) are written together; but what had to be waited for is written soon, so that
 # a kill costs next to nothing.
 _ENOUGH = 64 * 1024
