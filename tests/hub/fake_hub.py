@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import ssl
 import threading
 import time
 from collections import Counter
@@ -74,8 +75,9 @@ class FakeHub:
     hear                 told about every request at the hub: its path and headers
     """
 
-    def __init__(self, files: dict[str, bytes]):
+    def __init__(self, files: dict[str, bytes], tls: ssl.SSLContext | None = None, cdn_tls: bool = True):
         self.files = files
+        self.tls, self.cdn_tls = tls, cdn_tls
         self.status = 200
         self.file_status = 200
         self.flipped: set[str] = set()
@@ -103,8 +105,11 @@ class FakeHub:
     def _serve(self, at: str) -> tuple[ThreadingHTTPServer, str]:
         handler = type("Handler", (_Handler,), {"hub": self, "at": at})
         server = _Server(("127.0.0.1", 0), handler)
+        tls = self.tls if at == "hub" or self.cdn_tls else None
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        return server, f"http://127.0.0.1:{server.server_address[1]}"
+        return server, f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
 
     def expire(self) -> None:
         """No address that was made so far is good any more."""
