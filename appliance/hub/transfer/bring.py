@@ -204,10 +204,16 @@ def _probe(got: dict[str, hubs.Listing], limits: Limits, check_stopped: Callable
     threads = [threading.Thread(target=measure, args=(hub,), daemon=True) for hub in got]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 2 * _PROBE_SECONDS
-    while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+    began, first = time.monotonic(), 0.0
+    while any(thread.is_alive() for thread in threads):
         check_stopped()
-        time.sleep(0.02)
+        time.sleep(0.01)
+        passed = time.monotonic() - began
+        if not first and any(speeds[hub] and not thread.is_alive() for hub, thread in zip(got, threads, strict=True)):
+            first = passed
+        # Twice the time of the faster one is enough to know the slower.
+        if passed > 2 * _PROBE_SECONDS or (first and passed > max(0.2, 2 * first)):
+            break
     return dict(speeds)
 
 

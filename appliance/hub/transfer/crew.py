@@ -25,6 +25,7 @@ _BLOCK = MIB // 4  # bytes of one read: about what a socket holds on a fast line
 _ENOUGH = 64 * 1024
 _LITTLE = 16 * 1024
 _OLD_SECONDS = 1.0
+_STEAL_SECONDS = 1.5
 _WAITED_SECONDS = 0.0005
 _GATHER_SECONDS = 0.005
 _TICK = 0.05
@@ -46,12 +47,17 @@ class Piece:
     end: int
     at: int = 0
     came: int = 0
+    began: float = 0.0
     answer: Answer | None = None
     given_up: bool = False
     marks: deque[tuple[float, int]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.at = self.start
+
+    def seconds_left(self) -> float:
+        """At the speed so far."""
+        return (self.end - self.at) * (time.monotonic() - self.began) / max(1, self.came)
 
 
 @dataclass
@@ -290,11 +296,16 @@ class Crew:
         return piece
 
     def _stealable(self) -> Piece | None:
-        """The piece with most to come, when half of it is worth another connection."""
+        """The piece that takes longest, when half of it is worth another connection.
+
+        What the network holds for a request that is cut short is lost: so never for a second or less.
+        """
         late = [piece for piece in self._active if piece.answer and piece.target.ranged and not piece.given_up]
-        victim = max(late, key=lambda piece: piece.end - piece.at, default=None)
+        victim = max(late, key=Piece.seconds_left, default=None)
         # Far more than one read: the one at work may have some on the way that it has not counted yet.
-        return victim if victim and victim.end - victim.at > max(8 * _BLOCK, self._pace.piece // 8) else None
+        if victim is None or victim.end - victim.at < 8 * _BLOCK or victim.seconds_left() < _STEAL_SECONDS:
+            return None
+        return victim
 
     def _bring(self, piece: Piece) -> None:
         target = piece.target
@@ -306,7 +317,7 @@ class Crew:
         try:
             if not target.see(piece.digest, answer.origin, answer.etag):
                 raise Changed(_("{file} was replaced at the hub.").format(file=target.name))
-            piece.answer = answer
+            piece.began, piece.answer = time.monotonic(), answer
             piece.at = piece.start if answer.ranged else 0
             self._read(piece, answer)
             complete = piece.end == asked_end or not answer.ranged
