@@ -56,8 +56,9 @@ class Piece:
         self.at = self.start
 
     def seconds_left(self) -> float:
-        """At the speed so far."""
-        return (self.end - self.at) * (time.monotonic() - self.began) / max(1, self.came)
+        """At the speed so far; 0 while that can't be known."""
+        passed = time.monotonic() - self.began
+        return (self.end - self.at) * passed / max(1, self.came) if passed > _STEAL_SECONDS else 0.0
 
 
 @dataclass
