@@ -34,9 +34,11 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 def fill(place: Path) -> Path:
     ballast = place / "ballast"
-    with ballast.open("ab", buffering=0) as file, pytest.raises(OSError):
-        while True:
-            file.write(b"\0" * 4096)
+    for size in (1024 * 1024, 4096):
+        with ballast.open("ab", buffering=0) as file, pytest.raises(OSError):
+            while file.write(b"\0" * size) == size:
+                pass
+            raise OSError
     return ballast
 
 
