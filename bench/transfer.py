@@ -95,7 +95,9 @@ class Way:
 
     def curl(self) -> None:
         """As many transfers as files."""
-        files = [word for name in self.large for word in (f"{self.served['cdn']}/{name}?signed=1", "-o", self.to / name)]
+        files = [
+            word for name in self.large for word in (f"{self.served['cdn']}/{name}?signed=1", "-o", self.to / name)
+        ]
         self.run("curl", "-sS", "--fail", "--parallel", "--parallel-max", "16", "--create-dirs", *files)
         self.check()
 
@@ -222,7 +224,9 @@ def main() -> int:
         for name, value in seconds.items():
             print(f"  {name:<22} {value:7.2f} s {total / value / MB:7.0f} MB/s   other / ours {value / ours:5.2f}")
         best = min(value for name, value in seconds.items() if name != "ours")
-        print(f"  against the best of them: {best / ours:.2f} (at least 1.00); worker memory {memory * 2**30 / MB:.0f} MB")
+        print(
+            f"  against the best of them: {best / ours:.2f} (at least 1.00); worker memory {memory * 2**30 / MB:.0f} MB"
+        )
         well &= best >= ours and memory <= LARGEST_MEMORY_GIB
         if key == "one":
             well &= seconds["hf download"] >= FACTOR_TO_HF * ours

@@ -230,7 +230,7 @@ def _remove_others(folder: Path, keep: set[str]) -> None:
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.relative_to(folder).as_posix() not in keep:
+        elif path.is_symlink() or path.relative_to(folder).as_posix() not in keep:
             path.unlink()
 
 

@@ -103,7 +103,10 @@ def _memory_peak() -> int:
     try:
         status = Path("/proc/self/status").read_text()
         return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
-    except (OSError, StopIteration):  # macOS, where ru_maxrss counts bytes; on Linux it counts what the starter had, too
+    except (
+        OSError,
+        StopIteration,
+    ):  # macOS, where ru_maxrss counts bytes; on Linux it counts what the starter had, too
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

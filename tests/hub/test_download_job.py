@@ -56,7 +56,9 @@ def test_a_slow_hub_on_screen_and_in_the_events_and_a_stop_in_the_middle(
     hub, job = hubs["huggingface"], tmp_path / "job"
     hub.files, hub.rate = large_files((20_000_000, 500_000)), 200_000
     hub.plan = lambda ask: Do(status=503) if ask.number == 1 else None
-    write_json(job / "job.json", {"id": "job", "kind": "download", "language": "en", "spec": spec(source="huggingface")})
+    write_json(
+        job / "job.json", {"id": "job", "kind": "download", "language": "en", "spec": spec(source="huggingface")}
+    )
     write_json(job / "state.json", {"state": "queued"})
     worker = subprocess.Popen([sys.executable, "-m", "appliance.work", str(job)], env={**os.environ})
     picture, offset, deadline = Picture(Job(job)), 0, time.monotonic() + 60

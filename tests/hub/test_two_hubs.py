@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 import pytest
@@ -102,9 +101,7 @@ def test_a_token_reaches_the_hub_and_neither_its_cdn_nor_the_other_hub(
     assert elsewhere.asked and seen.keys() == {"hub", "cdn"}
 
 
-def test_a_mirror_on_the_internet_gets_no_token(
-    both: Hubs, bring: Bring, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mirror_on_the_internet_gets_no_token(both: Hubs, bring: Bring, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_http, "_GLOBAL_CLIENT", None)  # it has read the proxies already
     # The fake hub stands in for a proxy: it sees what a mirror of that name would get.
     hub = both["huggingface"]

@@ -1,69 +1,31 @@
-"""The connections of one transfer: who brings which piece, how many at once, and what happens when one fails."""
+"""The connections of one transfer: who brings which piece, how many at once, and which are replaced."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import urllib3
-
-from appliance import output
-from appliance.errors import ApplianceError, explain
-from appliance.hub import hubs
-from appliance.hub.transfer.limits import MIB, Limits
+from appliance.errors import explain
+from appliance.hub.transfer.keeper import Keeper
+from appliance.hub.transfer.limits import Limits
 from appliance.hub.transfer.pace import Pace
-from appliance.hub.transfer.source import Answer, Busy, Changed, Expired, Source, Wrong
-from appliance.hub.transfer.target import Digest, DiskTrouble, Outdated, Target
+from appliance.hub.transfer.piece import BLOCK, Cut, Piece
+from appliance.hub.transfer.ranges import Ranges
+from appliance.hub.transfer.source import Answer, Changed, Source
+from appliance.hub.transfer.target import DiskTrouble, Target
+from appliance.hub.transfer.trouble import Trouble
 from appliance.locale import _
 
-_BLOCK = MIB // 4  # bytes of one read: about what a socket holds on a fast line
-# Small reads (TLS gives 16 KiB at a time) are written together; but what had to be waited for is written soon, so that
-# a kill costs next to nothing.
-_ENOUGH = 64 * 1024
-_LITTLE = 16 * 1024
-_OLD_SECONDS = 1.0
 _STEAL_SECONDS = 1.5
-_WAITED_SECONDS = 0.0005
-_GATHER_SECONDS = 0.005
+_END_SECONDS = 1.0  # what the threads get to end; the rest ends with the process
 _TICK = 0.05
-_MOST_CHANGES = 3
-_MOST_WRONG = 3
 
 
-class Cut(Exception):
-    """The body ended before its time, or its connection was given up."""
-
-
-@dataclass(eq=False)
-class Piece:
-    """Bytes start..end of a file, on their way. `at`: the next byte; `end` may be brought forward by a helper."""
-
-    target: Target
-    digest: Digest
-    start: int
-    end: int
-    at: int = 0
-    came: int = 0
-    began: float = 0.0
-    answer: Answer | None = None
-    given_up: bool = False
-    marks: deque[tuple[float, int]] = field(default_factory=deque)
-
-    def __post_init__(self) -> None:
-        self.at = self.start
-
-    def seconds_left(self) -> float:
-        """At the speed so far; 0 while that can't be known."""
-        passed = time.monotonic() - self.began
-        return (self.end - self.at) * passed / max(1, self.came) if passed > _STEAL_SECONDS else 0.0
-
-
-@dataclass
+@dataclass(frozen=True)
 class State:
-    """What a person is shown. `hashed`: of `done` bytes; `rate` in bytes a second over the last moments."""
+    """What a person is shown. Bytes: `hashed` of `done`; `rate`: bytes a second over the last moments."""
 
     done: int
     hashed: int
@@ -81,42 +43,41 @@ class Crew:
 
     def __init__(self, source: Source, targets: Sequence[Target], limits: Limits, note: Callable[[str], None]):
         self._source, self._targets, self._limits, self._note = source, targets, limits, note
+        self._pace = Pace(limits)
+        self._trouble = Trouble(source.found.hub, limits, self._pace)
+        self._keeper = Keeper(targets, limits.sync, self._judged, self._disk)
         self._change = threading.Condition()
         self._wake = threading.Event()  # for the thread that called: something has ended
         self._active: list[Piece] = []
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._closing = False
-        self._failure: BaseException | None = None
-        self._full: DiskTrouble | None = None
-        self._hold_until = 0.0
-        self._waiting = ""
         self.new_bytes = 0
-        self.retries = 0
-        self._last_byte = time.monotonic()
-        self._last_error = ""
-        self._pace = Pace(limits)
+
+    @property
+    def retries(self) -> int:
+        """How often something failed and was tried again."""
+        return self._trouble.retries
 
     # --- the thread that called ----------------------------------------------------------------------------------
 
     def run(self, check_stopped: Callable[[], None], show: Callable[[State], None]) -> None:
         """Raises HubFailure when the hub can't or won't, ApplianceError, and whatever `check_stopped` raises."""
-        helpers = [threading.Thread(target=self._guarded, args=(work,), daemon=True) for work in self._helpers()]
+        helpers = self._keeper.threads(self._guarded)
         for helper in helpers:
             helper.start()
-        self._last_byte = time.monotonic()
+        self._trouble.last_byte = time.monotonic()
         try:
-            while True:
+            while not all(target.whole for target in self._targets):
                 check_stopped()
-                with self._change:
-                    if self._failure:
-                        raise self._failure
-                    if all(target.whole for target in self._targets):
-                        break
-                    self._hire()
+                if self._trouble.failure:
+                    raise self._trouble.failure
                 self._wait_for_room(check_stopped)
+                with self._change:
+                    self._hire()
                 self._replace_slow()
-                self._check_patience()
+                if not self._all_here():
+                    self._trouble.check_patience()
                 show(self.state())
                 self._wake.wait(_TICK)
         finally:
@@ -124,49 +85,41 @@ class Crew:
         show(self.state())
 
     def state(self) -> State:
-        """How far it is."""
-        done = sum(target.have.total for target in self._targets)
+        """How far it is. The file shown is the largest one under way."""
         current = max(self._active[:], key=lambda piece: piece.target.size, default=None)
-        target = current.target if current else None
-        if target is None:
-            target = next((one for one in self._targets if not one.whole), None)
-        now = time.monotonic()
+        target = current.target if current else next((one for one in self._targets if not one.whole), None)
         return State(
-            done,
-            sum(target.digest.done for target in self._targets),
-            target.name if target else "",
-            target.have.total if target else 0,
-            target.size if target else 0,
-            self._pace.speed(self.new_bytes, now),
-            len(self._active),
-            self.retries,
-            self._waiting if now < self._hold_until else "",
+            done=sum(one.have.total for one in self._targets),
+            hashed=sum(one.digest.done for one in self._targets),
+            file=target.name if target else "",
+            file_done=target.have.total if target else 0,
+            file_total=target.size if target else 0,
+            rate=self._pace.speed(self.new_bytes, time.monotonic()),
+            connections=len(self._active),
+            retries=self._trouble.retries,
+            waiting=self._trouble.waiting(),
         )
-
-    def _helpers(self) -> list[Callable[[], None]]:
-        return [self._hash, self._hash, self._sync]
 
     def _hire(self) -> None:
         """As many connections as make it faster."""
         started = sum(piece.came > 0 for piece in self._active)
         self._pace.look(self.new_bytes, len(self._active), started, time.monotonic())
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        useful = any(target.free.spans for target in self._targets) or self._stealable() is not None
+        useful = any(target.free.spans for target in self._targets) or self._slowest() is not None
         while useful and self._idle == 0 and len(self._threads) < self._pace.wanted:
             thread = threading.Thread(target=self._guarded, args=(self._work,), daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def _wait_for_room(self, check_stopped: Callable[[], None]) -> None:
-        trouble = self._full
-        if trouble is None:
+        if self._trouble.full is None:
             return
         self._note(
             _("The disk is full ({reason}). The download waits and goes on by itself once there is room.").format(
-                reason=explain(trouble.error).why
+                reason=explain(self._trouble.full.error).why
             )
         )
-        while True:
+        while self._trouble.full is not None:
             end = time.monotonic() + self._limits.room
             while time.monotonic() < end:
                 check_stopped()
@@ -174,28 +127,20 @@ class Crew:
             try:
                 for target in self._targets:
                     target.try_room()
-                break
             except DiskTrouble:
                 continue
+            self._trouble.full = None
         self._note(_("There is room again; the download goes on."))
-        with self._change:
-            self._full = None
-            self._last_byte = time.monotonic()
-            self._change.notify_all()
+        self._trouble.last_byte = time.monotonic()
 
     def _replace_slow(self) -> None:
         """Give up connections that bring nothing, or next to nothing: their bytes come over others."""
-        now, window = time.monotonic(), self._limits.window
+        now = time.monotonic()
         rates: list[tuple[float, Piece]] = []
-        for piece in self._active[:]:
-            if piece.answer is None:
-                continue
-            piece.marks.append((now, piece.came))
-            while len(piece.marks) > 2 and piece.marks[1][0] <= now - window:
-                piece.marks.popleft()
-            began, before = piece.marks[0]
-            if now - began >= window:
-                rates.append(((piece.came - before) / (now - began), piece))
+        for piece in [one for one in self._active[:] if one.answer]:
+            rate = piece.rate(now, self._limits.window)
+            if rate is not None:
+                rates.append((rate, piece))
         if not rates:
             return
         usual = sorted(rate for rate, _piece in rates)[len(rates) // 2]
@@ -204,33 +149,19 @@ class Crew:
             self._pace.ease(now)
         for rate, piece in rates:
             if rate < floor:
-                piece.given_up = True
-                if piece.answer:
-                    piece.answer.interrupt()
-
-    def _check_patience(self) -> None:
-        if time.monotonic() - self._last_byte < self._limits.patience or self._all_here():
-            return
-        raise hubs.HubFailure(
-            _("Nothing came from {hub} for {time}.").format(
-                hub=hubs.NAMES[self._source.found.hub], time=output.duration(self._limits.patience)
-            ),
-            self._last_error,
-            _("Check the network and start it again: it goes on where it was."),
-        )
+                piece.give_up()
 
     def _all_here(self) -> bool:
         return all(target.here for target in self._targets)
 
     def _end(self, helpers: list[threading.Thread]) -> None:
+        self._keeper.close()
         with self._change:
             self._closing = True
             for piece in self._active:
-                piece.given_up = True
-                if piece.answer:
-                    piece.answer.interrupt()
+                piece.give_up()
             self._change.notify_all()
-        end = time.monotonic() + 1.0
+        end = time.monotonic() + _END_SECONDS
         for thread in [*self._threads, *helpers]:
             thread.join(max(0.0, end - time.monotonic()))
         self._source.close()
@@ -241,12 +172,7 @@ class Crew:
         try:
             work()
         except BaseException as error:  # told by the thread that called
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        with self._change:
-            self._failure = self._failure or error
-        self._wake.set()
+            self._trouble.fail(error)
 
     def _work(self) -> None:
         while (piece := self._take()) is not None:
@@ -259,12 +185,13 @@ class Crew:
 
     def _take(self) -> Piece | None:
         """The next piece; None when this connection is not wanted any more."""
+        trouble = self._trouble
         with self._change:
             while True:
-                if self._closing or self._failure or self._all_here() or len(self._active) >= self._pace.wanted:
+                if self._closing or trouble.failure or self._all_here() or len(self._active) >= self._pace.wanted:
                     return None
                 now = time.monotonic()
-                piece = self._next_piece(now) if self._full is None and now >= self._hold_until else None
+                piece = self._next_piece(now) if trouble.full is None and now >= trouble.hold_until else None
                 if piece:
                     piece.target.active += 1
                     self._active.append(piece)
@@ -277,10 +204,11 @@ class Crew:
         for target in self._targets:
             if not target.free.spans or now < target.hold_until:
                 continue
+            # One request finds out a file's address, and whether ranges are honoured.
             if target.active and not (target.ranged and self._source.knows(target.name)):
                 continue
             if not target.ranged:
-                target.free.spans, target.free.total = [], 0
+                target.free = Ranges()
                 return Piece(target, target.digest, 0, target.size)
             start, end = target.free.spans[0]
             length = self._pace.piece
@@ -288,7 +216,7 @@ class Crew:
                 end = start + length
             target.free.remove(start, end)
             return Piece(target, target.digest, start, end)
-        victim = self._stealable()
+        victim = self._slowest()
         if victim is None:
             return None
         middle = (victim.at + victim.end) // 2
@@ -296,7 +224,7 @@ class Crew:
         victim.end = middle
         return piece
 
-    def _stealable(self) -> Piece | None:
+    def _slowest(self) -> Piece | None:
         """The piece that takes longest, when half of it is worth another connection.
 
         What the network holds for a request that is cut short is lost: so never for a second or less.
@@ -304,79 +232,49 @@ class Crew:
         late = [piece for piece in self._active if piece.answer and piece.target.ranged and not piece.given_up]
         victim = max(late, key=Piece.seconds_left, default=None)
         # Far more than one read: the one at work may have some on the way that it has not counted yet.
-        if victim is None or victim.end - victim.at < 8 * _BLOCK or victim.seconds_left() < _STEAL_SECONDS:
+        if victim is None or victim.end - victim.at < 8 * BLOCK or victim.seconds_left() < _STEAL_SECONDS:
             return None
         return victim
 
     def _bring(self, piece: Piece) -> None:
         target = piece.target
         answer = self._source.open(target.file, piece.start, piece.end, target.validator)
-        asked_end = piece.end
-        if not answer.ranged and (piece.start or piece.end < target.size):
-            self._take_all(piece, answer)
-        complete = False
+        asked_end, complete = piece.end, False
         try:
+            if not answer.ranged and (piece.start or piece.end < target.size):
+                self._take_all(piece)
             if not target.see(piece.digest, answer.origin, answer.etag):
                 raise Changed(_("{file} was replaced at the hub.").format(file=target.name))
-            piece.began, piece.answer = time.monotonic(), answer
-            piece.at = piece.start if answer.ranged else 0
-            self._read(piece, answer)
+            self._begin(piece, answer)
+            piece.read(answer, lambda new: self._came(target, new))
             complete = piece.end == asked_end or not answer.ranged
         finally:
             piece.answer = None
             answer.end(complete)
 
-    def _take_all(self, piece: Piece, answer: Answer) -> None:
+    def _begin(self, piece: Piece, answer: Answer) -> None:
+        with self._change:
+            piece.at = piece.start if answer.ranged else 0
+            piece.began, piece.answer = time.monotonic(), answer
+            if self._closing:
+                raise Cut
+
+    def _take_all(self, piece: Piece) -> None:
         """The server ignores ranges: one connection alone brings the whole file from its first byte."""
         with self._change:
-            target = piece.target
-            if target.active > 1:
-                answer.end(False)
+            if piece.target.active > 1:
                 raise Cut(_("The server ignores ranges."))
-            target.ranged = False
-            target.free.spans, target.free.total = [], 0
-            piece.start, piece.end = 0, target.size
+            piece.target.ranged = False
+            piece.target.free = Ranges()
+            piece.start, piece.end = 0, piece.target.size
 
-    def _read(self, piece: Piece, answer: Answer) -> None:
-        target, held, size, since = piece.target, list[bytes](), 0, time.monotonic()
-        try:
-            while piece.at + size < piece.end:
-                asked = time.monotonic()
-                block = answer.read(min(_BLOCK, piece.end - piece.at - size))
-                if piece.given_up:
-                    # After `interrupt`, what is read may be anything: TLS has been cut off.
-                    raise Cut(_("The connection was too slow."))
-                if not block:
-                    raise Cut(_("The connection ended too early."))
-                if not answer.ranged and piece.at + size + len(block) == piece.end and answer.read(1):
-                    raise Wrong(_("{file} is longer there than listed.").format(file=target.name))
-                held.append(block)
-                size += len(block)
-                piece.came += len(block)
-                now = time.monotonic()
-                waited = now - asked > _WAITED_SECONDS
-                if size >= _ENOUGH or (waited and size >= _LITTLE) or now - since > _OLD_SECONDS:
-                    self._write(piece, held, size)
-                    held, size, since = [], 0, now
-                if waited and len(block) < _ENOUGH:
-                    time.sleep(_GATHER_SECONDS)  # the line is slower than this: fewer and larger reads
-        finally:
-            if held:
-                self._write(piece, held, size)
-        target.barren = 0
-
-    def _write(self, piece: Piece, held: list[bytes], size: int) -> None:
-        target = piece.target
-        new = target.write(piece.digest, piece.at, held)
-        piece.at += size
-        with self._change:
-            self.new_bytes += new
+    def _came(self, target: Target, new: int) -> None:
         if new:
-            self._last_byte = time.monotonic()
+            with self._change:
+                self.new_bytes += new
+            self._trouble.last_byte = time.monotonic()
             target.barren = target.wrong_answers = 0
             self._source.proved(target.name)
-
-    # --- when something fails ------------------------------------------------------------------------------------
 
     def _give_back(self, piece: Piece, error: Exception | None) -> None:
         target = piece.target
@@ -386,146 +284,30 @@ class Crew:
             if piece.digest is target.digest:
                 if target.ranged:
                     target.free.add(piece.at, piece.end)
-                else:
-                    # From the start again: what is here already is skipped, since it is not new.
-                    target.free = type(target.free)([] if target.here else [(0, target.size)])
-            self._change.notify_all()
+                elif not target.here:
+                    target.free = Ranges([(0, target.size)])  # from the start again: what is here already is skipped
             if error is not None and not self._closing:
                 try:
-                    self._judge(piece, error)
+                    self._trouble.judge(piece, error)
                 except DiskTrouble as trouble:
-                    self._disk(trouble)
+                    self._trouble.disk(trouble)
+            self._change.notify_all()
+        if self._trouble.failure:
+            self._wake.set()
 
-    def _judge(self, piece: Piece, error: Exception) -> None:
-        """What to do about a failed request. Called with the lock."""
-        target = piece.target
-        if isinstance(error, DiskTrouble):
-            return self._disk(error)
-        if isinstance(error, Outdated):
-            return None
-        if isinstance(error, ApplianceError):
-            self._failure = self._failure or error
-            return None
-        if isinstance(error, Changed) and piece.digest is not target.digest:
-            return None
-        self.retries += 1
-        self._last_error = hubs.scrub(str(error).split("\n")[0][:300]) or type(error).__name__
-        if isinstance(error, Changed):
-            target.times_changed += 1
-            if target.times_changed > _MOST_CHANGES:
-                self._failure = self._failure or hubs.damaged(self._source.found.hub, str(error))
-            else:
-                target.forget()
-            return None
-        if isinstance(error, Wrong):
-            target.wrong_answers += 1
-            if target.wrong_answers > _MOST_WRONG:
-                self._failure = self._failure or hubs.damaged(self._source.found.hub, str(error))
-        elif not isinstance(error, (Busy, Expired, Cut, urllib3.exceptions.HTTPError, OSError, ValueError)):
-            self._failure = self._failure or explain(error)
-            return None
-        if _is_certificate(error):
-            self._failure = self._failure or hubs.unreachable(self._source.found.hub, self._last_error)
-        now = time.monotonic()
-        if isinstance(error, Busy):
-            self._pace.ease(now)
-            if error.wait is not None:
-                self._ask_to_wait(error.wait, now)
-        if not piece.came and not isinstance(error, Expired) and now >= target.hold_until:
-            target.barren += 1
-            pause = min(self._limits.retry_most, self._limits.retry * 2 ** (min(target.barren, 20) - 1))
-            target.hold_until = now + pause
-        return None
+    # --- what the keeper finds -----------------------------------------------------------------------------------
 
-    def _ask_to_wait(self, seconds: float, now: float) -> None:
-        hub = hubs.NAMES[self._source.found.hub]
-        if now + seconds - self._last_byte > self._limits.patience:
-            self._failure = self._failure or hubs.HubFailure(
-                _("{hub} asks to wait for {time}.").format(hub=hub, time=output.duration(seconds)),
-                self._last_error,
-                _("Start it again then: it goes on where it was. A token of yours may be allowed more."),
-            )
-        self._hold_until = max(self._hold_until, now + seconds)
-        self._waiting = _("{hub} asks to wait for {time}.").format(hub=hub, time=output.duration(seconds))
+    def _judged(self, target: Target, right: bool) -> None:
+        if not right:
+            with self._change:
+                again = self._trouble.bad(target)
+                self._change.notify_all()
+            if again:
+                text = _("{file} does not agree with its checksum; it is brought again.")
+                self._note(text.format(file=target.name))
+        if self._trouble.failure or all(one.whole for one in self._targets):
+            self._wake.set()
 
     def _disk(self, trouble: DiskTrouble) -> None:
-        if trouble.is_full:
-            self._full = trouble
-        else:
-            self._failure = self._failure or explain(trouble.error)
-
-    # --- beside them ---------------------------------------------------------------------------------------------
-
-    def _hash(self) -> None:
-        buffer = bytearray(MIB)
-        while not self._closing:
-            target = self._to_hash()
-            if target is None:
-                time.sleep(0.01)
-                continue
-            try:
-                while target.hash_some(8 * MIB, buffer) and not self._closing:
-                    pass
-                if target.digest.done == target.size and not target.whole:
-                    self._finish(target)
-            except DiskTrouble as trouble:
-                with self._change:
-                    self._disk(trouble)
-                time.sleep(0.1)
-            finally:
-                target.hashing = False
-
-    def _to_hash(self) -> Target | None:
         with self._change:
-            for target in self._targets:
-                ready = target.have.prefix > target.digest.done or target.digest.done == target.size
-                if ready and not target.whole and not target.hashing:
-                    target.hashing = True
-                    return target
-        return None
-
-    def _finish(self, target: Target) -> None:
-        if target.finish():
-            if all(one.whole for one in self._targets):
-                self._wake.set()
-            return
-        if not target.inherited:
-            target.times_bad += 1
-        if target.times_bad > 1:
-            target.forget()
-            target.remove()
-            why = _("{file} came twice with other bytes than its checksum says.").format(file=target.name)
-            self._fail(hubs.damaged(self._source.found.hub, why))
-            return
-        with self._change:
-            self.retries += 1
-            target.inherited = False
-            target.forget()
-            self._change.notify_all()
-        self._note(_("{file} does not agree with its checksum; it is brought again.").format(file=target.name))
-
-    def _sync(self) -> None:
-        while not self._closing:
-            end = time.monotonic() + self._limits.sync
-            with self._change:
-                while not self._closing and time.monotonic() < end:
-                    self._change.wait(end - time.monotonic())
-            for target in self._targets:
-                if not self._closing and not target.whole:
-                    try:
-                        target.sync()
-                    except DiskTrouble as trouble:
-                        with self._change:
-                            self._disk(trouble)
-
-
-def _is_certificate(error: BaseException | None) -> bool:
-    import ssl
-
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = getattr(error, "reason", None) or error.__cause__ or error.__context__
-        if not isinstance(error, BaseException):
-            return False
-    return False
+            self._trouble.disk(trouble)

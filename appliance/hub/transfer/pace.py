@@ -13,6 +13,7 @@ _FEWEST = 4
 _MEASURE_SECONDS = 0.2
 _SETTLE_SECONDS = 2.0  # the longest wait for new connections to bring their first byte
 _AGAIN_SECONDS = 20.0  # a line changes: try again after this
+_EASE_SECONDS = 1.0
 _SPEED_SECONDS = 4.0
 _PIECE_SECONDS = 0.5
 
@@ -27,7 +28,7 @@ class Pace:
         self._tried: tuple[int, float] | None = None  # the connections before the present trial, and their rate
         self._changed = 0.0
         self._window: tuple[float, int] | None = None
-        self._rest_until = 0.0
+        self._rest_until = self._eased_until = 0.0
         self._points: deque[tuple[float, int]] = deque()
 
     def look(self, done: int, active: int, started: int, now: float) -> None:
@@ -69,7 +70,10 @@ class Pace:
         self._tried, self._rest_until, self._changed = None, now + _AGAIN_SECONDS, 0.0
 
     def ease(self, now: float) -> None:
-        """The server has too much to do: half as many connections for a while."""
+        """The server has too much to do: half as many connections for a while. Once for what comes all at once."""
+        if now < self._eased_until:
+            return
+        self._eased_until = now + _EASE_SECONDS
         self.wanted = max(1, self.wanted // 2)
         self._rest(now)
 

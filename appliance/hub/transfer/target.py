@@ -239,6 +239,8 @@ class Target:
     def _open(self) -> int:
         if self._handle >= 0:
             return self._handle
+        if self._closed:
+            raise Outdated
         self._path.parent.mkdir(exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(self._path, flags, 0o644)
