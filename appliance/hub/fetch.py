@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from appliance import output
@@ -19,6 +20,8 @@ from appliance.hub.transfer.bring import Progress, Watch, bring, choose_hub, nee
 from appliance.hub.transfer.limits import DEFAULT, Limits
 from appliance.hub.workspace import ARCHIVES, is_hub_name
 from appliance.locale import _
+
+_SHORT_PATIENCE = 0.2  # of the whole, with a hub that another one can stand in for
 
 
 def fetch(
@@ -110,21 +113,29 @@ def _from_hub(reference: str, source: str, revision: str | None, to: Path, watch
         found = choose_hub(reference, revision, watch.limits, watch.check_stopped, watch.note)
     else:
         found = _listing(source, reference, revision, watch)
-    failed: hubs.HubFailure | None = None
+    if source != "auto":
+        return _from_listing(found, to, watch)
+    full, given_up, alone = watch.limits, set[str](), False
     while True:
-        came_before = watch.came
+        # Where another hub may help, less patience is right; without it, all of it.
+        watch.limits = full if alone else replace(full, patience=full.patience * _SHORT_PATIENCE)
+        before, first, other = watch.came, found.hub, hubs.other(found.hub)
         try:
             return _from_listing(found, to, watch)
         except hubs.HubFailure as failure:
-            # As long as either brings something new, it goes on.
-            if source != "auto" or (failed and watch.came == came_before):
-                raise failed or failure from None
-            first, other = found.hub, hubs.other(found.hub)
+            silent, moved = isinstance(failure, hubs.Silence), watch.came > before
+            if not silent:
+                given_up.add(first)  # it answers, and what it says will not change
+            if other in given_up or (alone and not moved):
+                raise
             try:
                 found = _listing(other, reference, revision, watch)
             except ApplianceError:
-                raise failure from None
-            failed = failure
+                if not silent or alone:
+                    raise failure from None
+                alone = True
+                continue
+            alone = not moved
             sentence = _("{hub} failed ({reason}); going on with {other}.")
             reason = f"{failure.what} {failure.why}".strip()
             watch.note(sentence.format(hub=hubs.NAMES[first], reason=reason, other=hubs.NAMES[other]))

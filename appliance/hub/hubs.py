@@ -38,6 +38,10 @@ class HubFailure(ApplianceError):
     """One hub failed; the other one may do."""
 
 
+class Silence(HubFailure):
+    """Nothing came from it for too long: it may come back."""
+
+
 @dataclass(frozen=True)
 class HubFile:
     """One file at a hub. `git_sha1` is the git blob id: all that Hugging Face gives for small files."""

@@ -56,9 +56,8 @@ def test_a_slow_hub_on_screen_and_in_the_events_and_a_stop_in_the_middle(
     hub, job = hubs["huggingface"], tmp_path / "job"
     hub.files, hub.rate = large_files((20_000_000, 500_000)), 200_000
     hub.plan = lambda ask: Do(status=503) if ask.number == 1 else None
-    write_json(
-        job / "job.json", {"id": "job", "kind": "download", "language": "en", "spec": spec(source="huggingface")}
-    )
+    asked = spec(source="huggingface")
+    write_json(job / "job.json", {"id": "job", "kind": "download", "language": "en", "spec": asked})
     write_json(job / "state.json", {"state": "queued"})
     worker = subprocess.Popen([sys.executable, "-m", "appliance.work", str(job)], env={**os.environ})
     picture, offset, deadline = Picture(Job(job)), 0, time.monotonic() + 60
@@ -78,7 +77,7 @@ def test_a_slow_hub_on_screen_and_in_the_events_and_a_stop_in_the_middle(
     assert not (job / "result.json").exists() and [one.name for one in unfinished()] == ["owner--tiny"]
     hub.rate = 0
     before = hub.bytes_sent.total()
-    code, said = run_job(job, spec(source="huggingface"))
+    code, said = run_job(job, asked)
     assert code == 0, said
     assert hub.bytes_sent.total() - before < 19_000_000
     notes = [event["text"] for event in events(Job(job))[0] if event["kind"] == "note"]

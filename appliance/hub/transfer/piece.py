@@ -15,7 +15,8 @@ from appliance.locale import _
 BLOCK = MIB // 4  # bytes of one read: about what a socket holds on a fast line
 # Small reads (TLS gives 16 KiB at a time) are written together; but what had to be waited for is written soon, so that
 # a kill costs next to nothing.
-_ENOUGH = 64 * 1024
+_ENOUGH = 256 * 1024
+_SMALL = 64 * 1024
 _LITTLE = 16 * 1024
 _OLD_SECONDS = 1.0
 _WAITED_SECONDS = 0.0005
@@ -93,7 +94,7 @@ class Piece:
                 if size >= _ENOUGH or (waited and size >= _LITTLE) or now - since > _OLD_SECONDS:
                     self._write(held, size, told)
                     held, size, since = [], 0, now
-                if waited and len(block) < _ENOUGH:
+                if waited and len(block) < _SMALL:
                     time.sleep(_GATHER_SECONDS)  # the line is slower than this: fewer and larger reads
         finally:
             if held:

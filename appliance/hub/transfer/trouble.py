@@ -99,9 +99,9 @@ class Trouble:
         return True
 
     def check_patience(self) -> None:
-        """Raises HubFailure when no new byte has come for too long."""
+        """Raises Silence when no new byte has come for too long."""
         if time.monotonic() - self.last_byte >= self._limits.patience:
-            raise hubs.HubFailure(
+            raise hubs.Silence(
                 _("Nothing came from {hub} for {time}.").format(
                     hub=hubs.NAMES[self._hub], time=output.duration(self._limits.patience)
                 ),
