@@ -84,7 +84,7 @@ def bring(found: hubs.Listing, wanted: list[hubs.HubFile], folder: Path, watch: 
             target.close()
         journal.close()
     if crew.retries:
-        watch.note(_("{count} interruptions on the way were mended.").format(count=crew.retries))
+        watch.note(_("Interruptions that were mended on the way: {count}.").format(count=crew.retries))
     return {target.name: target.sha256 for target in targets}
 
 
