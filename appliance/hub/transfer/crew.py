@@ -241,10 +241,10 @@ class Crew:
         answer = self._source.open(target.file, piece.start, piece.end, target.validator)
         asked_end, complete = piece.end, False
         try:
-            if not answer.ranged and (piece.start or piece.end < target.size):
-                self._take_all(piece)
             if not target.see(piece.digest, answer.origin, answer.etag):
                 raise Changed(_("{file} was replaced at the hub.").format(file=target.name))
+            if not answer.ranged and (piece.start or piece.end < target.size):
+                self._take_all(piece)
             self._begin(piece, answer)
             piece.read(answer, lambda new: self._came(target, new))
             complete = piece.end == asked_end or not answer.ranged

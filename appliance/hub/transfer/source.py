@@ -96,7 +96,7 @@ class Source:
         return name in self._resolved
 
     def open(self, file: hubs.HubFile, start: int, end: int, validator: tuple[str, str] | None) -> Answer:
-        """Ask for bytes start..end of a file. Raises Busy, Expired, Wrong, Changed, HubFailure; urllib3's HTTPError."""
+        """Ask for bytes start..end of a file. Raises Busy, Expired, Wrong, HubFailure; urllib3's HTTPError."""
         known = self._resolved.get(file.name)
         if known:
             url, number = known
@@ -106,7 +106,7 @@ class Source:
                 url, number = self._address(file.name), self._asked
         response, final = self._follow(url, start, end, validator)
         try:
-            answer = self._judge(response, final, number, file, start, end, validator)
+            answer = self._judge(response, final, number, file, start, end)
         except BaseException:
             response.close()
             with self._lock:
@@ -176,7 +176,6 @@ class Source:
         file: hubs.HubFile,
         start: int,
         end: int,
-        validator: tuple[str, str] | None,
     ) -> Answer:
         origin, status = origin_of(url), response.status
         text = f"HTTP {status} {origin}"
@@ -188,8 +187,6 @@ class Source:
             raise self._refusal(status, origin, file.name, number)
         etag = response.headers.get("ETag", "")
         etag = "" if etag.startswith("W/") else etag
-        if validator and validator[0] == origin and etag and etag != validator[1]:
-            raise Changed(_("{file} was replaced at the hub.").format(file=file.name))
         encoding = response.headers.get("Content-Encoding", "identity").lower()
         if encoding not in ("", "identity"):
             raise Wrong(_("{file} came encoded ({encoding}).").format(file=file.name, encoding=encoding[:40]))
