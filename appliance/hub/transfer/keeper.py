@@ -42,14 +42,13 @@ class Keeper:
         self._closing.set()
 
     def _hash(self) -> None:
-        buffer = bytearray(MIB)
         while not self._closing.is_set():
             target = self._claim()
             if target is None:
                 time.sleep(_LOOK_SECONDS)
                 continue
             try:
-                while target.hash_some(_STEP, buffer) and not self._closing.is_set():
+                while target.hash_some(_STEP) and not self._closing.is_set():
                     pass
                 if target.digest.done == target.size and not self._closing.is_set():
                     self._judged(target, target.finish())

@@ -13,7 +13,7 @@ from appliance.hub.hubs import HubFile
 from appliance.hub.transfer.journal import Journal, Known
 from appliance.hub.transfer.ranges import Ranges
 
-_BLOCK = 1024 * 1024
+_BLOCK = 256 * 1024  # bytes that are hashed at once
 _NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 
 
@@ -42,7 +42,7 @@ class Digest:
         self.sha256 = hashlib.sha256()
         self._sha1 = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False) if file.git_sha1 else None
 
-    def update(self, block: memoryview) -> None:
+    def update(self, block: bytes) -> None:
         """The next bytes."""
         self.sha256.update(block)
         if self._sha1:
@@ -113,10 +113,9 @@ class Target:
             if self.have.covers(offset, offset + length):
                 return 0
             try:
-                handle = self._open()
-                done = os.pwritev(handle, blocks, offset)
-                if done < length:
-                    self._write_rest(handle, offset + done, b"".join(blocks)[done:])
+                handle, rest = self._open(), memoryview(blocks[0] if len(blocks) == 1 else b"".join(blocks))
+                while rest:  # not os.pwritev: macOS may lack it
+                    rest = rest[os.pwrite(handle, rest, offset + length - len(rest)) :]
                 self._journal.wrote(self.name, offset, offset + length)
             except OSError as error:
                 raise DiskTrouble(error) from None
@@ -159,7 +158,7 @@ class Target:
             self._drop_handle()
             self._path.unlink(missing_ok=True)
 
-    def hash_some(self, limit: int, buffer: bytearray) -> bool:
+    def hash_some(self, limit: int) -> bool:
         """Hash at most `limit` of the bytes that follow the hashed ones. Returns whether there were any."""
         digest = self.digest
         with self._lock:
@@ -170,15 +169,14 @@ class Target:
                 handle = self._open()
             except OSError as error:
                 raise DiskTrouble(error) from None
-        view = memoryview(buffer)
         while digest.done < end:
             try:
-                count = os.preadv(handle, [view[: min(len(view), end - digest.done)]], digest.done)
+                block = os.pread(handle, min(_BLOCK, end - digest.done), digest.done)
             except OSError as error:
                 raise DiskTrouble(error) from None
-            if not count:
+            if not block:
                 raise DiskTrouble(OSError(errno.EIO, os.strerror(errno.EIO), str(self._path)))
-            digest.update(view[:count])
+            digest.update(block)
         return True
 
     def finish(self) -> bool:
@@ -259,11 +257,6 @@ class Target:
             raise
         self._handle = handle
         return handle
-
-    def _write_rest(self, handle: int, offset: int, rest: bytes) -> None:
-        while rest:
-            count = os.pwrite(handle, rest, offset)
-            offset, rest = offset + count, rest[count:]
 
     def _drop_handle(self) -> None:
         if self._handle >= 0:
