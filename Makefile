@@ -68,6 +68,7 @@ bench: dev
 	$(DEV)/python bench/data.py
 	$(DEV)/python bench/guard.py
 	$(DEV)/python bench/merge.py
+	$(DEV)/python bench/transfer.py
 
 exact-table: dev
 	nice $(DEV)/python bench/exact.py --all --jobs 2 --write docs/estimate-exact.md

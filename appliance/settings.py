@@ -8,6 +8,8 @@ Environment variables (all optional):
     APPLIANCE_DEBUG      1 shows tracebacks
     APPLIANCE_IMAGE      1 inside the image
     APPLIANCE_CONTAINER  1 for the image's main process: its end is the container's end, so it must end the jobs cleanly
+    APPLIANCE_TOKEN_HOSTS  hosts that may get HF_TOKEN and MODELSCOPE_API_TOKEN where HF_ENDPOINT or MODELSCOPE_ENDPOINT
+                         names them; without it a mirror on the internet gets none
 """
 
 from __future__ import annotations

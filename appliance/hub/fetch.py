@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from appliance import output
 from appliance.errors import ApplianceError, UsageError
 from appliance.files import folder_size, sync_folder
 from appliance.hub import hubs, local, manifest
 from appliance.hub.model import inspect, inspect_adapter
-from appliance.hub.needed import choose
+from appliance.hub.transfer import journal
+from appliance.hub.transfer.bring import Progress, Watch, bring, choose_hub, needed_files, waited
+from appliance.hub.transfer.limits import DEFAULT, Limits
 from appliance.hub.verify import can_be_mended, reopen
 from appliance.hub.workspace import ARCHIVES, is_hub_name
 from appliance.locale import _
 
-Progress = Callable[[str, int, int, str], None]
-_LOOK_SECONDS = 0.2
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Watch:
-    progress: Progress
-    check_stopped: Callable[[], None]
-    note: Callable[[str], None]
+_SHORT_PATIENCE = 0.2  # of the whole, with a hub that another one can stand in for
 
 
 def fetch(
@@ -44,6 +35,7 @@ def fetch(
     progress: Progress,
     check_stopped: Callable[[], None],
     note: Callable[[str], None],
+    limits: Limits = DEFAULT,
 ) -> Path:
     """Bring a model or an adapter to the folder `to` and return it.
 
@@ -51,7 +43,10 @@ def fetch(
     source     auto | modelscope | huggingface, for owner/name
     revision   branch, tag or commit at the hub; None: the newest
     progress   called with (phase, done bytes, total bytes, file); phases: downloading, copying, verifying
+               and, from a hub, with keywords: file_done, file_total (bytes), speed (bytes/s), connections, retries,
+               waiting (a sentence, "" when it does not wait)
     note       called with sentences about what was decided
+    limits     how patient the transfer is
 
     `to` appears only when every file is there, is what the hub says it is, and can be used. Until then the files
     stand in `.NAME.partial` beside it; after a cut download they are used again.
@@ -61,7 +56,7 @@ def fetch(
         raise UsageError(
             _("There is no source {source}.").format(source=source), "", _("Choose auto, modelscope or huggingface.")
         )
-    watch = _Watch(progress, check_stopped, note)
+    watch = Watch(progress, check_stopped, note, limits)
     to = to.absolute()
     path = Path(reference).expanduser()
     if path.is_dir() or path.is_file():
@@ -75,7 +70,7 @@ def fetch(
     return _from_hub(reference, source, revision, to, watch)
 
 
-def _from_disk(path: Path, to: Path, watch: _Watch) -> Path:
+def _from_disk(path: Path, to: Path, watch: Watch) -> Path:
     if path.is_file() and not path.name.lower().endswith(ARCHIVES):
         raise ApplianceError(
             _("{name} is neither a folder nor a known archive.").format(name=path.name),
@@ -115,52 +110,54 @@ def _from_disk(path: Path, to: Path, watch: _Watch) -> Path:
     return to
 
 
-def _from_hub(reference: str, source: str, revision: str | None, to: Path, watch: _Watch) -> Path:
+def _from_hub(reference: str, source: str, revision: str | None, to: Path, watch: Watch) -> Path:
     damaged = can_be_mended(manifest.read(to) or {})
     if _already(reference, revision, to, watch, unsure=revision is not None or damaged):
         return to
     if source == "auto":
-        found, sentence = hubs.find(reference, revision, watch.check_stopped)
-        watch.note(sentence)
+        found = choose_hub(reference, revision, watch.limits, watch.check_stopped, watch.note)
     else:
-        found = _waited(lambda: hubs.listing(source, reference, revision), watch)
-    try:
+        found = _listing(source, reference, revision, watch)
+    if source != "auto":
         return _from_listing(found, to, watch)
-    except hubs.HubFailure as failure:
-        if source != "auto":
-            raise
-        other = hubs.other(found.hub)
+    full, given_up, alone = watch.limits, set[str](), False
+    while True:
+        # Where another hub may help, less patience is right; without it, all of it.
+        watch.limits = full if alone else replace(full, patience=full.patience * _SHORT_PATIENCE)
+        before, first, other = watch.came, found.hub, hubs.other(found.hub)
         try:
-            second = _waited(lambda: hubs.listing(other, reference, revision), watch)
-        except ApplianceError:
-            raise failure from None
-        sentence = _("{hub} failed ({reason}); going on with {other}.")
-        reason = f"{failure.what} {failure.why}".strip()
-        watch.note(sentence.format(hub=hubs.NAMES[found.hub], reason=reason, other=hubs.NAMES[other]))
-        return _from_listing(second, to, watch)
+            return _from_listing(found, to, watch)
+        except hubs.HubFailure as failure:
+            silent, moved = isinstance(failure, hubs.Silence), watch.came > before
+            if not silent:
+                given_up.add(first)  # it answers, and what it says will not change
+            if other in given_up or (alone and not moved):
+                raise
+            try:
+                found = _listing(other, reference, revision, watch)
+            except ApplianceError:
+                if not silent or alone:
+                    raise failure from None
+                alone = True
+                continue
+            alone = not moved
+            sentence = _("{hub} failed ({reason}); going on with {other}.")
+            reason = f"{failure.what} {failure.why}".strip()
+            watch.note(sentence.format(hub=hubs.NAMES[first], reason=reason, other=hubs.NAMES[other]))
 
 
-def _from_listing(found: hubs.Listing, to: Path, watch: _Watch) -> Path:
+def _listing(hub: str, reference: str, revision: str | None, watch: Watch) -> hubs.Listing:
+    return waited(lambda: hubs.listing(hub, reference, revision), watch.check_stopped)
+
+
+def _from_listing(found: hubs.Listing, to: Path, watch: Watch) -> Path:
     if _already(found.reference, found.revision, to, watch):
         return to
-    by_name = {file.name: file for file in found.files}
-    wanted = [by_name[name] for name in choose(by_name)]
-    total = sum(file.size for file in wanted)
+    wanted = needed_files(found)
     with _staging(to) as folder:
-        # What a killed try of the client left: it never uses these again.
-        for leftover in (folder / ".cache").rglob("*.incomplete"):
-            leftover.unlink()
-        found_here = {file.name: _verified(file, folder, watch) for file in wanted}
-        hashes = {name: sha256 for name, sha256 in found_here.items() if sha256}
-        missing = sorted((file for file in wanted if file.name not in hashes), key=lambda file: file.size)
-        here = total - sum(file.size for file in missing)
-        _check_space(total - here, folder)
-        if here:
-            watch.note(_("Goes on at {percent} %.").format(percent=100 * here // max(1, total)))
-        for file in missing:
-            hashes[file.name] = _brought(found, file, folder, here, total, watch)
-            here += file.size
-        watch.progress("downloading", total, total, "")
+        _remove_others(folder, {file.name for file in wanted} | {journal.NAME})
+        _check_space(sum(file.size for file in wanted) - _on_disk(folder, wanted), folder)
+        hashes = bring(found, wanted, folder, watch)
         unsure = sum(not (file.sha256 or file.git_sha1) for file in wanted)
         if unsure:
             watch.note(_("{count} files had no checksum at the hub; only their size was checked.").format(count=unsure))
@@ -174,78 +171,18 @@ def _from_listing(found: hubs.Listing, to: Path, watch: _Watch) -> Path:
     return to
 
 
-def _brought(found: hubs.Listing, file: hubs.HubFile, folder: Path, here: int, total: int, watch: _Watch) -> str:
-    """Download one file and return its sha256. Twice at most: a flipped byte on the way may be gone the second time."""
-    before = folder_size(folder)
-
-    def look() -> None:
-        # The two clients have no common way to report, but what they wrote can be seen.
-        written = min(max(0, folder_size(folder) - before), file.size)
-        watch.progress("downloading", here + written, total, file.name)
-
-    for _attempt in (1, 2):
-        _waited(lambda: hubs.download(found, file, folder), watch, look)
-        sha256 = _verified(file, folder, watch)
-        if sha256:
-            return sha256
-    raise hubs.damaged(
-        found.hub, _("{file} came twice with other bytes than its checksum says.").format(file=file.name)
-    )
-
-
-def _verified(file: hubs.HubFile, folder: Path, watch: _Watch) -> str:
-    """The sha256 of a file that is what the hub lists, made durable; "" for one that isn't, which is removed."""
-    path = folder / file.name
-    if not path.is_file():
-        return ""
-    size = path.stat().st_size
-    sha256, sha1, done = hashlib.sha256(), hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False), 0
-    with path.open("rb") as stream:
-        while block := stream.read(4 * 1024 * 1024):
-            watch.check_stopped()
-            sha256.update(block)
-            if file.git_sha1:
-                sha1.update(block)
-            done += len(block)
-            watch.progress("verifying", done, size, file.name)
-        os.fsync(stream.fileno())
-    if (
-        (file.size and size != file.size)
-        or (file.sha256 and sha256.hexdigest() != file.sha256.lower())
-        or (file.git_sha1 and sha1.hexdigest() != file.git_sha1.lower())
-    ):
-        path.unlink()
-        return ""
-    return sha256.hexdigest()
-
-
-def _waited(work: Callable[[], T], watch: _Watch, look: Callable[[], None] = lambda: None) -> T:
-    """Run a client's blocking call beside this thread, so that a stalled hub neither hides progress nor a stop.
-
-    The thread is a daemon: after a stop the worker ends and takes it along.
-    """
-    result: list[T] = []
-    failure: list[BaseException] = []
-    ended = threading.Event()
-
-    def run() -> None:
+def _on_disk(folder: Path, wanted: list[hubs.HubFile]) -> int:
+    """Bytes of the wanted files that have their room already."""
+    total = 0
+    for file in wanted:
         try:
-            result.append(work())
-        except BaseException as error:  # handed to the waiting thread
-            failure.append(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=run, daemon=True).start()
-    while not ended.wait(_LOOK_SECONDS):
-        watch.check_stopped()
-        look()
-    if failure:
-        raise failure[0]
-    return result[0]
+            total += min(file.size, 512 * (folder / file.name).lstat().st_blocks)
+        except OSError:
+            continue
+    return total
 
 
-def _already(reference: str, revision: str | None, to: Path, watch: _Watch, unsure: bool = False) -> bool:
+def _already(reference: str, revision: str | None, to: Path, watch: Watch, unsure: bool = False) -> bool:
     """Whether the target holds just that already. Raises when it holds something else: it is never overwritten.
 
     `unsure`: a revision may be a branch, so another one than in the manifest has to be looked up first.
@@ -263,6 +200,10 @@ def _already(reference: str, revision: str | None, to: Path, watch: _Watch, unsu
         return False
     if same and can_be_mended(written) and written.get("revision") == revision:
         watch.note(_("Damaged files are brought again: {files}").format(files=", ".join(manifest.marked(written)[:5])))
+        right = {
+            name: entry["size"] for name, entry in written["files"].items() if name not in manifest.marked(written)
+        }
+        journal.adopt(to, right)
         reopen(to, to.with_name(f".{to.name}.partial"))
         return False
     raise ApplianceError(
@@ -303,18 +244,17 @@ def _staging(to: Path) -> Iterator[Path]:
 
 
 def _drop_when_empty(folder: Path) -> None:
-    if not any(path.is_file() for path in folder.iterdir()) and not any((folder / ".cache").rglob("*.incomplete")):
+    if not any(path.is_file() and path.name != journal.NAME for path in folder.rglob("*")):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_others(folder: Path, keep: set[str]) -> None:
-    """Take away the clients' own files and what another revision had left."""
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    """Take away what another revision had left, and what is no part of the model."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.relative_to(folder).as_posix() not in keep:
+        elif path.is_symlink() or path.relative_to(folder).as_posix() not in keep:
             path.unlink()
 
 

@@ -1,4 +1,4 @@
-"""The two hubs through their official clients: what a model consists of there, and one file brought here.
+"""The two hubs through their official clients: what a model consists of there, and where its bytes are.
 
 Called by workers only: the clients are imported inside the functions. Tokens are read from the worker's environment or
 from where a person stored them, go to their own hub's client and nowhere else, and are scrubbed from every error.
@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import errno
 import os
-import queue
 import re
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 from appliance import settings
 from appliance.errors import ApplianceError, explain
 from appliance.hub.needed import check_names
-from appliance.locale import _, language
+from appliance.locale import _
 from appliance.planning.catalogue import name_at
 
 NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
+_OWN = {
+    "huggingface": ("huggingface.co", "hf.co"),
+    "modelscope": ("modelscope.cn", "www.modelscope.cn", "modelscope.ai", "www.modelscope.ai"),
+}
 _ANSWER_SECONDS = 20.0  # for a listing, when there is another hub to ask
 _GRACE_SECONDS = 2.0  # what the preferred hub gets after the other one has answered
 _OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # no hub's fault
@@ -32,6 +35,10 @@ _OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno
 
 class HubFailure(ApplianceError):
     """One hub failed; the other one may do."""
+
+
+class Silence(HubFailure):
+    """Nothing came from it for too long: it may come back."""
 
 
 @dataclass(frozen=True)
@@ -72,75 +79,43 @@ def listing(hub: str, reference: str, revision: str | None) -> Listing:
     return found
 
 
-def download(found: Listing, file: HubFile, folder: Path) -> None:
-    """Bring one file into a folder under its own name, by the hub's own client. Blocks; raises HubFailure."""
-    try:
-        (_get_huggingface if found.hub == "huggingface" else _get_modelscope)(found, file, folder)
-    except Exception as error:
-        raise _told(found.hub, found.reference, error) from None
+def endpoint(hub: str) -> str:
+    """The address that a hub is asked at: its own, or what HF_ENDPOINT and MODELSCOPE_ENDPOINT say."""
+    if hub == "huggingface":
+        return (settings.variable("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    _quiet()
+    from modelscope_hub import HubConfig
+
+    with TemporaryDirectory() as place:
+        asked = settings.variable("MODELSCOPE_ENDPOINT") or None
+        return str(HubConfig(endpoint=asked, token="", cache_dir=Path(place), config_dir=Path(place)).endpoint)
 
 
-def find(reference: str, revision: str | None, check_stopped: Callable[[], None]) -> tuple[Listing, str]:
-    """Ask both hubs at once. Returns the listing to use, and a sentence about the choice.
+def secrets(hub: str) -> dict[str, str]:
+    """The headers that say to a hub who its user is; {} without a token. For the hub's own origin only."""
+    token = _token(hub)
+    if not token:
+        return {}
+    headers = {"Authorization": f"Bearer {token}"}
+    return headers if hub == "huggingface" else {**headers, "Cookie": f"m_session_id={token}"}
 
-    The first answer wins, but the preferred hub (ModelScope for Chinese, else Hugging Face) gets a moment more.
-    Raises ApplianceError with both reasons when neither has the model.
-    """
-    preferred = "modelscope" if language() == "zh" else "huggingface"
-    answers: queue.SimpleQueue[tuple[str, Listing | ApplianceError]] = queue.SimpleQueue()
 
-    def ask(hub: str) -> None:
-        try:
-            answers.put((hub, listing(hub, reference, revision)))
-        except ApplianceError as error:
-            answers.put((hub, error))
+def addresses(found: Listing) -> Callable[[str], str]:
+    """Where the hub is asked for a file, by the file's name."""
+    model = name_at(found.hub, found.reference)
+    if found.hub == "huggingface":
+        from huggingface_hub import hf_hub_url
 
-    for hub in NAMES:
-        threading.Thread(target=ask, args=(hub,), daemon=True).start()
-    got: dict[str, Listing] = {}
-    failed: dict[str, ApplianceError] = {}
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    while preferred not in got and len(got) + len(failed) < len(NAMES) and time.monotonic() < deadline:
-        check_stopped()
-        try:
-            hub, value = answers.get(timeout=0.1)
-        except queue.Empty:
-            continue
-        if isinstance(value, Listing):
-            got[hub] = value
-            deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
-        else:
-            failed[hub] = value
-    if not got:
-        raise _neither(reference, failed)
-    chosen = preferred if preferred in got else next(iter(got))
-    if chosen == preferred:
-        reason = _("it has the model and is the first choice for your language")
-    elif preferred in failed:
-        reason = failed[preferred].what
-    else:
-        reason = _("{hub} did not answer in time").format(hub=NAMES[preferred])
-    return got[chosen], _("From {hub}: {reason}").format(hub=NAMES[chosen], reason=reason)
+        place = endpoint("huggingface")
+        return lambda name: str(hf_hub_url(model, name, revision=found.asked, endpoint=place))
+    with TemporaryDirectory() as folder:
+        client = _modelscope(Path(folder)).legacy
+    return lambda name: str(client.get_download_url(model, "model", name, revision=found.asked))
 
 
 def other(hub: str) -> str:
     """The hub that is not this one."""
     return next(name for name in NAMES if name != hub)
-
-
-def _neither(reference: str, failed: dict[str, ApplianceError]) -> ApplianceError:
-    told = [f"{NAMES[hub]}: {error.what} {error.why}".strip() for hub, error in failed.items()]
-    told += [_("{hub} did not answer in time").format(hub=NAMES[hub]) for hub in NAMES if hub not in failed]
-    steps = {error.next_step for error in failed.values() if error.next_step}
-    return ApplianceError(
-        _("{model} can't be had from either hub.").format(model=reference),
-        "",
-        steps.pop()
-        if len(steps) == 1 and len(failed) == len(NAMES)
-        else _("Check the name (owner/name) and the network; or bring the model as a folder or an archive."),
-        told,
-        [hub for error in failed.values() for hub in error.token_for],
-    )
 
 
 def _quiet() -> None:
@@ -156,7 +131,22 @@ def _quiet() -> None:
 
 
 def _token(hub: str) -> str:
-    return settings.hub_token(hub)
+    """The user's token, "" where there is none or where the endpoint is a mirror: a stranger's machine."""
+    token = settings.hub_token(hub)
+    return token if token and is_own(hub, endpoint(hub)) else ""
+
+
+def is_own(hub: str, address: str) -> bool:
+    """Whether an address belongs to the hub itself, or to this machine or a private network: a company's own hub."""
+    parts = urlsplit(address)
+    host = (parts.hostname or "").lower()
+    trusted = settings.variable("APPLIANCE_TOKEN_HOSTS").lower().replace(",", " ").split()
+    if host in _OWN[hub] or host in trusted or parts.netloc.lower() in trusted or not set(host) & set(".:"):
+        return True
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return False
 
 
 def _list_huggingface(reference: str, revision: str | None) -> Listing:
@@ -176,19 +166,6 @@ def _list_huggingface(reference: str, revision: str | None) -> Listing:
     )
     commit = str(info.sha or revision or "main")
     return Listing("huggingface", reference, commit, commit, files)
-
-
-def _get_huggingface(found: Listing, file: HubFile, folder: Path) -> None:
-    from huggingface_hub import hf_hub_download
-
-    hf_hub_download(
-        name_at("huggingface", found.reference),
-        file.name,
-        revision=found.asked,
-        local_dir=folder,
-        endpoint=settings.variable("HF_ENDPOINT") or None,
-        token=_token("huggingface") or False,
-    )
 
 
 def _modelscope(place: Path) -> Any:
@@ -225,42 +202,33 @@ def _list_modelscope(reference: str, revision: str | None) -> Listing:
     return Listing("modelscope", reference, str(commit or asked), asked, files)
 
 
-def _get_modelscope(found: Listing, file: HubFile, folder: Path) -> None:
-    _modelscope(folder / ".cache" / "modelscope").download_file(
-        name_at("modelscope", found.reference),
-        "model",
-        file.name,
-        revision=found.asked,
-        local_dir=folder,
-        expected_sha256=file.sha256 or None,
-        file_size=file.size or None,
-    )
-
-
 def _told(hub: str, reference: str, error: Exception) -> ApplianceError:
     """A client's error for a person. The libraries' messages carry addresses with signatures: scrubbed."""
     if isinstance(error, ApplianceError):
         return error
-    if type(error).__name__ == "LocalEntryNotFoundError" and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # huggingface_hub wraps what happened in "not in the cache"
     if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
         return explain(error)
     names = {kind.__name__ for kind in type(error).__mro__}
     response = getattr(error, "response", None)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
     why = scrub(str(error).strip().split("\n")[0][:300]) or type(error).__name__
-    values = {"hub": NAMES[hub], "model": reference, "token": settings.HUB_TOKENS[hub], "name": hub}
-    if "GatedRepoError" in names or status == 403:
+    if "GatedRepoError" in names:
+        status = 403
+    elif names & {"RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "NotExistError"}:
+        status = 404
+    if status in (401, 403, 404):
+        return refused(hub, reference, status, why)
+    if "HFValidationError" in names:
         return HubFailure(
-            _("{model} is closed at {hub} until its owner lets you in.").format(**values),
-            why,
-            _(
-                "Open its page at {hub} and accept the conditions. Then give your token, unseen: appliance settings"
-                " token {name} (or set {token}), and try again."
-            ).format(**values),
-            token_for=[hub],
+            _("{model} is no name of a model.").format(model=reference), why, _("Write it as owner/name.")
         )
-    if status == 401 and "RepositoryNotFoundError" not in names:
+    return unreachable(hub, why)
+
+
+def refused(hub: str, reference: str, status: int, why: str) -> HubFailure:
+    """The hub says no. `status`: of its HTTP answer."""
+    values = {"hub": NAMES[hub], "model": reference, "token": settings.HUB_TOKENS[hub], "name": hub}
+    if status == 401:
         return HubFailure(
             _("{hub} wants to know who you are before it gives {model}.").format(**values),
             why,
@@ -270,10 +238,17 @@ def _told(hub: str, reference: str, error: Exception) -> ApplianceError:
             ).format(**values),
             token_for=[hub],
         )
-    if (
-        names & {"RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "NotExistError"}
-        or status == 404
-    ):
+    if status == 403:
+        return HubFailure(
+            _("{model} is closed at {hub} until its owner lets you in.").format(**values),
+            why,
+            _(
+                "Open its page at {hub} and accept the conditions. Then give your token, unseen: appliance settings"
+                " token {name} (or set {token}), and try again."
+            ).format(**values),
+            token_for=[hub],
+        )
+    if status == 404:
         return HubFailure(
             _("{hub} has no model {model} (or no such revision, or it is private).").format(**values),
             why,
@@ -282,12 +257,13 @@ def _told(hub: str, reference: str, error: Exception) -> ApplianceError:
                 " token {name}"
             ).format(**values),
         )
-    if "HFValidationError" in names:
-        return HubFailure(_("{model} is no name of a model.").format(**values), why, _("Write it as owner/name."))
-    if "FileIntegrityError" in names:
-        return damaged(hub, why)
+    return unreachable(hub, why)
+
+
+def unreachable(hub: str, why: str) -> HubFailure:
+    """No proper answer."""
     return HubFailure(
-        _("{hub} could not be reached or gave no proper answer.").format(**values),
+        _("{hub} could not be reached or gave no proper answer.").format(hub=NAMES[hub]),
         why,
         _("Check the network and proxy settings, then try again; finished files are kept."),
     )

@@ -98,6 +98,22 @@ class Picture:
             parts.append(_("{time} left").format(time=output.duration(event["left_s"])))
         return " · ".join(parts)
 
+    def transfer(self) -> list[str]:
+        """Of a download: the largest file on its way, the connections, what was mended, what it waits for."""
+        event = self.progress or {}
+        lines = []
+        if event.get("phase") == "downloading" and event.get("file_total"):
+            done, total = event["file_done"], event["file_total"]
+            parts = [f"{event['file']} {done / total:.0%} ({output.size(done)} / {output.size(total)})"]
+            if event.get("connections"):
+                parts.append(_("connections: {count}").format(count=event["connections"]))
+            if event.get("retries"):
+                parts.append(_("interruptions mended: {count}").format(count=event["retries"]))
+            lines.append(" · ".join(parts))
+        if event.get("waiting"):
+            lines.append(str(event["waiting"]))
+        return lines
+
     def words(self) -> str:
         """What it does now."""
         if self.state is not None and self.state.state == "queued":
@@ -138,6 +154,8 @@ class Picture:
             bar.add_row(ProgressBar(total=1.0, completed=self.share(), width=30), Text(f"{self.share():4.0%}"))
             grid.add_row(bar)
             grid.add_row(Text(self.figures(), "cyan"))
+            for line in self.transfer():
+                grid.add_row(Text(line, "dim"))
         if self.curve():
             grid.add_row(Text(self.curve(), "green"))
         return grid
@@ -174,7 +192,7 @@ def _plain(job: Job, until_ready: bool) -> State:
         _say(picture, output.note, output.warn)
         if until_ready and picture.ready:
             return state
-        line = f"{picture.words()} {picture.share():.0%} {picture.figures()}".strip()
+        line = " · ".join([f"{picture.words()} {picture.share():.0%} {picture.figures()}".strip(), *picture.transfer()])
         ended = picture.share() >= 1.0 and picture.words() != shown
         if picture.progress and (ended or time.monotonic() - last > _PLAIN_SECONDS):
             output.say(line)

@@ -77,19 +77,32 @@ def _is_stop(error: BaseException | None) -> bool:
 
 def _result(context: Context, made: dict[str, Any], began: float) -> dict[str, Any]:
     """result.json: what was made, plus versions and timings. Memory in GiB."""
-    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    # Of several processes the largest one.
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
         "id": context.id,
         "kind": context.kind,
         "versions": library_versions(),
         **made,
-        "host_memory_peak_gib": round(peak * unit / 2**30, 3),
+        # Of several processes the largest one.
+        "host_memory_peak_gib": round(max(_memory_peak(), _children_peak()) / 2**30, 3),
         "seconds": round(time.time() - began, 2),
         "attempts": context.attempt,
     }
+
+
+def _children_peak() -> int:
+    """Bytes of the largest of the processes that this one has started."""
+    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _memory_peak() -> int:
+    """Bytes of this process's own memory at most."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
+    except (OSError, StopIteration):
+        # macOS, where ru_maxrss counts bytes; on Linux it would count what the starter had, too.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -81,7 +81,10 @@ class Context:
             return
 
     def progress(self, phase: str, done: float, total: float, unit: str = "", **extra: Any) -> None:
-        """How far a phase is, in `unit`s. Adds speed (units per second) and left_s (seconds); at most 5 a second."""
+        """How far a phase is, in `unit`s. Adds left_s (seconds) and, unless given, speed (units per second).
+
+        At most 5 a second are written.
+        """
         now = time.monotonic()
         if self._phase is None or self._phase[0] != phase:
             self._phase = (phase, now, done)
@@ -90,7 +93,7 @@ class Context:
             return
         self._last_progress = now
         _name, began, first = self._phase
-        speed = (done - first) / (now - began) if now > began else 0.0
+        speed = extra.pop("speed", (done - first) / (now - began) if now > began else 0.0)
         left = round((total - done) / speed, 1) if speed > 0 else None
         values = {"phase": phase, "done": done, "total": total, "unit": unit, "speed": round(speed, 4), "left_s": left}
         self.event("progress", **values, **extra)

@@ -22,7 +22,7 @@ def run(context: Context) -> dict[str, Any]:
         source=spec.get("source") or "auto",
         revision=spec.get("revision"),
         to=to,
-        progress=lambda phase, done, total, file: context.progress(phase, done, total, "B", file=file),
+        progress=lambda phase, done, total, file, **more: context.progress(phase, done, total, "B", file=file, **more),
         check_stopped=context.check_stopped,
         note=context.note,
     )

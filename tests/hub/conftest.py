@@ -14,7 +14,6 @@ from appliance import locale
 
 # Read by ModelScope's client once, at its import: without retries a hub that is down is told at once.
 os.environ["MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS"] = "1"
-os.environ["MODELSCOPE_DOWNLOAD_MAX_RETRIES"] = "0"
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 
@@ -45,3 +46,18 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+def large_files(sizes: tuple[int, ...] = (2_500_000, 900_000), seed: int = 7) -> dict[str, bytes]:
+    """The same with shards of random bytes, so that no part of a file can stand for another."""
+    noise = random.Random(seed)
+    names = [f"model-{number:05}-of-{len(sizes):05}.safetensors" for number in range(1, len(sizes) + 1)]
+    files = {name: content for name, content in model_files().items() if name in TAKEN and not name.endswith("tensors")}
+    files["model.safetensors.index.json"] = json.dumps(
+        {"weight_map": {f"t{number}": name for number, name in enumerate(names)}}
+    ).encode()
+    for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
+        header = {f"t{number}": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
+        text = json.dumps(header).encode()
+        files[name] = len(text).to_bytes(8, "little") + text + noise.randbytes(size)
+    return files

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_hub import COMMIT, MODEL, FakeHub
-from model_files import TAKEN, model_files, write
+from fake_hub import COMMIT, MODEL, Do, FakeHub
+from model_files import TAKEN, large_files, model_files, write
 
 from appliance.files import read_json, sha256, write_json
 from appliance.hub import hubs as clients
+from appliance.hub.workspace import unfinished
+from appliance.jobs.folder import Job, events
+from appliance.jobs.watch import Picture
 
 
 def run_job(folder: Path, spec: dict[str, Any]) -> tuple[int, str]:
@@ -43,6 +48,41 @@ def test_result_and_events(tmp_path: Path, hubs: dict[str, FakeHub], workspace: 
     events = [json.loads(line) for line in (tmp_path / "job" / "events.jsonl").read_text().splitlines()]
     steps = [event for event in events if event["kind"] == "progress"]
     assert {"downloading", "verifying"} <= {step["phase"] for step in steps} and steps[-1]["unit"] == "B"
+
+
+def test_a_slow_hub_on_screen_and_in_the_events_and_a_stop_in_the_middle(
+    tmp_path: Path, hubs: dict[str, FakeHub], workspace: Path
+) -> None:
+    hub, job = hubs["huggingface"], tmp_path / "job"
+    hub.files, hub.rate = large_files((20_000_000, 500_000)), 200_000
+    hub.plan = lambda ask: Do(status=503) if ask.number == 1 else None
+    asked = spec(source="huggingface")
+    write_json(job / "job.json", {"id": "job", "kind": "download", "language": "en", "spec": asked})
+    write_json(job / "state.json", {"state": "queued"})
+    worker = subprocess.Popen([sys.executable, "-m", "appliance.work", str(job)], env={**os.environ})
+    picture, offset, deadline = Picture(Job(job)), 0, time.monotonic() + 60
+    while "mended" not in "".join(picture.transfer()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found, offset = events(Job(job), offset)
+        picture.add(Job(job).written_state(), found)
+    assert picture.words() == "downloading" and "/ 20.5 MB" in picture.figures() and "left" in picture.figures()
+    line = picture.transfer()[0]
+    assert line.startswith("model-00001-of-00002.safetensors ") and "connections: " in line
+    while hub.bytes_sent.total() < 3_000_000 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    began = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 143 and time.monotonic() - began < 5
+    assert read_json(job / "state.json")["state"] == "stopped"
+    assert not (job / "result.json").exists() and [one.name for one in unfinished()] == ["owner--tiny"]
+    hub.rate = 0
+    before = hub.bytes_sent.total()
+    code, said = run_job(job, asked)
+    assert code == 0, said
+    assert hub.bytes_sent.total() - before < 19_000_000
+    notes = [event["text"] for event in events(Job(job))[0] if event["kind"] == "note"]
+    assert any(text.startswith("Goes on at ") for text in notes)
+    assert read_json(job / "result.json")["host_memory_peak_gib"] * 2**30 <= 150_000_000
 
 
 def test_a_folder_of_choice(tmp_path: Path) -> None:

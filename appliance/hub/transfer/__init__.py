@@ -1,0 +1,1 @@
+"""The bytes of a model's files: many ranged requests into preallocated files, resumable at any byte, verified."""

@@ -1,0 +1,285 @@
+"""One file on its way to the disk: preallocated, written at any place, hashed in order as its bytes come."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance.hub.hubs import HubFile
+from appliance.hub.transfer.journal import Journal, Known
+from appliance.hub.transfer.ranges import Ranges
+
+_BLOCK = 256 * 1024  # bytes that are hashed at once
+_NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
+
+
+class DiskTrouble(Exception):
+    """The disk refused something. `error`: what it said."""
+
+    def __init__(self, error: OSError):
+        super().__init__(str(error))
+        self.error = error
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is only a matter of room."""
+        return self.error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+class Outdated(Exception):
+    """The bytes belong to a content that was given up meanwhile."""
+
+
+class Digest:
+    """The hashes over the first `done` bytes. Its identity names the content that is being written."""
+
+    def __init__(self, file: HubFile):
+        self.done = 0
+        self.sha256 = hashlib.sha256()
+        self._sha1 = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False) if file.git_sha1 else None
+
+    def update(self, block: bytes) -> None:
+        """The next bytes."""
+        self.sha256.update(block)
+        if self._sha1:
+            self._sha1.update(block)
+        self.done += len(block)
+
+    def agrees(self, file: HubFile) -> bool:
+        """Whether these are the bytes that the hub lists."""
+        return (not file.sha256 or self.sha256.hexdigest() == file.sha256.lower()) and (
+            not (file.git_sha1 and self._sha1) or self._sha1.hexdigest() == file.git_sha1.lower()
+        )
+
+
+class Target:
+    """A file of the staging folder.
+
+    have     what is written; free: what is neither written nor on its way
+    whole    every byte is here, agrees with the hub's checksum and is on the disk
+    sha256   once it is whole
+    """
+
+    def __init__(self, folder: Path, file: HubFile, revision: str, journal: Journal):
+        self.file, self.name, self.size = file, file.name, file.size
+        self._path = folder / file.name
+        self._journal = journal
+        self.mark = _mark(file, revision)
+        self.whole = False
+        self.sha256 = ""
+        self.ranged = True  # until the server ignores a range
+        self.active = 0  # requests under way
+        self.times_bad = self.times_changed = self.wrong_answers = self.barren = 0
+        self.hold_until = 0.0
+        self.hashing = False
+        self._lock = threading.Lock()
+        self._handle = -1
+        self._closed = False
+        known = journal.known.get(self.name)
+        if known and not self._fits(known):
+            known = None
+        self.have = known.have if known else Ranges()
+        self._synced = known.synced if known else Ranges()
+        self.validator = known.validator if known else None
+        self.inherited = self.have.total > 0  # brought by an earlier run: not yet seen by this one
+        self._said = known is not None and known.mark == self.mark
+        self.free = Ranges([(0, self.size)]).minus(self.have)
+        self.digest = Digest(file)
+
+    def _fits(self, known: Known) -> bool:
+        """Whether the bytes of an earlier run are of use. One whole file may be: its checksum will tell."""
+        if self._path.is_symlink() or not self._path.is_file() or self._path.stat().st_size != self.size:
+            return False
+        checked = bool(self.file.sha256 or self.file.git_sha1)
+        return known.size == self.size and (known.mark == self.mark or (checked and known.have.total == self.size))
+
+    @property
+    def here(self) -> bool:
+        """Every byte is here; whether the right ones is not known yet."""
+        return self.have.total == self.size
+
+    def write(self, digest: Digest, offset: int, blocks: Sequence[bytes]) -> int:
+        """Put bytes to their place; returns how many of them are new. Raises DiskTrouble, Outdated."""
+        length = sum(map(len, blocks))
+        # One writer at a time: the kernel has one lock for each file anyway, and so a block of a content that was
+        # given up can never land on one of its successor.
+        with self._lock:
+            if self._closed or digest is not self.digest:
+                raise Outdated
+            if self.have.covers(offset, offset + length):
+                return 0
+            try:
+                handle, rest = self._open(), memoryview(blocks[0] if len(blocks) == 1 else b"".join(blocks))
+                while rest:  # not os.pwritev: macOS may lack it
+                    rest = rest[os.pwrite(handle, rest, offset + length - len(rest)) :]
+                self._journal.wrote(self.name, offset, offset + length)
+            except OSError as error:
+                raise DiskTrouble(error) from None
+            before = self.have.total
+            self.have.add(offset, offset + length)
+            return self.have.total - before
+
+    def see(self, digest: Digest, origin: str, etag: str) -> bool:
+        """Note what the origin calls the content that is being brought. False when it called it otherwise before."""
+        with self._lock:
+            if self._closed or digest is not self.digest:
+                raise Outdated
+            if self.validator and self.validator[0] == origin:
+                return not etag or etag == self.validator[1]
+            if etag:
+                self.validator = (origin, etag)
+                try:
+                    self._open()
+                    self._journal.validator(self.name, origin, etag)
+                except OSError as error:
+                    raise DiskTrouble(error) from None
+            return True
+
+    def forget(self) -> None:
+        """Give up every byte: they are not what they should be."""
+        with self._lock:
+            self.digest = Digest(self.file)
+            self.have, self._synced = Ranges(), Ranges()
+            self.free = Ranges([(0, self.size)])
+            self.validator = None
+            self.whole = False
+            try:
+                self._journal.begin(self.name, self.size, self.mark)
+            except OSError as error:
+                raise DiskTrouble(error) from None
+
+    def remove(self) -> None:
+        """Take the file away."""
+        with self._lock:
+            self._drop_handle()
+            self._path.unlink(missing_ok=True)
+
+    def hash_some(self, limit: int) -> bool:
+        """Hash at most `limit` of the bytes that follow the hashed ones. Returns whether there were any."""
+        digest = self.digest
+        with self._lock:
+            end = min(self.have.prefix, digest.done + limit)
+            if digest.done >= end:
+                return False
+            try:
+                handle = self._open()
+            except OSError as error:
+                raise DiskTrouble(error) from None
+        while digest.done < end:
+            try:
+                block = os.pread(handle, min(_BLOCK, end - digest.done), digest.done)
+            except OSError as error:
+                raise DiskTrouble(error) from None
+            if not block:
+                raise DiskTrouble(OSError(errno.EIO, os.strerror(errno.EIO), str(self._path)))
+            digest.update(block)
+        return True
+
+    def finish(self) -> bool:
+        """When all is hashed: make it durable and whole, or return False: the bytes are wrong."""
+        if not self.digest.agrees(self.file):
+            return False
+        self.sync()
+        with self._lock:
+            self.sha256 = self.digest.sha256.hexdigest()
+            self._drop_handle()
+            self.whole = True
+        return True
+
+    def sync(self) -> None:
+        """Make what is written durable and say so in the journal."""
+        with self._lock:
+            spans = self.have.minus(self._synced).spans
+            if self._closed or (not spans and self.size):
+                return
+            digest = self.digest
+            try:
+                handle = self._open()
+                copy = os.dup(handle)
+            except OSError as error:
+                raise DiskTrouble(error) from None
+        try:
+            os.fsync(copy)
+        except OSError as error:
+            raise DiskTrouble(error) from None
+        finally:
+            os.close(copy)
+        with self._lock:
+            if digest is self.digest and not self._closed:
+                for start, end in spans:
+                    self._synced.add(start, end)
+                try:
+                    self._journal.synced(self.name, spans)
+                except OSError as error:
+                    raise DiskTrouble(error) from None
+
+    def try_room(self) -> None:
+        """See whether the disk has room again for the rest of this file. Raises DiskTrouble."""
+        with self._lock:
+            if self.whole or self._closed:
+                return
+            try:
+                self._open()
+                self._journal.rest()
+            except OSError as error:
+                raise DiskTrouble(error) from None
+
+    def close(self) -> None:
+        """No byte is written from here on, by whatever thread."""
+        with self._lock:
+            self._closed = True
+            self._drop_handle()
+
+    def _open(self) -> int:
+        if self._handle >= 0:
+            return self._handle
+        if self._closed:
+            raise Outdated
+        self._path.parent.mkdir(exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(self._path, flags, 0o644)
+        try:
+            if os.fstat(handle).st_size != self.size:
+                os.ftruncate(handle, 0)
+                _allocate(handle, self.size, self._path)
+            if not self._said:
+                self._journal.begin(self.name, self.size, self.mark)
+                for start, end in self.have.spans:
+                    self._journal.wrote(self.name, start, end)
+                self._journal.synced(self.name, self._synced.spans)
+                self._said = True
+        except OSError:
+            os.close(handle)
+            raise
+        self._handle = handle
+        return handle
+
+    def _drop_handle(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def _allocate(handle: int, size: int, path: Path) -> None:
+    """Reserve the room, where the file system can: a full disk is then known before the bytes come."""
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(handle, 0, size)
+            return
+        except OSError as error:
+            os.ftruncate(handle, 0)  # what was reserved so far is of no use
+            if error.errno not in _NO_PREALLOCATION:
+                error.filename = str(path)
+                raise
+    os.ftruncate(handle, size)
+
+
+def _mark(file: HubFile, revision: str) -> str:
+    """The content that the bytes must belong to. A checksum is the same at both hubs and over revisions."""
+    if file.sha256:
+        return f"sha256:{file.sha256.lower()}"
+    return f"git:{file.git_sha1.lower()}" if file.git_sha1 else f"revision:{revision}"
