@@ -65,6 +65,7 @@ bench: dev
 	$(DEV)/python bench/menu.py
 	$(DEV)/python bench/estimate.py
 	$(DEV)/python bench/data.py
+	$(DEV)/python bench/guard.py
 
 pictures: setup
 	$(ENVS)/core/bin/python docs/picture.py

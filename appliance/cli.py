@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance import __version__, cli_data, output, settings
-from appliance.attend import attend, show_address
-from appliance.cli_words import Json, Lang, Map, Sheet, Yes, mapping_of
-from appliance.errors import ApplianceError, UsageError, explain
+from appliance import __version__, cli_data, cli_models, output, settings
+from appliance.attend import show_address
+from appliance.cli_watch import Detach, do, finish, see_through, watch
+from appliance.cli_words import Json, Lang, Map, Sheet, Yes, mapping_of, read_json
+from appliance.errors import UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
@@ -25,9 +26,10 @@ app.command("datasets", help=_("Public data sets by what they are about, in both
 app.add_typer(jobs_app, name="jobs")
 keys_app = typer.Typer(no_args_is_help=True, help=_("Keys for the servers of this workspace."))
 app.add_typer(keys_app, name="keys")
+app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_models.settings_app, name="settings")
 
 
-Detach = Annotated[bool, typer.Option("--detach", help=_("Return as soon as the job runs (serve: answers)."))]
 ModelName = Annotated[str, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))]
 KeyName = Annotated[str, typer.Argument(metavar="NAME", help=_("Whose key it is."))]
 JobName = Annotated[str, typer.Argument(metavar="ID", help=_("A job's id, its beginning or end, or `last`."))]
@@ -107,28 +109,6 @@ def doctor(json: Json = False, lang: Lang = None) -> None:
     raise typer.Exit(0 if value["ok"] else 1)
 
 
-@app.command(help=_("Which models run here, which if something is changed, and which do not."))
-def models(
-    purpose: Annotated[str, typer.Option("--for", help="finetune | serve")] = "finetune",
-    family: Annotated[str | None, typer.Option(help=_("Only these, such as qwen3 or llama."))] = None,
-    hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
-    json: Json = False,
-    lang: Lang = None,
-) -> None:
-    from appliance.hardware import Hardware
-    from appliance.hardware import probe as look
-    from appliance.planning import catalogue, fitting
-    from appliance.show import models as show_models
-
-    if purpose not in fitting.PURPOSES:
-        raise UsageError(_("Unknown purpose {name}.").format(name=purpose), "", " | ".join(fitting.PURPOSES))
-    wanted = catalogue.of_family(family)
-    machine = Hardware.from_dict(_read_json(hardware)) if hardware else look(settings.home())
-    found = fitting.fits(machine, purpose, wanted)
-    value = {"purpose": purpose, "models": [fit.as_dict() for fit in found]}
-    output.answer(value, lambda: show_models(found, purpose))
-
-
 @app.command(help=_("What fits here for this model, and why."))
 def plan(
     model: ModelName,
@@ -145,7 +125,7 @@ def plan(
     from appliance.hardware import Hardware
     from appliance.show import plan as show_plan
 
-    machine = Hardware.from_dict(_read_json(hardware)) if hardware else None
+    machine = Hardware.from_dict(read_json(hardware)) if hardware else None
     wish = _wish(method=method, rank=rank, batch=batch, length=length, gpus=gpus)
     made = prepare.make_plan(model, data_file=data, wish=wish, hardware=machine)
     output.answer(made.as_dict(), lambda: show_plan(made))
@@ -195,17 +175,6 @@ def estimate(
         output.note(found.sentence)
 
 
-def _read_json(path: Path) -> Any:
-    from appliance import files
-
-    try:
-        return files.read_json(path)
-    except ValueError as error:
-        raise ApplianceError(
-            _("{file} is not JSON.").format(file=path), str(error), _("Make it with: appliance probe --json")
-        ) from error
-
-
 def _wish(**values: Any) -> dict[str, Any]:
     if values.get("method") not in (None, "auto", *METHODS):
         raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", " | ".join(("auto", *METHODS)))
@@ -228,7 +197,7 @@ def download(
 ) -> None:
     if source not in ("auto", "modelscope", "huggingface"):
         raise UsageError(_("Unknown source {name}.").format(name=source), "", "auto | modelscope | huggingface")
-    _do(prepare.download(model, source=source, revision=revision, to=to), detach)
+    do(prepare.download(model, source=source, revision=revision, to=to), detach)
 
 
 @app.command(help=_("Teach a model with your rows."))
@@ -284,7 +253,7 @@ def finetune(
             accept_drops=yes,
             held_out=held_out,
         )
-    _do(draft, detach)
+    do(draft, detach)
 
 
 @app.command(help=_("Make one model of an adapter and its base."))
@@ -299,7 +268,7 @@ def merge(
     json: Json = False,
     lang: Lang = None,
 ) -> None:
-    _do(prepare.merge(adapter, base=base, to=to), detach)
+    do(prepare.merge(adapter, base=base, to=to), detach)
 
 
 @app.command(help=_("Serve a model behind an OpenAI-compatible address."))
@@ -340,7 +309,7 @@ def serve(
         no_key=no_key,
         log_requests=log_requests,
     )
-    _do(draft, detach)
+    do(draft, detach)
 
 
 def _model_here(model: str) -> None:
@@ -350,75 +319,9 @@ def _model_here(model: str) -> None:
     except prepare.NotHere as missing:
         output.note(missing.what)
         job = control.submit(prepare.download(missing.reference))
-        state = _watch(job)
+        state = watch(job)
         if state.state != "done":
             raise failure(job, state) from None
-
-
-def _do(draft: control.Draft, detach: bool) -> None:
-    """Submit, show until it ended, answer. A serve with --detach returns once it answers."""
-    from appliance.show import facts
-
-    facts(draft)
-    job = control.submit(draft)
-    _see_through(job, detach)
-
-
-def _see_through(job: folder.Job, detach: bool) -> None:
-    """Show a job until it ended and answer. With --detach return when it runs, for a serve when it answers."""
-    if detach and job.kind != "serve":
-        output.answer(job.as_dict(), lambda: output.good(_("Started: {id}").format(id=job.id)))
-        return
-    state = _watch(job, until_ready=job.kind == "serve")
-    _answer(job, state)
-    if job.kind == "serve" and state.active and not detach:
-        _finish(job, _watch(job))
-
-
-def _watch(job: folder.Job, until_ready: bool = False) -> folder.State:
-    """Watch; a person who leaves the job running ends the command."""
-    state = attend(job, until_ready)
-    if state is None:
-        raise typer.Exit(130)
-    return state
-
-
-def _answer(job: folder.Job, state: folder.State) -> None:
-    """The job's answer once it ended or is ready; failed is exit code 1, stopped 130."""
-    if output.is_json():
-        output.answer(job.as_dict())
-        if not (job.kind == "serve" and state.active):
-            raise typer.Exit({"done": 0, "stopped": 130}.get(state.state, 1))
-        return
-    if job.kind == "serve" and state.active:
-        show_address(job)
-        return
-    _finish(job, state)
-
-
-def _finish(job: folder.Job, state: folder.State) -> None:
-    if state.state == "failed":
-        if output.is_json():
-            raise typer.Exit(1)
-        raise failure(job, state)
-    if not output.is_json():
-        output.pairs(summary(job))
-    if state.state == "stopped":
-        output.note(_("Stopped. Go on later: appliance jobs resume {id}").format(id=job.id))
-        raise typer.Exit(130)
-    if not output.is_json():
-        _what_next(job)
-
-
-def _what_next(job: folder.Job) -> None:
-    result = job.result or {}
-    hints = {
-        "download": f"appliance finetune --model {Path(result.get('model', 'M')).name} --data FILE",
-        "finetune": f"appliance merge {job.id}",
-        "merge": f"appliance serve {result.get('name', 'M')}",
-    }
-    if job.kind in hints:
-        output.note(_("Next: {command}").format(command=hints[job.kind]))
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
@@ -441,7 +344,7 @@ def jobs_show(
 ) -> None:
     job = folder.find(name)
     if follow:
-        _watch(job)
+        watch(job)
     if output.is_json():
         output.answer(job.as_dict())
         return
@@ -475,7 +378,7 @@ def jobs_stop(name: JobName, yes: Yes = False, json: Json = False, lang: Lang = 
 @jobs_app.command("resume", help=_("Go on with a stopped or failed job."))
 def jobs_resume(name: JobName, detach: Detach = False, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
     job = control.resume(folder.find(name))
-    _see_through(job, detach)
+    see_through(job, detach)
 
 
 @jobs_app.command("remove", help=_("Delete an ended job and what is in its folder."))
@@ -562,7 +465,7 @@ def run_recipe(
 
     def show(job: folder.Job, number: int, _last: bool) -> folder.State:
         output.say(_("Step {n} of {all}: {id}").format(n=number, all=len(steps), id=job.id), "bold")
-        state = _watch(job, until_ready=job.kind == "serve")
+        state = watch(job, until_ready=job.kind == "serve")
         if state.state == "done" and not output.is_json():
             output.pairs(summary(job))
         return state
@@ -579,7 +482,7 @@ def run_recipe(
         if not output.is_json():
             show_address(last)
         if not detach:
-            _finish(last, _watch(last))
+            finish(last, watch(last))
     if state.state == "stopped":
         raise typer.Exit(130)
 

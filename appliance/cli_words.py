@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from appliance import output
-from appliance.errors import UsageError
+from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _, set_language
 
 
@@ -54,3 +54,15 @@ def _named(words: list[str] | None, wrong: str, example: str) -> dict[str, str] 
     if any(not equals or not name for name, equals, _value in pairs):
         raise UsageError(wrong, "", example)
     return {name.strip().strip("{}").strip(): value for name, _equals, value in pairs} or None
+
+
+def read_json(path: Path) -> Any:
+    """A probe's answer from another machine. Raises ApplianceError."""
+    from appliance import files
+
+    try:
+        return files.read_json(path)
+    except ValueError as error:
+        raise ApplianceError(
+            _("{file} is not JSON.").format(file=path), str(error), _("Make it with: appliance probe --json")
+        ) from error

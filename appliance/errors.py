@@ -16,20 +16,36 @@ class ApplianceError(Exception):
     why        the reason, as far as it is known
     next_step  what to do now; where a command helps, the command itself
     problems   more lines, when one file has several things wrong: all of them at once
+    token_for  the hubs (huggingface, modelscope) whose token would open what was closed
     """
 
-    def __init__(self, what: str, why: str = "", next_step: str = "", problems: Sequence[str] = ()):
+    def __init__(
+        self,
+        what: str,
+        why: str = "",
+        next_step: str = "",
+        problems: Sequence[str] = (),
+        token_for: Sequence[str] = (),
+    ):
         super().__init__(what)
         self.what, self.why, self.next_step, self.problems = what, why, next_step, list(problems)
+        self.token_for = list(token_for)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`, state.json and events."""
-        return {"what": self.what, "why": self.why, "next": self.next_step, "problems": self.problems}
+        value = {"what": self.what, "why": self.why, "next": self.next_step, "problems": self.problems}
+        return {**value, "token_for": self.token_for} if self.token_for else value
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> ApplianceError:
         """The opposite of as_dict."""
-        return cls(value.get("what", ""), value.get("why", ""), value.get("next", ""), value.get("problems") or ())
+        return cls(
+            value.get("what", ""),
+            value.get("why", ""),
+            value.get("next", ""),
+            value.get("problems") or (),
+            value.get("token_for") or (),
+        )
 
 
 class UsageError(ApplianceError):

@@ -83,6 +83,21 @@ def text(question: str, default: str = "", check: Callable[[str], str | None] | 
     return str(answer).strip()
 
 
+def secret(question: str, check: Callable[[str], str | None] | None = None) -> str:
+    """A line that nobody sees while it is typed or pasted."""
+    import questionary
+
+    answer = _asked(
+        questionary.password,
+        question,
+        validate=_validator(check, str.strip),
+        validate_while_typing=False,
+        qmark="?",
+        style=_style(),
+    )
+    return str(answer).strip()
+
+
 def path(
     question: str, default: str = "", check: Callable[[str], str | None] | None = None, only_folders: bool = False
 ) -> str:

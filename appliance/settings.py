@@ -34,6 +34,7 @@ HUB_VARIABLES = (
     "MODELSCOPE_DOMAIN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
     "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 )  # fmt: skip
+HUB_TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
 
 
 def variable(name: str, default: str = "") -> str:
@@ -119,6 +120,35 @@ def child_environment(*extra: str) -> dict[str, str]:
     # The numbers of the cards as NVML and nvidia-smi count them; CUDA's own order is by speed.
     kept["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     return kept
+
+
+def stored_token(hub: str) -> str:
+    """The token for `huggingface` or `modelscope` that a person gave here; "" for none."""
+    try:
+        return _token_file(hub).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def hub_token(hub: str) -> str:
+    """The token for a hub: the environment variable, else the stored one, else ""."""
+    return variable(HUB_TOKENS[hub]).strip() or stored_token(hub)
+
+
+def store_token(hub: str, token: str) -> None:
+    """Keep a hub's token where only its owner reads it (mode 0600); "" forgets it."""
+    from appliance.files import write_text
+
+    file = _token_file(hub)
+    if not token:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_text(file, token + "\n", mode=0o600)
+
+
+def _token_file(hub: str) -> Path:
+    return home() / "tokens" / hub
 
 
 def debug() -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from appliance.hardware.doctor import Check
     from appliance.jobs.control import Draft
     from appliance.jobs.folder import Job
+    from appliance.jobs.models import Entry
     from appliance.planning.fitting import Fit
     from appliance.planning.plan import Plan
 
@@ -47,6 +48,8 @@ def machine_lines(found: Hardware, brief: bool = False) -> list[tuple[str, str]]
 def hardware(found: Hardware, meaning: Sequence[str]) -> None:
     """`appliance probe`."""
     rows = machine_lines(found)
+    if found.shm_gib is not None:
+        rows.append(("/dev/shm", output.gib(found.shm_gib)))  # noqa: S108
     if found.driver:
         cuda = f" (CUDA {found.cuda})" if found.cuda else ""
         rows.append((_("Driver"), found.driver + cuda))
@@ -85,6 +88,18 @@ def models(found: Sequence[Fit], purpose: str) -> None:
     if purpose == "finetune":
         output.note(_("For serving them: appliance models --for serve"))
     output.note(_("Download one by its name: appliance download NAME"))
+
+
+def workspace_models(found: Sequence[Entry]) -> None:
+    """`appliance models list`: what stands in the workspace, and what makes the rest whole."""
+    if not found:
+        output.note(_("There are no models in the workspace yet: appliance download owner/name"))
+        return
+    rows = [(entry.name, output.size(entry.size_bytes), entry.word) for entry in found]
+    output.table([_("In the workspace"), _("On the disk"), _("State")], rows)
+    for entry in found:
+        if entry.todo:
+            output.note(f"{entry.name}: {entry.todo}")
 
 
 def plan(made: Plan) -> None:

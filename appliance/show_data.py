@@ -132,7 +132,7 @@ def datasets(found: Sequence[DataSet]) -> None:
     """`appliance datasets`."""
     headings = [_("Name"), _("For"), _("Language"), _("Rows"), _("Licence")]
     output.table(headings, [(one.name, one.task_word, one.languages_word, one.rows_word, one.licence) for one in found])
-    output.note(_("{n} data sets. Bring one here by its name: appliance data download NAME").format(n=len(found)))
+    output.note(_("{n} data sets").format(n=len(found)))
 
 
 def dataset_pairs(one: DataSet) -> list[tuple[str, Any]]:

@@ -28,7 +28,7 @@ from appliance.data.stream import Batch
 
 # Beyond these lines of a file only some rows are asked for their language, and none is compared for near-duplicates.
 NEAR_LINES = 30_000
-ALL_LANGUAGES_LINES = 5_000
+ALL_LANGUAGES_LINES = 2_000
 _SOME = 256
 
 # "${{ … }}" belongs to code (GitHub workflows), not to a template that somebody forgot to fill.
@@ -135,12 +135,12 @@ class Look:
             sizes, rich = [sizes[n] for n in kept], [rich[n] for n in kept]
             damaged = [place for place, number in enumerate(kept) if shares[number]]
         characters = np.array(sizes, dtype=np.int64)
-        extra = np.array([len(data) - len(text) for text, data in zip(texts, octets, strict=True)], dtype=np.int64)
+        bytes_each, letters = (np.fromiter(map(len, some), np.int64, len(some)) for some in (octets, texts))
         found = Findings(
             lines,
             np.frombuffer(b"".join(blake2b(data, digest_size=8).digest() for data in octets), dtype=np.uint64),
             characters,
-            lengths.rough_tokens(characters, characters + extra),
+            lengths.rough_tokens(characters, characters + bytes_each - letters),
             duplicates.signatures([written(row) for row in rows]) if lines and lines[0] <= NEAR_LINES else None,
             list(_languages(lines, rows)),
             rows=len(batch.lines),

@@ -191,15 +191,10 @@ _COMPLETIONS: dict[str, Check] = {
 }
 # What says something about the request and nothing to a model: taken, and not handed on.
 _LABELS = {
-    "user",
-    "metadata",
-    "store",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-}
-_LABELS |= {"echo", "best_of"}
+    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+}  # fmt: skip
+# Known with the one value that asks for nothing.
+_NOTHING = {"echo", "best_of"}
 _INSTEAD = {"functions": "tools", "function_call": "tool_choice"}
 
 
@@ -211,17 +206,18 @@ def check(path: str, request: dict[str, Any]) -> None:
     for field, value in list(request.items()):
         if field in ("model", "messages" if path == CHAT else "prompt"):
             continue
-        if value is None or (field == "modalities" and value == ["text"]):  # a client's way of leaving it out
+        text_only = field == "modalities" and value == ["text"]
+        if value is None or field in _LABELS or text_only:  # None: a client's way of leaving it out
             del request[field]
         elif field in known:
             if wrong := known[field](value):
                 raise _wrong(field, wrong)
+            if field in _NOTHING:
+                del request[field]
         elif field in _INSTEAD:
             raise _wrong(field, f"is not accepted here: use {_INSTEAD[field]}", "unsupported_parameter")
-        elif field not in _LABELS:
+        else:
             raise _wrong(field[:100], "is not accepted here", "unsupported_parameter")
-        if field in _LABELS:
-            request.pop(field, None)
     _check_together(request)
     if path == CHAT:
         messages = request.get("messages")

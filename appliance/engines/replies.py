@@ -24,7 +24,7 @@ _STREAM_ERROR = re.compile(rb'data: \{"error":[^\n]*')
 class Reply:
     """Streams pass event by event; the rest is sent when whole.
 
-    Errors get OpenAI's form, and nothing of the inside (a traceback, a path) is told. With `keep` the bytes of the answer
+    Errors get OpenAI's form, and nothing of the inside (a traceback, a path) is told. With `keep` the answer's bytes
     stay in `kept`, for the request log.
     """
 

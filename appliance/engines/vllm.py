@@ -14,8 +14,15 @@ _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 OLDEST_CAPABILITY = (7, 5)  # vLLM's wheels hold no code for older silicon (its installation page)
 
 
+# How a family writes its calls (config.json's model_type, by its beginning, the longer ones first). Without its parser
+# vLLM refuses `tools` unless a call is required. None for thoughts: vLLM's takes a whole answer for one where a model
+# that could think was tuned on rows without thoughts.
+_CALLS = {"qwen3_5": "qwen3_coder", "qwen": "hermes", "llama": "llama3_json", "mistral": "mistral",
+          "internlm": "internlm", "granite": "granite"}  # fmt: skip
+
+
 class Vllm(Engine):
-    """Options beyond `dtype` and `length`: `parallel` (requests), `cards`, `memory_share` (0 to 1 of a card)."""
+    """Options beyond `dtype` and `length`: `parallel` (requests), `cards`, `memory_share` (of a card), `family`."""
 
     name = "vllm"
     environment = "vllm"
@@ -41,6 +48,9 @@ class Vllm(Engine):
             words += ["--max-model-len", str(options["length"])]
         if options.get("parallel"):
             words += ["--max-num-seqs", str(options["parallel"])]
+        family = options.get("family") or ""
+        if calls := next((parser for start, parser in _CALLS.items() if family.startswith(start)), None):
+            words += ["--enable-auto-tool-choice", "--tool-call-parser", calls]
         if spec.get("adapters"):
             words += ["--enable-lora", "--max-lora-rank", str(_lora_rank(max(a["rank"] for a in spec["adapters"])))]
             words += ["--lora-modules", *(f"{each['name']}={each['folder']}" for each in spec["adapters"])]
@@ -51,6 +61,8 @@ class Vllm(Engine):
         words += ["--load-format", "safetensors"]
         # The guard shuts these too; what isn't there can't be reached by a mistake in it.
         words += ["--disable-fastapi-docs", "--allowed-origins", "[]"]
+        # Its supervisor looks at /health every two seconds: the log would hold little else.
+        words += ["--disable-uvicorn-access-log"]
         return words
 
     def remedy(self, log_text: str, options: dict[str, Any]) -> tuple[dict[str, Any], str] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from appliance import output
 from appliance.errors import ApplianceError, UsageError
@@ -19,6 +19,7 @@ from appliance.files import folder_size, sync_folder
 from appliance.hub import hubs, local, manifest
 from appliance.hub.model import inspect, inspect_adapter
 from appliance.hub.needed import choose
+from appliance.hub.verify import can_be_mended, reopen
 from appliance.hub.workspace import ARCHIVES, is_hub_name
 from appliance.locale import _
 
@@ -87,11 +88,11 @@ def _from_disk(path: Path, to: Path, watch: _Watch) -> Path:
             _("{to} lies in {path}.").format(to=to, path=path),
             _("Choose another folder with --to."),
         )
-    mark = local.fingerprint(path)
-    if _already(str(path), mark, to, watch):
+    found = local.look(path)
+    origin = found.origin(path)
+    if _already(str(origin["reference"]), origin["revision"], to, watch):
         return to
-    wanted = local.items(path)
-    total = sum(item.size for item in wanted)
+    total = sum(item.size for item in found.items)
     done = 0
 
     def moved(count: int, name: str) -> None:
@@ -100,20 +101,23 @@ def _from_disk(path: Path, to: Path, watch: _Watch) -> Path:
         watch.progress("copying", done, total, name)
 
     with _staging(to) as folder:
-        _remove_others(folder, set())  # unlike a hub's files, these can't be told from other ones left here
+        # Without a carried manifest, files that a killed import left can't be told from others.
+        _remove_others(folder, set(found.hashes))
+        goes_on = any(folder.iterdir())
         try:
-            _check_space(total, folder)
-            hashes = local.copy(path, wanted, folder, moved, watch.check_stopped)
-            kind = "folder" if path.is_dir() else "archive"
-            _finish(folder, to, source=kind, reference=str(path), revision=mark, hashes=hashes)
+            _check_space(total - folder_size(folder), folder)
+            hashes = local.copy(path, found, folder, moved, watch.check_stopped)
+            _finish(folder, to, hashes=hashes, **origin)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not goes_on:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
     return to
 
 
 def _from_hub(reference: str, source: str, revision: str | None, to: Path, watch: _Watch) -> Path:
-    if _already(reference, revision, to, watch, unsure=revision is not None):
+    damaged = can_be_mended(manifest.read(to) or {})
+    if _already(reference, revision, to, watch, unsure=revision is not None or damaged):
         return to
     if source == "auto":
         found, sentence = hubs.find(reference, revision, watch.check_stopped)
@@ -257,6 +261,10 @@ def _already(reference: str, revision: str | None, to: Path, watch: _Watch, unsu
         return True
     if same and unsure:
         return False
+    if same and can_be_mended(written) and written.get("revision") == revision:
+        watch.note(_("Damaged files are brought again: {files}").format(files=", ".join(manifest.marked(written)[:5])))
+        reopen(to, to.with_name(f".{to.name}.partial"))
+        return False
     raise ApplianceError(
         _("{folder} is taken.").format(folder=to),
         _("It holds {reference} at revision {revision}, or files were changed.").format(
@@ -310,14 +318,13 @@ def _remove_others(folder: Path, keep: set[str]) -> None:
             path.unlink()
 
 
-def _finish(
-    folder: Path, to: Path, *, source: str, reference: str, revision: str | None, hashes: dict[str, str]
-) -> None:
+def _finish(folder: Path, to: Path, *, hashes: dict[str, str], **origin: Any) -> None:
+    """`origin`: source, reference, revision (and through), as in the manifest."""
     if (folder / "config.json").is_file():
         inspect(folder)
     else:
         inspect_adapter(folder)
-    manifest.write(folder, source=source, reference=reference, revision=revision, hashes=hashes)
+    manifest.write(folder, hashes=hashes, **origin)
     for inner in (path for path in folder.iterdir() if path.is_dir()):
         sync_folder(inner)
     sync_folder(folder)

@@ -1,7 +1,7 @@
 """The two hubs through their official clients: what a model consists of there, and one file brought here.
 
-Called by workers only: the clients are imported inside the functions. Tokens are read from the worker's environment,
-go to their own hub's client and nowhere else, and are scrubbed from every error.
+Called by workers only: the clients are imported inside the functions. Tokens are read from the worker's environment or
+from where a person stored them, go to their own hub's client and nowhere else, and are scrubbed from every error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from appliance.locale import _, language
 from appliance.planning.catalogue import name_at
 
 NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
-_TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
 _ANSWER_SECONDS = 20.0  # for a listing, when there is another hub to ask
 _GRACE_SECONDS = 2.0  # what the preferred hub gets after the other one has answered
 _OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # no hub's fault
@@ -140,6 +139,7 @@ def _neither(reference: str, failed: dict[str, ApplianceError]) -> ApplianceErro
         if len(steps) == 1 and len(failed) == len(NAMES)
         else _("Check the name (owner/name) and the network; or bring the model as a folder or an archive."),
         told,
+        [hub for error in failed.values() for hub in error.token_for],
     )
 
 
@@ -156,7 +156,7 @@ def _quiet() -> None:
 
 
 def _token(hub: str) -> str:
-    return settings.variable(_TOKENS[hub]).strip()
+    return settings.hub_token(hub)
 
 
 def _list_huggingface(reference: str, revision: str | None) -> Listing:
@@ -249,20 +249,26 @@ def _told(hub: str, reference: str, error: Exception) -> ApplianceError:
     response = getattr(error, "response", None)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
     why = scrub(str(error).strip().split("\n")[0][:300]) or type(error).__name__
-    values = {"hub": NAMES[hub], "model": reference, "token": _TOKENS[hub]}
+    values = {"hub": NAMES[hub], "model": reference, "token": settings.HUB_TOKENS[hub], "name": hub}
     if "GatedRepoError" in names or status == 403:
         return HubFailure(
             _("{model} is closed at {hub} until its owner lets you in.").format(**values),
             why,
-            _("Open its page at {hub}, accept the conditions, set {token} to your token and try again.").format(
-                **values
-            ),
+            _(
+                "Open its page at {hub} and accept the conditions. Then give your token, unseen: appliance settings"
+                " token {name} (or set {token}), and try again."
+            ).format(**values),
+            token_for=[hub],
         )
     if status == 401 and "RepositoryNotFoundError" not in names:
         return HubFailure(
             _("{hub} wants to know who you are before it gives {model}.").format(**values),
             why,
-            _("Set {token} to your token (or a valid one) and try again.").format(**values),
+            _(
+                "Give your token (or a valid one), unseen: appliance settings token {name} (or set {token}), and try"
+                " again."
+            ).format(**values),
+            token_for=[hub],
         )
     if (
         names & {"RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "NotExistError"}
@@ -271,7 +277,10 @@ def _told(hub: str, reference: str, error: Exception) -> ApplianceError:
         return HubFailure(
             _("{hub} has no model {model} (or no such revision, or it is private).").format(**values),
             why,
-            _("Check the name (owner/name) and the revision. For a private model, set {token}.").format(**values),
+            _(
+                "Check the name (owner/name) and the revision. For a private model, give your token: appliance settings"
+                " token {name}"
+            ).format(**values),
         )
     if "HFValidationError" in names:
         return HubFailure(_("{model} is no name of a model.").format(**values), why, _("Write it as owner/name."))
@@ -295,8 +304,8 @@ def damaged(hub: str, why: str) -> HubFailure:
 
 def scrub(text: str) -> str:
     """A text without tokens, passwords in addresses, and the signed part of addresses."""
-    for name in _TOKENS.values():
-        secret = settings.variable(name).strip()
+    secrets = (read(hub) for hub in NAMES for read in (settings.hub_token, settings.stored_token))
+    for secret in secrets:
         text = text.replace(secret, "***") if secret else text
     text = re.sub(r"(https?://)[^/\s@]+@", r"\1***@", text)
     return re.sub(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>]*", r"\1", text)

@@ -1,25 +1,30 @@
-"""A model from a folder or an archive on this machine: judged whole first, then only the needed files are taken."""
+"""A model from a folder or an archive on this machine: judged whole first, then only the needed files are taken.
+
+Where a manifest came along (`appliance models export` writes one), every byte is held against it.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from appliance.errors import ApplianceError
+from appliance.hub import manifest
 from appliance.hub.needed import check_names, choose, hostile, why_hostile
+from appliance.hub.verify import CHUNK, read_sha256
 from appliance.locale import _
 
-_CHUNK = 4 * 1024 * 1024
 _JUNK = ("__MACOSX", ".DS_Store")
 
 
@@ -32,6 +37,88 @@ class Item:
     size: int
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a source holds. `carried`: the manifest that came along, None for a model from elsewhere."""
+
+    items: list[Item]
+    carried: dict[str, Any] | None
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Name to sha256, as the carried manifest says; empty without one."""
+        return {name: entry["sha256"] for name, entry in self.carried["files"].items()} if self.carried else {}
+
+    def origin(self, path: Path) -> dict[str, str | None]:
+        """Where the model is from, in the manifest's words: the carried one's, else this path."""
+        if self.carried:
+            return {**{key: self.carried.get(key) for key in ("source", "reference", "revision")}, "through": str(path)}
+        kind = "folder" if path.is_dir() else "archive"
+        return {"source": kind, "reference": str(path), "revision": fingerprint(path), "through": None}
+
+
+def look(source: Path) -> Found:
+    """Judge a folder or an archive. Raises ApplianceError: hostile entries, no model, unreadable, not as listed."""
+    if source.is_dir():
+        names = [path.relative_to(source).as_posix() for path in source.glob("*") if path.is_file()]
+        names += [path.relative_to(source).as_posix() for path in source.glob("additional_chat_templates/*.jinja")]
+        sizes, top = {name: (source / name).stat().st_size for name in names}, ""
+    else:
+        sizes = _sizes(source)
+        top = _single_folder(sizes)
+        sizes = {name[len(top) :]: size for name, size in sizes.items() if name.startswith(top)}
+    carried = None
+    if manifest.NAME in sizes:
+        carried = _carried(source, Item(manifest.NAME, top + manifest.NAME, sizes[manifest.NAME]))
+        _check_carried(source, carried, sizes)
+    return Found(
+        [Item(name, top + name, sizes[name]) for name in choose(carried["files"] if carried else sizes)], carried
+    )
+
+
+def _carried(source: Path, item: Item) -> dict[str, Any]:
+    value: Any = None
+    if item.size <= manifest.LARGEST_BYTES:
+        with reading(source):
+            for _item, stream in _streams(source, [item]):
+                with stream:
+                    try:
+                        value = json.loads(stream.read(item.size))
+                    except (ValueError, RecursionError):
+                        value = None
+                break  # a compressed archive would be read to its end
+    if manifest.is_sound(value):
+        return dict(value)
+    raise ApplianceError(
+        _("The manifest ({file}) in {name} can't be read.").format(file=manifest.NAME, name=source.name),
+        _("It is damaged, so nothing can be held against it."),
+        _("Export the model once more."),
+    )
+
+
+def _check_carried(source: Path, carried: dict[str, Any], sizes: Mapping[str, int]) -> None:
+    wrong = [_("{file} is missing.").format(file=name) for name in carried["files"] if name not in sizes]
+    wrong += [
+        _("{file} has {size} bytes instead of {wanted}.").format(file=name, size=sizes[name], wanted=entry["size"])
+        for name, entry in carried["files"].items()
+        if name in sizes and sizes[name] != entry["size"]
+    ]
+    if wrong:
+        raise not_as_listed(source, wrong)
+
+
+def not_as_listed(source: Path, wrong: list[str]) -> ApplianceError:
+    """The source is not what the manifest in it says."""
+    return ApplianceError(
+        _("{name} is damaged: it is not what its own manifest says.").format(name=source.name),
+        _("It was changed or cut since it was exported, or the stick is failing."),
+        _("Export or copy it once more. Where it was changed on purpose, delete {file} in it first.").format(
+            file=manifest.NAME
+        ),
+        wrong[:10],
+    )
+
+
 def fingerprint(path: Path) -> str:
     """Changes when the source's files change (names, sizes, times); stands where a hub has its commit."""
     files = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.is_file())
@@ -42,12 +129,8 @@ def fingerprint(path: Path) -> str:
     return f"local-{seen.hexdigest()[:12]}"
 
 
-def items(source: Path) -> list[Item]:
-    """The needed files of a folder or an archive. Raises ApplianceError: hostile entries, no model, unreadable."""
-    if source.is_dir():
-        names = [path.relative_to(source).as_posix() for path in source.glob("*") if path.is_file()]
-        names += [path.relative_to(source).as_posix() for path in source.glob("additional_chat_templates/*.jinja")]
-        return [Item(name, name, (source / name).stat().st_size) for name in choose(names)]
+def _sizes(source: Path) -> dict[str, int]:
+    """Every file in an archive with its size. Raises ApplianceError for what no model has."""
     what = _("The archive {name} is refused.").format(name=source.name)
     with reading(source):
         sizes = zip_members(source, what) if _is_zip(source) else _tar_members(source, what)
@@ -60,28 +143,33 @@ def items(source: Path) -> list[Item]:
     ]
     if clashes:
         raise hostile(what, clashes)
-    top = _single_folder(sizes)
-    return [
-        Item(name, top + name, sizes[top + name]) for name in choose(n[len(top) :] for n in sizes if n.startswith(top))
-    ]
+    return sizes
 
 
 def copy(
-    source: Path, wanted: list[Item], folder: Path, moved: Callable[[int, str], None], check_stopped: Callable[[], None]
+    source: Path,
+    found: Found,
+    folder: Path,
+    moved: Callable[[int, str], None],
+    check_stopped: Callable[[], None],
 ) -> dict[str, str]:
-    """Write the files into an empty folder, durably. Returns name to sha256.
+    """Write the files into a folder, durably. Returns name to sha256.
 
-    `moved(bytes, name)` is called for every piece; never more bytes are written than were announced.
+    What stands there already with the carried manifest's sha256 is kept: there a killed import goes on. Other bytes
+    than the manifest's raise ApplianceError. `moved(bytes, name)` is called for every piece; never more bytes are
+    written than were announced.
     """
-    hashes: dict[str, str] = {}
+    known = found.hashes
+    hashes = {item.name: known[item.name] for item in found.items if _stands(item, folder, known, moved, check_stopped)}
     with reading(source):
-        for item, stream in _streams(source, wanted):
+        for item, stream in _streams(source, [item for item in found.items if item.name not in hashes]):
             target = folder / item.name
             target.parent.mkdir(exist_ok=True)
+            target.unlink(missing_ok=True)
             digest, size = hashlib.sha256(), 0
             handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
             with stream, os.fdopen(handle, "wb") as file:
-                while block := stream.read(min(_CHUNK, item.size - size + 1)):
+                while block := stream.read(min(CHUNK, item.size - size + 1)):
                     check_stopped()
                     size += len(block)
                     if size > item.size:
@@ -98,7 +186,28 @@ def copy(
                     _("Make the archive or the copy again and import it once more."),
                 )
             hashes[item.name] = digest.hexdigest()
+            if known and known[item.name] != hashes[item.name]:
+                target.unlink()
+                raise not_as_listed(source, [_("{file} has another checksum.").format(file=item.name)])
     return hashes
+
+
+def _stands(
+    item: Item,
+    folder: Path,
+    known: Mapping[str, str],
+    moved: Callable[[int, str], None],
+    check_stopped: Callable[[], None],
+) -> bool:
+    path = folder / item.name
+    if item.name not in known or not path.is_file() or path.stat().st_size != item.size:
+        return False
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    if read_sha256(path, lambda _count: None, check_stopped) != known[item.name]:
+        return False
+    moved(item.size, item.name)
+    return True
 
 
 def _streams(source: Path, wanted: list[Item]) -> Iterator[tuple[Item, IO[bytes]]]:

@@ -1,22 +1,29 @@
 """The manifest of a model folder: what stands in it and where it came from.
 
-Written last: a folder without one is unfinished.
+Written last: a folder without one is unfinished. It travels with a model that is exported, and what is brought from
+another machine is held against it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from appliance.files import read_json, sha256, write_json
+from appliance.hub.needed import why_hostile
 
 NAME = "appliance-model.json"
+LARGEST_BYTES = 64 * 1024 * 1024  # of a manifest that a stranger wrote
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """{source, reference, revision, files: {name: {size, sha256}}, created}; None where none can be read."""
+    """{source, reference, revision, files: {name: {size, sha256}}, created}; None where none can be read.
+
+    After `appliance models verify` also `verified` (when), and `damaged`: the names of files that were wrong then.
+    """
     try:
         value = read_json(folder / NAME)
     except (OSError, ValueError):
@@ -24,8 +31,30 @@ def read(folder: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and isinstance(value.get("files"), dict) else None
 
 
+def is_sound(value: Any) -> bool:
+    """Whether this reads as a manifest in every part: for one that came from elsewhere."""
+    if not isinstance(value, dict) or not isinstance(value.get("files"), dict) or not value["files"]:
+        return False
+    origin = (value.get("source"), value.get("reference"), value.get("revision") or "")
+    return all(isinstance(word, str) and len(word) < 1000 and word.isprintable() for word in origin) and all(
+        isinstance(name, str)
+        and not why_hostile(name)
+        and isinstance(entry, dict)
+        and type(entry.get("size")) is int
+        and entry["size"] >= 0
+        and re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256")))
+        for name, entry in value["files"].items()
+    )
+
+
 def write(
-    folder: Path, *, source: str, reference: str, revision: str | None, hashes: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    source: str,
+    reference: str,
+    revision: str | None,
+    hashes: Mapping[str, str] | None = None,
+    through: str | None = None,
 ) -> dict[str, Any]:
     """Say that a folder is whole. Files whose sha256 the caller does not know are read for it.
 
@@ -33,6 +62,7 @@ def write(
     reference  owner/name at a hub, or an absolute path
     revision   commit at the hub, or a fingerprint of the local source
     hashes     relative name to sha256 in hex
+    through    the exported folder or archive that brought it from another machine
     """
     known = hashes or {}
     files = {}
@@ -47,18 +77,40 @@ def write(
         "files": files,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    if through:
+        value["through"] = through
     write_json(folder / NAME, value)
     return value
 
 
+def mark(folder: Path, damaged: Sequence[str]) -> None:
+    """Keep in the manifest what reading every byte has shown: the names of wrong files, or none."""
+    value = read(folder)
+    if value is None:
+        return
+    value.pop("damaged", None)
+    if damaged:
+        value["damaged"] = sorted(damaged)
+    write_json(folder / NAME, {**value, "verified": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def marked(value: Mapping[str, Any]) -> list[str]:
+    """The files that were wrong when every byte was read last."""
+    names = value.get("damaged")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
 def differences(folder: Path, value: Mapping[str, Any]) -> list[str]:
-    """Files that are missing or have another size than the manifest says (sha256 is not read: it takes minutes)."""
-    wrong = []
+    """Files that are missing, have another size than the manifest says, or were found damaged by a verify.
+
+    sha256 is not read here: that takes minutes.
+    """
+    wrong = set(marked(value))
     for name, entry in value["files"].items():
         try:
             same = (folder / name).stat().st_size == entry["size"]
         except (OSError, KeyError, TypeError):
             same = False
         if not same:
-            wrong.append(str(name))
-    return wrong
+            wrong.add(str(name))
+    return sorted(wrong)

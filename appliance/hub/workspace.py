@@ -27,13 +27,13 @@ class Unfinished:
 
 def list_models() -> list[Model]:
     """Every whole model in the workspace, by name. One that was damaged since has `complete` False."""
-    return [look(folder)[0] for folder in _whole() if (folder / "config.json").is_file()]
+    return [look(folder)[0] for folder in whole_folders() if (folder / "config.json").is_file()]
 
 
 def list_adapters() -> list[Adapter]:
     """Every adapter that was downloaded or imported, by name. Those of fine-tunes stand in their jobs' folders."""
     found = []
-    for folder in _whole():
+    for folder in whole_folders():
         if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
             try:
                 found.append(inspect_adapter(folder))
@@ -47,7 +47,7 @@ def unfinished() -> list[Unfinished]:
     return [
         Unfinished(folder, re.sub(r"^\.(.*)\.partial$", r"\1", folder.name), folder_size(folder))
         for folder in _folders()
-        if folder.name.endswith(".partial") or manifest.read(folder) is None
+        if folder.name.endswith(".partial") or (not folder.name.startswith(".") and manifest.read(folder) is None)
     ]
 
 
@@ -60,11 +60,22 @@ def resolve(reference: str) -> Path | None:
         return path.absolute()
     if is_hub_name(reference):
         place = settings.models_folder() / folder_name(reference)
+        if manifest.read(place) is None:
+            return _brought_from(reference)
     elif "/" not in reference and reference not in (".", ".."):
         place = settings.models_folder() / reference
     else:
         return None
     return place if not place.name.startswith(".") and manifest.read(place) is not None else None
+
+
+def _brought_from(reference: str) -> Path | None:
+    """A hub's model under another name here, such as that of the archive that it came in."""
+    for folder in whole_folders():
+        written = manifest.read(folder) or {}
+        if written.get("reference") == reference and written.get("source") in ("huggingface", "modelscope"):
+            return folder
+    return None
 
 
 def is_hub_name(reference: str) -> bool:
@@ -89,5 +100,6 @@ def _folders() -> list[Path]:
     return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
 
 
-def _whole() -> list[Path]:
+def whole_folders() -> list[Path]:
+    """Every folder with a manifest, by name: models and adapters, damaged ones too."""
     return [folder for folder in _folders() if not folder.name.startswith(".") and manifest.read(folder) is not None]

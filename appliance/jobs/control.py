@@ -17,7 +17,7 @@ from typing import Any
 
 from appliance import __version__, files, settings
 from appliance.errors import ApplianceError
-from appliance.jobs import leftovers, process
+from appliance.jobs import leftovers, process, sweep
 from appliance.jobs.folder import Job, State, all_jobs, follow
 from appliance.locale import _, language
 
@@ -59,6 +59,7 @@ class Draft:
 def submit(draft: Draft) -> Job:
     """Make the job's folder, whole or not at all, and start its worker. Raises ApplianceError."""
     check_workspace()
+    sweep.sweep()
     _check_disk(draft.disk_gib, draft.disk_at or settings.home())
     python = settings.python_of(draft.environment)
     if not python.exists():

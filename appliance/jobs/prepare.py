@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appliance import files, settings
 from appliance.errors import ApplianceError, UsageError
@@ -20,8 +20,13 @@ from appliance.jobs.control import Draft
 from appliance.jobs.folder import Job, all_jobs, find
 from appliance.locale import _
 
+if TYPE_CHECKING:
+    from appliance.planning.lengths import Lengths
+
 ADAPTER_MANIFEST = "appliance-adapter.json"
 _MERGED_SUFFIX = "-tuned"
+# A tokenizer and its template take a quarter of a millisecond a row: the lengths of more rows are only guessed.
+_COUNTED_ROWS = 20_000
 
 
 class NotHere(ApplianceError):
@@ -86,6 +91,15 @@ def download(reference: str, *, source: str = "auto", revision: str | None = Non
     """A model from a hub, a folder or an archive into the workspace."""
     reference = reference if Path(reference).expanduser().exists() else _at_a_hub(reference)
     target = Path(to).expanduser().absolute() if to else settings.models_folder() / workspace.folder_name(reference)
+    damaged = _manifest_of(target)
+    if damaged.get("damaged"):
+        from appliance.jobs.models import refuse_in_use
+
+        refuse_in_use(target.name, target)
+        same = (damaged.get("source"), damaged.get("reference")) == ("huggingface", reference)
+        if same and source in ("auto", "huggingface"):
+            # Mended, not replaced by what is newest.
+            source, revision = "huggingface", revision or damaged.get("revision")
     local = Path(reference).expanduser()
     if not local.exists() and not workspace.is_hub_name(reference):
         raise ApplianceError(
@@ -131,35 +145,58 @@ def make_plan(
 ) -> Any:
     """The plan for this model (a config.json is enough), this data and this machine.
 
-    rows_from  how the data file is read, where that is not found out: file, mapping, task, sheet; `report` then spares
-               a second look at it
+    rows_from  how the data file is read, where that is not found out: file, mapping, task, sheet; `report` is of it
     """
     from appliance import data
     from appliance.hardware import probe
     from appliance.planning import calibration
     from appliance.planning.counting import Counter
+    from appliance.planning.lengths import Lengths, matters
     from appliance.planning.plan import plan
-    from appliance.planning.tokens import lengths_of
 
     rows_from = rows_from or {"file": data_file}
     if rows_from["file"] is not None and report is None:
         report = data.check(**rows_from)
+    lengths = Lengths.of(report.lengths, report.rough) if report else None
+    machine = hardware or probe(settings.home())
+    # What was measured here says nothing about another machine.
+    known = None if hardware else calibration.load(settings.home())
     with looked_up(model) as found:
-        lengths = lengths_of(report.lengths, data.load(**rows_from), found.folder) if report else None
-        made = plan(
-            hardware or probe(settings.home()),
-            found.shape,
-            task=task or (report.task if report else "sft"),
-            rows=report.kept if report else None,
-            lengths=lengths,
-            wish=wish or {},
-            # What was measured here says nothing about another machine.
-            calibration=None if hardware else calibration.load(settings.home()),
-            counter=Counter(found.folder, settings.home()),
-        )
+
+        def decide(lengths: Lengths | None, counter: Counter | None = None) -> Any:
+            return plan(
+                machine,
+                found.shape,
+                task=task or (report.task if report else "sft"),
+                rows=report.kept if report else None,
+                lengths=lengths,
+                wish=wish or {},
+                calibration=known,
+                counter=counter,
+            )
+
+        if lengths and not found.sentence and len(lengths.tokens) <= _COUNTED_ROWS and matters(lengths, decide):
+            lengths = _counted(rows_from, found.folder) or lengths
+        made = decide(lengths, Counter(found.folder, settings.home()))
     if found.sentence:
         made.reasons = {"model": found.sentence, **made.reasons}
     return made
+
+
+def _counted(rows_from: dict[str, Any], model: Path) -> Lengths | None:
+    """The rows' lengths by the model's own tokenizer and template; None where that can't be had."""
+    from appliance import data, output
+    from appliance.planning.lengths import Lengths
+
+    if not settings.python_of("train").exists():
+        return None
+    try:
+        with output.waiting(_("counting the rows with the model's own tokenizer")):
+            found = data.check(**rows_from, model=model).lengths
+    except ApplianceError:  # a fine-tune looks at the tokenizer itself and says what is wrong
+        return None
+    # A folder with a config.json alone can't write a single row.
+    return Lengths.of(found, rough=False) if any(found) else None
 
 
 @dataclass(frozen=True)
@@ -228,7 +265,8 @@ def finetune(
     file = Path(data_file).expanduser().absolute()
     wished_task = None if task == "auto" else task
     wished_rows = _ROWS_OF.get(task, wished_task)
-    report = data.check(file, mapping=mapping, task=wished_rows, sheet=sheet)
+    rows_from: dict[str, Any] = {"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet}
+    report = data.check(**rows_from)
     task = wished_task or report.task
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
@@ -245,8 +283,7 @@ def finetune(
             "",
             _("Choose a text model: appliance models"),
         )
-    rows_from = {"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet}
-    plan = make_plan(model, report=report, rows_from=rows_from, task=task, wish=wish)
+    plan = make_plan(model, report=report, task=task, rows_from=rows_from, wish=wish)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -554,7 +591,7 @@ def serve(
     if trained and not facts.quantised:
         shape = replace(shape, dtype=trained)
     room = serving_plan(hardware, shape, length=length, most_parallel=chosen.most_parallel)
-    options = engine_options(room)
+    options = {**engine_options(room), "family": facts.model_type}
     if len(beside) == 1:
         options["chat_template"] = served_files.chat_template(Path(beside[0]["folder"]), folder)
     keys = None if no_key else Path(key_file).expanduser().absolute() if key_file else settings.keys_folder()

@@ -31,6 +31,7 @@ def phase_word(phase: str) -> str:
         "downloading": _("downloading"),
         "download": _("downloading"),
         "copying": _("copying"),
+        "exporting": _("exporting"),
         "unpacking": _("unpacking"),
         "teaching": _("teaching"),
         "tokenizer": _("making the tokenizer"),
@@ -212,9 +213,11 @@ def summary(job: Job) -> list[tuple[str, str]]:
         rows.append((_("Loss"), f"{picture.curve()}  {picture.losses[0]:.3f} → {picture.losses[-1]:.3f}"))
     result = job.result or {}
     model = _("Base model") if job.kind == "finetune" else _("Model")
-    for label, key in ((model, "model"), (_("Adapter"), "adapter")):
+    for label, key in ((model, "model"), (_("Adapter"), "adapter"), (_("Written to"), "exported")):
         if result.get(key):
             rows.append((label, str(result[key])))
+    if result.get("models"):
+        rows.append((_("Whole"), ", ".join(result["models"])))
     if result.get("memory"):
         memory = result["memory"]
         rows.append(

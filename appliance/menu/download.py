@@ -9,7 +9,7 @@ from appliance import questions, settings
 from appliance.hub import workspace
 from appliance.jobs import prepare
 from appliance.locale import _
-from appliance.menu import pick
+from appliance.menu import models, pick
 
 
 def show(hardware: Any) -> None:
@@ -21,9 +21,13 @@ def show(hardware: Any) -> None:
             (_("at ModelScope"), "modelscope"),
             (_("at Hugging Face"), "huggingface"),
             (_("on this machine: a folder or an archive"), "local"),
+            (_("here already: see, verify, export, remove"), "here"),
         ],
         default=settings.saved().get("source"),
     )
+    if where == "here":
+        models.show(hardware)
+        return
     if where == "local":
         reference = questions.path(
             _("Folder or archive:"),

@@ -10,8 +10,10 @@ from appliance.jobs import prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
 from appliance.menu import pick, rows
+from appliance.planning.way import METHODS
 
 _ADVANCED = "advanced"
+_PAIRED = ("dpo", "orpo", "simpo", "reward")
 
 
 def show(hardware: Any) -> None:
@@ -44,15 +46,28 @@ def ask_and_start(model: str, file: str, words: dict[str, Any]) -> Job | None:
         chosen = pick.start(draft, extra=[(_("advanced"), _ADVANCED)])
         if chosen != _ADVANCED:
             return chosen if isinstance(chosen, Job) else None
+        if draft.spec["task"] in _PAIRED:
+            how["task"] = _way_of_comparing(draft.spec["task"])
         wish = _advanced(draft.plan or {})
+
+
+def _way_of_comparing(task: str) -> str:
+    """How pairs of a better and a worse answer are learned from."""
+    names = {
+        "dpo": _("DPO: prefer the better answer, stay near the model as it was (usual)"),
+        "orpo": _("ORPO: learn the better answer and avoid the worse one, without a reference"),
+        "simpo": _("SimPO: prefer the better answer by its average word, without a reference"),
+        "reward": _("A reward model: a number for any answer, no answers of its own"),
+    }
+    chosen = questions.choose(_("How should it learn from the pairs?"), [(names[k], k) for k in _PAIRED], default=task)
+    return str(chosen)
 
 
 def _advanced(plan: dict[str, Any]) -> dict[str, Any]:
     """What an expert may want to change; what is left as it was stays the plan's own choice."""
     wish: dict[str, Any] = {}
-    method = questions.choose(
-        _("Method:"), [(_("as planned"), None), ("LoRA", "lora"), ("QLoRA", "qlora")], default=None
-    )
+    methods = [(name, method) for method, name in METHODS.items()]
+    method = questions.choose(_("Method:"), [(_("as planned"), None), *methods], default=None)
     if method:
         wish["method"] = method
     for name, label, kind in (
@@ -61,7 +76,10 @@ def _advanced(plan: dict[str, Any]) -> dict[str, Any]:
         ("batch", _("Rows at once:"), int),
         ("epochs", _("Passes over the rows:"), float),
         ("learning_rate", _("Learning rate:"), float),
+        ("gpus", _("Cards:"), int),
     ):
+        if name == "gpus" and len(plan.get("accelerators") or []) < 2:
+            continue
         planned = plan.get("micro_batch" if name == "batch" else name)
         text = questions.text(label, "" if planned is None else f"{planned:g}", check=partial(_is_number, kind))
         if text and kind(text) != planned:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from appliance import attend, output, questions, show
-from appliance.hub import workspace
+from appliance.hub import tokens, workspace
+from appliance.hub.model import Model
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State
 from appliance.jobs.watch import failure, summary
@@ -26,7 +27,7 @@ def suggested(hardware: Any) -> list[tuple[str, str]]:
 
 def model(question: str, hardware: Any) -> str:
     """A model of the workspace, a suggested one, or what a person types."""
-    here = [(f"{item.name}  ({output.size(item.size_bytes)})", str(item.folder)) for item in workspace.list_models()]
+    here = [(_line(item), str(item.folder)) for item in workspace.list_models()]
     names = {Path(folder).name for _text, folder in here}
     hub = [(text, name) for text, name in suggested(hardware) if workspace.folder_name(name) not in names]
     choices: list[tuple[str, Any]] = [*here, *hub, (_("another: a folder or owner/name"), _OTHER)]
@@ -34,6 +35,11 @@ def model(question: str, hardware: Any) -> str:
     if chosen is _OTHER:
         chosen = questions.path(_("Folder or owner/name:"), check=_is_model)
     return str(chosen)
+
+
+def _line(item: Model) -> str:
+    size = output.size(item.size_bytes)
+    return f"{item.name}  ({size})" if item.complete else f"{item.name}  ({size}, {_('damaged')})"
 
 
 def _is_model(value: str) -> str | None:
@@ -85,7 +91,10 @@ def follow(job: Job) -> State | None:
     if state is None:
         return None
     if state.state == "failed":
-        output.error(failure(job, state))
+        problem = failure(job, state)
+        output.error(problem)
+        if _gave_token(problem.token_for):
+            return follow(control.resume(job))
     elif job.kind == "serve" and state.active:
         attend.show_address(job)
     else:
@@ -93,3 +102,19 @@ def follow(job: Job) -> State | None:
         if state.state == "done":
             output.good(_("Done."))
     return state
+
+
+def _gave_token(hubs: list[str]) -> bool:
+    """Where a hub's door was closed: ask for the token of one of them, unseen, and keep it."""
+    # One that is set outside wins over what would be stored here; the error has said which variable it is.
+    hubs = [hub for hub in hubs if tokens.state(hub) != "variable"]
+    if not hubs:
+        return False
+    output.say()
+    choices = [(_("give my token for {hub} now (it stays unseen)").format(hub=tokens.NAMES[hub]), hub) for hub in hubs]
+    hub = questions.choose(_("Has its owner let you in, and do you have a token?"), [*choices, (_("not now"), "")])
+    if not hub:
+        return False
+    tokens.store(hub, questions.secret(_("Your token for {hub}:").format(hub=tokens.NAMES[hub]), check=tokens.problem))
+    output.good(_("Stored; only downloads read it."))
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appliance import output, questions, settings
+from appliance.hub import tokens
 from appliance.locale import LANGUAGES, _, language, set_language
 
 
@@ -15,6 +16,7 @@ def show(_hardware: Any) -> None:
         [
             (f"语言 / Language: {LANGUAGES[language()]}", "language"),
             (_("Where models come from: {source}").format(source=settings.saved().get("source", "auto")), "source"),
+            *((_token_line(hub), hub) for hub in tokens.NAMES),
             (_("Workspace: {home} (APPLIANCE_HOME)").format(home=settings.home()), "home"),
             (_("back"), ""),
         ],
@@ -31,6 +33,9 @@ def show(_hardware: Any) -> None:
             [(_("whichever answers"), "auto"), ("ModelScope", "modelscope"), ("Hugging Face", "huggingface")],
         )
         settings.save(source=source)
+    elif what in tokens.NAMES:
+        if not _change_token(what):
+            return
     elif what == "home":
         output.note(
             _("Everything you own stands in {home}. Another place: start with APPLIANCE_HOME=/path.").format(
@@ -40,3 +45,24 @@ def show(_hardware: Any) -> None:
         return
     if what:
         output.good(_("Saved."))
+
+
+def _token_line(hub: str) -> str:
+    return _("Token for closed models at {hub}: {state}").format(hub=tokens.NAMES[hub], state=tokens.state_word(hub))
+
+
+def _change_token(hub: str) -> bool:
+    """Give one unseen, or forget the stored one; False when nothing was changed."""
+    if tokens.state(hub) == "variable":
+        output.note(_("{variable} is set and wins over the stored one.").format(variable=settings.HUB_TOKENS[hub]))
+    choices = [
+        (_("give one, unseen"), "give"),
+        *([(_("forget the stored one"), "forget")] if settings.stored_token(hub) else []),
+    ]
+    what = questions.choose(_("What now?"), [*choices, (_("back"), "")])
+    if what == "give":
+        question = _("Your token for {hub}:").format(hub=tokens.NAMES[hub])
+        tokens.store(hub, questions.secret(question, check=tokens.problem))
+    elif what == "forget":
+        tokens.forget(hub)
+    return bool(what)

@@ -154,7 +154,7 @@ def _countable(way: Way, shape: Shape) -> bool:
 
 def _training(way: Way) -> Training:
     return Training(
-        method=way.method,
+        method=way.costs_as,
         rank=way.rank,
         batch=way.micro_batch,
         length=way.length,

@@ -7,7 +7,7 @@ from typing import Any
 
 from appliance.hardware.types import Accelerator
 from appliance.locale import _
-from appliance.planning import generic
+from appliance.planning import catalogue, generic
 from appliance.planning.estimate import Estimate
 from appliance.planning.profiles import Profile
 from appliance.planning.shape import Shape
@@ -174,14 +174,27 @@ def alternatives(
         for method in methods:
             size = generic.largest(method, free, device)
             if size:
+                length = max(chosen.length, generic.USUAL_LENGTH[device])
+                way = replace(chosen, method=method, length=length, micro_batch=1, gpus=1, sharding="none")
+                model = _largest_that_fits(way, free)
+                text = _("A model of {size} parameters or fewer would fit with {method}.")
+                if model:
+                    text = _("A model of {size} parameters or fewer would fit with {method}, such as {model}.")
+                sentence = text.format(size=size, method=METHODS[method], model=model)
                 found.append(
                     {
                         "method": method,
                         "model_size": size,
+                        "model": model,
                         "verdict": "fits",
-                        "sentence": _("A model of {size} parameters or fewer would fit with {method}.").format(
-                            size=size, method=METHODS[method]
-                        ),
+                        "sentence": sentence,
                     }
                 )
     return found
+
+
+def _largest_that_fits(way: Way, free: float) -> str | None:
+    """Of the catalogue's models that a beginner would take, the largest that could be trained this way."""
+    likely = [model for model in catalogue.load() if model.suggested and model.kind == "text"]
+    fitting = [model.name for model in likely if verdict_of(way.memory(model.shape()), free) == "fits"]
+    return fitting[-1] if fitting else None

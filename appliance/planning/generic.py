@@ -6,7 +6,7 @@ from appliance.planning.estimate import estimate
 from appliance.planning.shape import Shape
 
 # Tokens in the row that "fits" is promised for.
-_LENGTH = {"cuda": 1024, "mps": 512, "cpu": 256}
+USUAL_LENGTH = {"cuda": 1024, "mps": 512, "cpu": 256}
 
 
 def _shape(layers: int, hidden: int, heads: int, kv_heads: int, intermediate: int, vocab: int, tied: bool) -> Shape:
@@ -34,7 +34,7 @@ def largest(method: str, memory_gib: float, device: str) -> str | None:
             method=method,
             rank=16,
             micro_batch=1,
-            length=_LENGTH[device],
+            length=USUAL_LENGTH[device],
             dtype_bytes=4 if device == "cpu" else 2,
             optimizer="paged_adamw_8bit" if method == "qlora" else "adamw_torch",
             device=device,

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from appliance.locale import _
-
-# How lengths were guessed: from characters, or by the model's tokenizer from a part of the rows.
-CHARACTERS, SAMPLE = "characters", "sample"
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of each row. `guessed`: how (CHARACTERS, SAMPLE); "" when the model's tokenizer counted all of them."""
+    """Tokens of each row. `rough`: guessed from characters, not counted with the model's tokenizer and template."""
 
     tokens: tuple[int, ...] = field(repr=False)
-    guessed: str = CHARACTERS
+    rough: bool = True
 
     @classmethod
-    def of(cls, tokens: Iterable[int], guessed: str = CHARACTERS) -> Lengths:
+    def of(cls, tokens: Iterable[int], rough: bool = True) -> Lengths:
         """From any order."""
-        return cls(tuple(sorted(tokens)), guessed)
+        return cls(tuple(sorted(tokens)), rough)
 
     @property
     def longest(self) -> int:
@@ -32,6 +30,22 @@ class Lengths:
         """(rows that are longer than that, the share of these rows' tokens that is lost: 0 to 1)."""
         longer = [count for count in self.tokens if count > length]
         return len(longer), 1 - length * len(longer) / sum(longer) if longer else 0.0
+
+
+def matters(lengths: Lengths, decide: Callable[[Lengths], Any]) -> bool:
+    """Whether counting would make another plan: rough lengths may be twice the real ones.
+
+    decide  makes the plan for lengths
+    """
+    if not lengths.rough:
+        return False
+
+    def choice(made: Any) -> tuple[Any, ...]:
+        return made.method, made.dtype, made.micro_batch, made.checkpointing, made.sharding, made.verdict
+
+    made = decide(lengths)
+    shorter = decide(Lengths.of(max(1, count // 2) for count in lengths.tokens))
+    return bool(lengths.cut(made.length)[0]) or choice(made) != choice(shorter)
 
 
 def cut_sentence(lengths: Lengths, length: int) -> str:
@@ -52,9 +66,5 @@ def cut_sentence(lengths: Lengths, length: int) -> str:
 
 
 def how_known(lengths: Lengths) -> str:
-    """A sentence where the model's tokenizer has not seen all of the rows."""
-    if lengths.guessed == SAMPLE:
-        return _("The longest rows were counted with the model's tokenizer, the others estimated from a sample.")
-    if lengths.guessed == CHARACTERS:
-        return _("Tokens are estimated from characters, rather too many than too few.")
-    return ""
+    """A sentence where the model's tokenizer has not seen the rows."""
+    return _("Tokens are estimated from characters, rather too many than too few.") if lengths.rough else ""

@@ -104,7 +104,7 @@ def plan(
     reasons = {"device": why_card, "profile": _("{title}.").format(title=profile.title)}
     warnings = explain.warnings_of(card, shape, wanted)
     if lengths is None and longest:
-        lengths = Lengths((longest,), "")
+        lengths = Lengths((longest,), rough=False)
     first = first_try(profile, card, shape, lengths, wanted, reasons, warnings)
     first = replace(first, task=task)
     if calibration:
@@ -194,9 +194,9 @@ def _together(hardware: Hardware, batch: int, wanted: Wish, warnings: list[str])
     if wanted.gpus is not None:
         if wanted.gpus > max(1, count):
             warnings.append(
-                _("You asked for {wanted} cards; {count} can be used. {why}").format(
-                    wanted=wanted.gpus, count=count, why=why
-                )
+                _("You asked for {wanted} cards; {count} can be used. {why}")
+                .format(wanted=wanted.gpus, count=max(1, count), why=why)
+                .strip()
             )
         count = min(count, wanted.gpus)
         why = _("You asked for it.") if count == wanted.gpus else why

@@ -43,6 +43,11 @@ class Way:
     task: str = "sft"
     calibration: Calibration | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def costs_as(self) -> str:
+        """The method whose memory it takes."""
+        return _AS_LORA.get(self.method, self.method)
+
     def memory(self, shape: Shape) -> Estimate:
         """Its peak for that model, on each card."""
         formula = self.formula(shape)
@@ -56,7 +61,7 @@ class Way:
         """Its peak by the formula alone."""
         made = estimate(
             shape,
-            method=_AS_LORA.get(self.method, self.method),
+            method=self.costs_as,
             rank=self.rank,
             micro_batch=self.micro_batch,
             length=self.length,

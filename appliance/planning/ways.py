@@ -121,8 +121,9 @@ def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, b
                             optimizer=first.optimizer if method == "qlora" else "adamw_torch",
                         )
 
-    # Packed weights can't be shared out, and DoRA's magnitudes need whole matrices.
-    shared = replace(first, gpus=gpus, sharding="fsdp") if gpus > 1 and "lora" in methods else None
+    # Packed weights can't be shared out, DoRA's magnitudes need whole matrices, and comparing answers is not tried so.
+    sharable = gpus > 1 and "lora" in methods and first.task in ("sft", "pretrain")
+    shared = replace(first, gpus=gpus, sharding="fsdp") if sharable else None
     length = first.length
     by_profile = methods if profile.choose.method == "qlora" else methods[:1]
     yield from tries(alone, by_profile, dtypes, batches)

@@ -20,6 +20,8 @@ from appliance.work.versions import library_versions
 
 KINDS = {
     "download": "appliance.work.download",
+    "export": "appliance.work.export",
+    "verify": "appliance.work.verify",
     "finetune": "appliance.work.finetune",
     "merge": "appliance.work.merge",
     "serve": "appliance.work.serve",

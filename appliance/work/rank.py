@@ -51,25 +51,27 @@ def main() -> int:
 
         made = train(context)
         files.write_json(outcome_file(folder, rank), {"result": {**made, "versions": library_versions()}})
+        _leave()
         return 0
     except out_of_memory.Full as full:
         files.write_json(outcome_file(folder, rank), {"full": {"step": full.step, "why": full.why}})
-        return 1
+        code = 1
     except Stopped:
-        return 143
+        code = 143
     except BaseException as error:
         traceback.print_exc()
         files.write_json(outcome_file(folder, rank), {"error": explain(error).as_dict()})
-        return 1
-    finally:
-        _leave()
+        code = 1
+    # At once: the libraries' farewells would wait for processes that wait for this one.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _leave() -> None:
     """Say goodbye to the others; without it torch complains."""
     dist = sys.modules.get("torch.distributed")
     if dist is not None and dist.is_initialized():
-        sys.stderr.flush()
         dist.destroy_process_group()
 
 

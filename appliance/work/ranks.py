@@ -7,6 +7,7 @@ checkpoints and the adapter. When one of them fails, the others end too: they wo
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -96,9 +97,19 @@ def _wait(context: Context, processes: list[subprocess.Popen[bytes]]) -> None:
         time.sleep(0.05)
     if context.stopping.is_set():
         return
-    for rank, code in sorted(enumerate(codes), key=lambda pair: pair[1] is None or pair[1] < 0):
-        if code:  # one that was killed had no time to say why: others first
-            raise _error(context.folder, rank, code)
+    failed = [(rank, code) for rank, code in enumerate(codes) if code]
+    if failed:
+        raise _error(context.folder, *min(failed, key=lambda pair: _when(context.folder, *pair)))
+
+
+def _when(folder: Path, rank: int, code: int) -> float:
+    """Which failed first: the others then lose their connection, and say so in files of their own."""
+    if code == -signal.SIGKILL:  # by someone else, and with no time to write anything
+        return 0.0
+    try:
+        return outcome_file(folder, rank).stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _error(folder: Path, rank: int, code: int) -> Exception:

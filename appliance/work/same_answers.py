@@ -29,7 +29,7 @@ def keep(model: Any, tokenizer: Any, folder: Path, rows: Path, dtype: str) -> No
     import torch
 
     prompts = _prompts(rows)
-    if not prompts or not tokenizer.chat_template:
+    if not prompts or not tokenizer.chat_template or getattr(model, "generation_config", None) is None:
         return
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends if ends is not None else tokenizer.eos_token_id]
@@ -62,6 +62,8 @@ def keep(model: Any, tokenizer: Any, folder: Path, rows: Path, dtype: str) -> No
                     "ended": bool(new) and new[-1] in ends,
                 }
             )
+    except RuntimeError:  # no memory left for it: the adapter is what counts
+        return
     finally:
         model.config.use_cache = cached
         model.train(was_training)

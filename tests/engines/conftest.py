@@ -24,6 +24,7 @@ class Server:
     port: int
     key: str
     model: Path
+    pid: int
     routes: list[list[str]]
     phases: list[str]
     log: list[str] = field(default_factory=list)
@@ -60,7 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert child.stdout
-    running = Server("127.0.0.1", port, key, model, json.loads(built.stdout), [])
+    running = Server("127.0.0.1", port, key, model, child.pid, json.loads(built.stdout), [])
     for line in child.stdout:
         running.log.append(line)
         phase = engine.phase(line)

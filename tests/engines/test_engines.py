@@ -89,6 +89,42 @@ def test_vllms_command_line():
     assert all(isinstance(word, str) for word in words)
 
 
+def test_vllms_command_line_with_adapters_and_tools():
+    adapters = [{"name": "a", "folder": "/a", "rank": 12}, {"name": "b", "folder": "/b", "rank": 4}]
+    options = {"family": "qwen3_moe", "chat_template": "/a/chat_template.jinja"}
+    spec = {"name": "m", "adapters": adapters, "options": options}
+    words = engines.by_name("vllm").command(Path("/e/bin/python"), Path("/m"), "127.0.0.1", 8000, spec)
+    after = dict(pairwise(words))
+    assert "--enable-lora" in words and after["--max-lora-rank"] == "16" and after["--max-loras"] == "2"
+    at = words.index("--lora-modules")
+    assert words[at + 1 : at + 3] == ["a=/a", "b=/b"]
+    assert after["--chat-template"] == "/a/chat_template.jinja"
+    assert after["--tool-call-parser"] == "hermes" and "--enable-auto-tool-choice" in words
+
+
+@pytest.mark.parametrize(
+    ("log", "options", "changed"),
+    [
+        ("ValueError: Free memory on device cuda:0 (12.5/24.0 GiB) on startup is less than desired GPU memory "
+         "utilization (0.9, 21.6 GiB).", {"memory_share": 0.9}, {"memory_share": 0.5}),
+        ("(14.00 GiB KV cache is needed, which is larger than the available KV cache memory (9.97 GiB). Based on the "
+         "available memory, the estimated maximum model length is 5136.", {"length": 8192, "parallel": 8},
+         {"length": 5136, "parallel": 4}),
+        ("torch.OutOfMemoryError: CUDA out of memory.", {"length": 8192}, {"length": 4096}),
+        ("User-specified max_model_len (9000) is greater than the derived max_model_len (max_position_embeddings=4096",
+         {"length": 9000, "parallel": 4}, {"length": 4096, "parallel": 4}),
+        ("ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0.",
+         {"dtype": "bfloat16"}, {"dtype": "float16"}),
+        ("torch.OutOfMemoryError: CUDA out of memory.", {"length": 600}, None),
+        ("KeyError: 'x'", {"length": 8192}, None),
+    ],
+)  # fmt: skip
+def test_a_failed_start_is_tried_once_more_with_what_may_work(log, options, changed):
+    remedy = engines.by_name("vllm").remedy(log, options)
+    assert (remedy[0] if remedy else None) == changed
+    assert remedy is None or remedy[1]
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [

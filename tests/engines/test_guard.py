@@ -327,6 +327,7 @@ def test_any_body_is_either_refused_or_whole_json(door, body):
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
         {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]},
         {"messages": ["hi"]}, {"messages": [{"role": "user", "content": [{"type": "input_audio", "text": "x"}]}]},
+        {"echo": True}, {"best_of": 1},
         {"no_such_field": 1}, {"guided_json": {}}, {"logits_processors": ["os.system"]}, {"prompt_embeds": "x"},
         {"functions": []}, {"messages": [{"role": "user", "content": "x", "prefix": True}]}, {"store\0": 1},
         {"messages": [{"role": "root", "content": "x"}]}, {"messages": [{"role": "user", "name": 1}]},

@@ -20,13 +20,18 @@ class Bring:
     notes: list[str] = field(default_factory=list)
     steps: list[tuple[str, int, int, str]] = field(default_factory=list)
     check_stopped: Callable[[], None] = lambda: None
+    watched: Callable[[int], None] = lambda done: None
 
     def __call__(self, reference: str | Path = MODEL, name: str = "owner--tiny", **options: Any) -> Path:
         return fetch(
             str(reference),
             to=settings.models_folder() / name,
-            progress=lambda *step: self.steps.append(step),
+            progress=self._step,
             check_stopped=lambda: self.check_stopped(),
             note=self.notes.append,
             **options,
         )
+
+    def _step(self, *step: Any) -> None:
+        self.steps.append(step)
+        self.watched(step[1])

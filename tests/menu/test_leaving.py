@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Menu, at_first_screen
-from screen import CTRL_C, ENTER, UP, Screen, squeezed
+from screen import CTRL_C, DOWN, ENTER, UP, Screen, squeezed
 from workers import ended
 
 from appliance import locale, settings
@@ -37,11 +37,24 @@ def questions_of(entry: str, workspace: Path, shelf: Path, rows: Path) -> list[l
         "g": [[data, (learn[0], [ENTER]), start]],
         "1": [
             [
-                (_("Where is the model?"), [UP, ENTER]),
+                (_("Where is the model?"), [UP, UP, ENTER]),
                 (_("Folder or archive:"), [str(shelf / "base-float32"), ENTER]),
                 start,
             ],
             [(_("Where is the model?"), [ENTER]), (_("Which model?"), [UP, ENTER]), (_("owner/name:"), [])],
+            [
+                (_("Where is the model?"), [UP, ENTER]),
+                (_("Which one?"), [ENTER]),
+                (_("What now?"), [DOWN, ENTER]),
+                (_("To where? A folder (such as the stick's), or NAME.tar:"), [str(rows.parent), ENTER]),
+                start,
+            ],
+            [
+                (_("Where is the model?"), [UP, ENTER]),
+                (_("Which one?"), [ENTER]),
+                (_("What now?"), [DOWN, DOWN, ENTER]),
+                (_("Delete {name}? {size} get free.").split("{")[0], []),
+            ],
         ],
         "2": [
             [
@@ -86,6 +99,11 @@ def questions_of(entry: str, workspace: Path, shelf: Path, rows: Path) -> list[l
         "6": [
             [(_("Which setting?"), [ENTER]), ("语言 / Language", [])],
             [(_("Which setting?"), ["\x1b[B", ENTER]), (_("Where should models come from?"), [])],
+            [
+                (_("Which setting?"), [DOWN, DOWN, ENTER]),
+                (_("What now?"), [ENTER]),
+                (_("Your token for {hub}:").format(hub="Hugging Face"), []),
+            ],
         ],
     }[entry]
 

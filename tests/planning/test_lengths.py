@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,25 +12,12 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import data
-from appliance.data.lengths import rough_tokens
-from appliance.planning.lengths import CHARACTERS, SAMPLE, Lengths, cut_sentence, how_known
-from appliance.planning.tokens import lengths_of
-
-
-def test_from_characters() -> None:
-    def row(text: str) -> int:
-        return rough_tokens({"text": text}) - rough_tokens({"text": ""})
-
-    assert row("plain English words " * 100) == 1000
-    assert row("一二三四五六七八九十" * 100) == 1000
-    assert row("é" * 100) == pytest.approx(75)
-    turns = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "好好"}]
-    assert rough_tokens({"messages": turns}) - rough_tokens({"text": ""}) == 3
+from appliance.jobs import prepare
+from appliance.planning.lengths import Lengths, cut_sentence, how_known
 
 
 def test_what_a_length_cuts() -> None:
-    lengths = Lengths.of([300, 100, 200, 400], "")
+    lengths = Lengths.of([300, 100, 200, 400], rough=False)
     assert lengths.longest == 400
     assert lengths.cut(400) == (0, 0.0)
     assert lengths.cut(200) == (2, pytest.approx(300 / 700))
@@ -35,7 +25,6 @@ def test_what_a_length_cuts() -> None:
     assert said.startswith("2 of 4 rows have more than 200 tokens (the longest 400) and are cut: they lose 43 percent")
     assert "estimated" not in said
     assert "estimated from characters" in cut_sentence(Lengths.of([300, 100]), 200)
-    assert "from a sample" in cut_sentence(Lengths.of([300, 100], SAMPLE), 200)
     assert cut_sentence(lengths, 400) == ""
     assert how_known(lengths) == ""
 
@@ -47,22 +36,18 @@ def test_the_shares(tokens: list[int], length: int) -> None:
     assert 0 <= share < 1 and bool(rows) == bool(share)
 
 
-def test_by_the_models_tokenizer(home: Path, shelf: Path, tmp_path: Path) -> None:
+def test_counted_where_it_matters(home: Path, shelf: Path, tmp_path: Path) -> None:
     """The tiny model's tokenizer takes bytes: one for a letter, three for a Chinese character."""
     file = tiny.write_rows(tmp_path / "rows.jsonl", 40)
-    report = data.check(file)
-    assert len(report.lengths) == report.kept == 40
-    counted = lengths_of(report.lengths, data.load(file), shelf / "base-float32")
-    assert counted.guessed == ""
-    longest = max(
-        len((row["messages"][0]["content"] + row["messages"][1]["content"]).encode()) for row in data.load(file)
-    )
-    assert counted.longest == longest + 48 + 2 * 8
-    many = tiny.write_rows(tmp_path / "many.jsonl", 3000)
-    report = data.check(many)
-    sampled = lengths_of(report.lengths, data.load(many), shelf / "base-float32")
-    assert sampled.guessed == SAMPLE and len(sampled.tokens) == 3000
-    without = lengths_of(report.lengths, data.load(many), tmp_path)
-    assert without.guessed == CHARACTERS and without.longest == max(report.lengths)
-    (tmp_path / "tokenizer.json").write_text("none")
-    assert lengths_of(report.lengths, data.load(many), tmp_path) == without
+    model = str(shelf / "base-float32")
+    assert "estimated from characters" in prepare.make_plan(model, data_file=file).reasons["length"]
+    wish = {"length": 48}
+    said = prepare.make_plan(model, data_file=file, wish=wish).warnings[-1]
+    longest = max(len(f"{row['question']}{row['answer']}".encode()) for row in map(json.loads, file.open()))
+    found = re.search(r"(\d+) of 40 rows have more than 48 tokens \(the longest (\d+)\)", said)
+    assert found and 0 < int(found[1]) < 40 and longest < int(found[2]) < longest + 64
+    assert "estimated" not in said
+    (tmp_path / "bare").mkdir()
+    shutil.copy(shelf / "base-float32" / "config.json", tmp_path / "bare")
+    said = prepare.make_plan(str(tmp_path / "bare"), data_file=file, wish=wish).warnings[-1]
+    assert "estimated from characters" in said

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from machines import MACHINES, MODELS, TINY
 
+from appliance.planning import catalogue
 from appliance.planning.plan import plan
 
 _EXPLAINED = {
@@ -76,6 +77,43 @@ def test_what_does_not_fit_names_what_would() -> None:
     made = plan(MACHINES["4060"], MODELS["32B"])
     sizes = {one["method"]: one["model_size"] for one in made.alternatives if "model_size" in one}
     assert sizes == {"lora": "1.7B", "qlora": "8B"}
+    named = {one["method"]: one["model"] for one in made.alternatives if "model_size" in one}
+    for method, name in named.items():
+        assert plan(MACHINES["4060"], catalogue.find(name).shape(), wish={"method": method, "batch": 1, "length": 1024})
+        assert any(name in one["sentence"] for one in made.alternatives)
+    assert named["lora"] == "qwen3-1.7b"
+
+
+def test_how_many_cards() -> None:
+    two, eight = MACHINES["2x4090"], MACHINES["8xA100 80"]
+    made = plan(two, MODELS["8B"], rows=1000, longest=900)
+    assert (made.gpus, made.sharding, made.accelerators) == (2, "ddp", [0, 1])
+    assert made.micro_batch * made.accumulation * made.gpus == 16
+    assert made.steps == plan(MACHINES["4090"], MODELS["8B"], rows=1000, longest=900).steps
+    assert made.seconds < plan(MACHINES["4090"], MODELS["8B"], rows=1000, longest=900).seconds
+    one = plan(two, MODELS["8B"], rows=1000, longest=900, wish={"gpus": 1})
+    assert (one.gpus, one.sharding, len(one.accelerators)) == (1, "none", 1)
+    assert "asked for" in one.reasons["gpus"]
+    many = plan(two, MODELS["8B"], rows=1000, longest=900, wish={"gpus": 4})
+    assert many.gpus == 2 and "You asked for 4 cards; 2 can be used." in many.warnings[0]
+    assert plan(MACHINES["processor"], TINY, wish={"gpus": 2}).gpus == 1
+    quick = plan(eight, MODELS["0.6B"], rows=100, longest=100)
+    assert quick.gpus == 1 and "the others stay free" in quick.reasons["gpus"]
+    few = plan(eight, MODELS["72B"], rows=20, longest=4000, wish={"gpus": 8})
+    assert few.gpus == 8 and few.micro_batch == 1
+
+
+def test_weights_are_shared_where_no_card_holds_them() -> None:
+    made = plan(MACHINES["8xA100 80"], MODELS["72B"], longest=900)
+    assert (made.method, made.gpus, made.sharding, made.verdict) == ("lora", 8, "fsdp", "fits")
+    # The adapter and what belongs to it is whole on each card.
+    alone = plan(MACHINES["H200"], MODELS["72B"], longest=900, wish={"method": "lora", "batch": made.micro_batch})
+    for part in ("adapter", "gradients", "optimizer"):
+        assert made.memory.parts[part] == pytest.approx(alone.memory.parts[part])
+    assert made.memory.parts["weights"] == pytest.approx(alone.memory.parts["weights"] / 8)
+    assert sum(made.memory.parts.values()) == pytest.approx(made.memory.total_gib)
+    assert plan(MACHINES["8xA100 80"], MODELS["72B"], longest=900, task="dpo").sharding == "ddp"
+    assert plan(MACHINES["8xA100 80"], MODELS["72B"], longest=900, wish={"method": "dora"}).sharding == "ddp"
 
 
 def test_an_old_card_and_an_old_driver_say_so() -> None:

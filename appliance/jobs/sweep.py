@@ -1,0 +1,65 @@
+"""What killed work has left hidden in the workspace goes away; nothing that a living process may still use does."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from pathlib import Path
+
+from appliance import settings
+from appliance.jobs.folder import Job
+
+MERGE_STAGING = re.compile(r"\..+\.(\d{8}-\d{6}-merge-.+)\.partial")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_OLD_SECONDS = 3600.0  # a temporary file that nobody has written to for this long has lost its process
+
+
+def sweep() -> None:
+    """Delete in the workspace:
+
+    `.NAME.removed`       a removal that was cut
+    `.NAME.JOB.partial`   a merge whose job is not at work: a resumed one starts again
+    `.NAME.abcdef01.tmp`  a write that was cut; its writer is unknown, so only when it is an hour old
+
+    `.NAME.partial` is kept: a download goes on with it, and it is shown as unfinished.
+    """
+    models = settings.models_folder()
+    for place in (settings.home(), settings.jobs_folder(), models, *(_listed(models))):
+        for path in _listed(place):
+            merge = MERGE_STAGING.fullmatch(path.name) if place == models else None
+            lost = (
+                (path.name.startswith(".") and path.name.endswith(".removed"))
+                or (merge and not Job(settings.jobs_folder() / merge[1]).state().active)
+                or (_TEMPORARY.fullmatch(path.name) and time.time() - _newest(path) > _OLD_SECONDS)
+            )
+            if lost:
+                _delete(path)
+
+
+def _listed(place: Path) -> list[Path]:
+    try:
+        return list(place.iterdir())
+    except OSError:
+        return []
+
+
+def _newest(path: Path) -> float:
+    """When something in it was written last, in seconds since 1970."""
+    times = []
+    for one in (path, *path.rglob("*")):
+        try:
+            times.append(one.lstat().st_mtime)
+        except OSError:
+            continue
+    return max(times, default=time.time())
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
