@@ -65,9 +65,10 @@ def suspects_among(whole: bytes, starts: NDArray[np.int64]) -> list[int]:
     found: set[int] = set()
 
     simple = whole.translate(_RUNS)
-    for place in runs(np.frombuffer(simple, dtype=np.uint8), _RUN[0]).tolist():
-        if _RUN in simple[max(0, place - 15) : place + 28]:
-            found.add(int(np.searchsorted(starts, place, side="right")) - 1)
+    likely = np.searchsorted(starts, runs(np.frombuffer(simple, dtype=np.uint8), _RUN[0]), side="right") - 1
+    for number in np.unique(likely).tolist():
+        if _RUN in simple[int(starts[number]) : int(starts[number + 1])]:
+            found.add(number)
     octets = np.frombuffer(whole, dtype=np.uint8)
     digits = np.flatnonzero(octets - np.uint8(48) < 10)
     close = digits[: -_FEW + 1][digits[_FEW - 1 :] - digits[: -_FEW + 1] < _NEAR]
