@@ -34,22 +34,22 @@ CHOICES = """
 T4                    L8      L8      L8      Q8      Q8      Q2       -       -       -       -       -
 V100 16               L8      L8      L8      Q8      Q8      Q4 Q1<480~       -       -       -       -
 V100 32               L8      L8      L8      L8      L8      L1      Q8       -      Q4       -       -
-4060                  L8      L8      Q4      Q1     Q1~       -       -       -       -       -       -
+4060                  L8      L8      Q8      Q1      Q1       -       -       -       -       -       -
 3060                  L8      L8      L4      Q4      Q4     Q1~       -       -       -       -       -
-A10                   L8      L8      L8      L4      L4      Q8      Q4       -     Q1~       -       -
-L4                    L8      L8      L8      L4      L4      Q8      Q4       -     Q1~       -       -
-3090                  L8      L8      L8      L8      L4      Q8      Q4       -      Q1       -       -
-4090                  L8      L8      L8      L8      L4      Q8      Q4       -      Q1       -       -
-held 4090             L8      L8      L1      Q4      Q2       -       -       -       -       -       -
+A10                   L8      L8      L8      L4      L4      Q8      Q4       -      Q1       -       -
+L4                    L8      L8      L8      L4      L4      Q8      Q4       -      Q1       -       -
+3090                  L8      L8      L8      L8      L4      Q8      Q4       -      Q2       -       -
+4090                  L8      L8      L8      L8      L4      Q8      Q4       -      Q2       -       -
+held 4090             L8      L8      L1      Q4      Q4       -       -       -       -       -       -
 2x4090                L8    2*L8    2*L8    2*L8    2*L4    2/L4    2*Q4       -    2*Q1       -       -
-2x4090, one held      L8      L8      L8      L8      L4      Q8      Q4       -      Q1       -       -
-4090 and 3090         L8      L8      L8      L8      L4      Q8      Q4       -      Q1       -       -
+2x4090, one held      L8      L8      L8      L8      L4      Q8      Q4       -      Q2       -       -
+4090 and 3090         L8      L8      L8      L8      L4      Q8      Q4       -      Q2       -       -
 A100 40               L8      L8      L8      L8      L8      L8      Q8       -      Q8       -       -
 A100 80               L8      L8      L8      L8      L8      L8      L8      L8      L8      Q8       -
 8xA100 80             L8    8*L2    8*L2    8*L2    8*L2    8*L2    8*L2    8*L2    8*L2    8/L2    8/L2
 H100                  L8      L8      L8      L8      L8      L8      L8      L8      L8      Q8       -
 H100 slice 40         L8      L8      L8      L8      L8      L8      Q8       -      Q8       -       -
-H100 slice 10         L8      L8      Q8      Q2      Q2       -       -       -       -       -       -
+H100 slice 10         L8      L8      Q8      Q4      Q2       -       -       -       -       -       -
 H200                  L8      L8      L8      L8      L8      L8      L8      L8      L8      Q8       -
 M1 8                  L1     L1~       -       -       -       -       -       -       -       -       -
 M2 16                 L2      L2      L1       -       -       -       -       -       -       -       -
