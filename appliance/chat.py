@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from appliance import output, settings
 from appliance.data import feedback
@@ -74,9 +75,12 @@ def _only_model(address: str, key: str) -> str:
 
 
 def _client(address: str, key: str) -> Any:
-    from openai import OpenAI
+    from openai import DefaultHttpxClient, OpenAI
 
-    return OpenAI(base_url=address, api_key=key or "none", max_retries=0, timeout=600)
+    # A proxy has no business between this machine and its own server: it would hear the key.
+    here = urlsplit(address).hostname in ("127.0.0.1", "localhost", "::1")
+    wire = DefaultHttpxClient(trust_env=not here)
+    return OpenAI(base_url=address, api_key=key or "none", max_retries=0, timeout=600, http_client=wire)
 
 
 class _told:

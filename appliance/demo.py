@@ -142,10 +142,13 @@ def _serve_and_ask(model: str, name: str, port: int) -> list[str]:
 
 def _ask(server: Job) -> list[str]:
     """The three questions, put with the official client."""
-    from openai import OpenAI, OpenAIError
+    from openai import DefaultHttpxClient, OpenAI, OpenAIError
 
     at = serving(server)
-    client = OpenAI(base_url=at["address"], api_key=keys.read_key(Path(at["key_file"])), max_retries=0, timeout=60)
+    wire = DefaultHttpxClient(trust_env=False)  # no proxy between this machine and its own server
+    client = OpenAI(
+        http_client=wire, base_url=at["address"], api_key=keys.read_key(Path(at["key_file"])), max_retries=0, timeout=60
+    )
     answers = []
     for question in demo_data.QUESTIONS:
         try:

@@ -22,6 +22,7 @@ from appliance import files
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
+TASKS = ("grpo", "rloo")  # what rewards are for: answers are tried
 KINDS = ("exact", "number", "regex", "schema", "length")
 _NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?")
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.S)

@@ -85,7 +85,7 @@ class Guard:
         if route == MODELS:
             await answer(send, 200, self._models())
             return
-        if b"json" not in header(headers, b"content-type").lower():
+        if header(headers, b"content-type").lower().partition(b";")[0].strip() != b"application/json":
             # A page in a browser may send a form or plain text anywhere without asking; JSON it may not.
             raise Refused(415, "Send the request as Content-Type: application/json.", code="unsupported_media_type")
         request = parse(await self._body(headers, receive))

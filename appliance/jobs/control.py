@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -254,7 +255,7 @@ def stop(job: Job, patience: float = 30.0, grace: float = 5.0) -> State:
             process.end_group(state.pid, state.start_mark)
         leftovers.end(job)
         return state
-    if not process.alive(state.pid, state.start_mark) and job.locked():
+    if state.pid is not None and not process.alive(state.pid, state.start_mark) and job.locked():
         raise ApplianceError(
             _("The job {id} runs in another container.").format(id=job.id),
             _("Its process can't be reached from here."),
@@ -299,7 +300,8 @@ def stop_all(patience: float = 8.0) -> None:
                 continue
     deadline = time.monotonic() + patience
     for job in active:
-        stop(job, patience=max(0.1, deadline - time.monotonic()), grace=0.5)
+        with contextlib.suppress(ApplianceError):  # one of another container's, which shares the workspace
+            stop(job, patience=max(0.1, deadline - time.monotonic()), grace=0.5)
 
 
 def remove(job: Job) -> int:

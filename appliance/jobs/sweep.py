@@ -19,7 +19,7 @@ def sweep() -> None:
     """Delete in the workspace:
 
     `.NAME.removed`       a removal that was cut
-    `.NAME.JOB.partial`   a merge whose job is not at work: a resumed one starts again
+    `.NAME.JOB.partial`   a merge whose job is gone or done: one that was cut goes on with it
     `.NAME.abcdef01.tmp`  a write that was cut; its writer is unknown, so only when it is an hour old
 
     `.NAME.partial` is kept: a download goes on with it, and it is shown as unfinished.
@@ -30,11 +30,16 @@ def sweep() -> None:
             merge = MERGE_STAGING.fullmatch(path.name) if place == models else None
             lost = (
                 (path.name.startswith(".") and path.name.endswith(".removed"))
-                or (merge and not Job(settings.jobs_folder() / merge[1]).state().active)
+                or (merge and not _goes_on(Job(settings.jobs_folder() / merge[1])))
                 or (_TEMPORARY.fullmatch(path.name) and time.time() - _newest(path) > _OLD_SECONDS)
             )
             if lost:
                 _delete(path)
+
+
+def _goes_on(job: Job) -> bool:
+    """Whether the job is there, and at work or to be resumed."""
+    return job.folder.is_dir() and job.state().state != "done"
 
 
 def _listed(place: Path) -> list[Path]:

@@ -74,7 +74,7 @@ class Names:
     def head(self) -> Place | None:
         """The output head, where it has weights of its own."""
         return next(
-            (p for n, p in self.places.items() if n.rsplit(".", 2)[-2] in _HEADS and n.endswith(".weight")), None
+            (p for n, p in self.places.items() if n.split(".")[-2:][0] in _HEADS and n.endswith(".weight")), None
         )
 
     @property

@@ -124,7 +124,8 @@ def _pipe(
     """All blocks of a file, hashed in their order. Returns the sha256."""
     digest = hashlib.sha256(output.header)
     os.pwrite(handle, output.header, 0)
-    flushed, pushing = 0, None
+    flushed = 0
+    pushing: Future[None] | None = None
     slot = max([BLOCK_BYTES, *(_row(part) for part in output.parts if part.sections)])
     with working(list(_blocks(output)), handle, processes, slot) as written:
         for block, data in written:
@@ -132,7 +133,11 @@ def _pipe(
             check_stopped()
             moved(block.size)
             if block.at - flushed > _FLUSH_BYTES and (pushing is None or pushing.done()):
+                if pushing:
+                    pushing.result()  # the kernel tells of a failed write once, and to this call
                 flushed, pushing = block.at, disk.submit(os.fdatasync, handle)
+    if pushing:
+        pushing.result()
     return digest.hexdigest()
 
 

@@ -25,6 +25,7 @@ from appliance.planning.wish import Wish, read_wish
 _LONG_SECONDS = 6 * 3600
 # Sooner than that one card is done; several would spend as long on starting.
 # How much smaller than for answers that are copied: what the methods' papers and TRL's own settings have in common.
+_ANSWERS = 8
 _SLOWER = {"dpo": 10, "kto": 10, "orpo": 5, "simpo": 20, "reward": 2, "grpo": 20, "rloo": 20}
 _SHORT_SECONDS = 120
 
@@ -110,6 +111,8 @@ def plan(
     if calibration:
         first = replace(first, calibration=replace(calibration, device=card.name if card else "cpu"))
     batch = schedule.effective_batch(profile.choose.effective_batch, profile.choose.epochs, rows)
+    if task in ("grpo", "rloo"):  # so many answers to one question: with two there is hardly a better one
+        batch = max(batch, _ANSWERS)
 
     def seconds(way: Way, steps: int | None, batch: int) -> float | None:
         longest = lengths.longest if lengths else None

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files
+from appliance.errors import ApplianceError
+from appliance.locale import _
 from appliance.work.context import Context
 from appliance.work.conversation import Written
 
 NAME = "answers.json"
-_QUESTIONS = 4
+_QUESTIONS, _CANDIDATES = 4, 8
 # Tokens an answer may have: on a processor each takes a fraction of a second.
 _LONGEST, _LONGEST_ON_CPU, _SHORTEST = 256, 64, 16
 _TASKS = ("sft", "dpo", "kto", "orpo", "simpo")
@@ -25,9 +27,11 @@ def before(context: Context, model: Any, tokenizer: Any, task: str) -> None:
     """Ask the model as it is. Nothing for tasks that make no answers, for shared models, and where it was asked."""
     if task not in _TASKS or context.plan.get("sharding") == "fsdp" or (context.folder / NAME).exists():
         return
-    asked = []
+    asked: list[dict[str, Any]] = []
     for row in _chosen(context.folder):
         context.check_stopped()
+        if len(asked) == _QUESTIONS:
+            break
         taught = row["messages"][-1:] if "messages" in row else row.get("chosen") or row["completion"]
         question = row["messages"][:-1] if "messages" in row else row["prompt"]
         wanted = str(taught[-1]["content"])
@@ -41,7 +45,10 @@ def before(context: Context, model: Any, tokenizer: Any, task: str) -> None:
             "tokens": max(_SHORTEST, min(longest, room)),
             "room": room <= longest,
         }
-        asked.append({**one, "before": ask(model, tokenizer, one)[0]})
+        try:
+            asked.append({**one, "before": ask(model, tokenizer, one, context.plan["length"])[0]})
+        except (ApplianceError, RuntimeError):  # one that the template refuses, or longer than there is room for
+            continue
     files.write_json(context.folder / NAME, asked)
 
 
@@ -54,7 +61,10 @@ def after(context: Context, model: Any, tokenizer: Any) -> tuple[list[dict[str, 
     answers, stops = [], []
     for one in asked:
         context.check_stopped()
-        text, stopped = ask(model, tokenizer, one)
+        try:
+            text, stopped = ask(model, tokenizer, one, context.plan["length"])
+        except (ApplianceError, RuntimeError):  # no memory left for it: the adapter is what counts
+            continue
         answers.append(
             {**{name: one[name] for name in ("question", "taught", "before")}, "after": text, "stopped": stopped}
         )
@@ -63,13 +73,15 @@ def after(context: Context, model: Any, tokenizer: Any) -> tuple[list[dict[str, 
     return answers, (sum(stops) * 2 > len(stops)) if stops else None
 
 
-def ask(model: Any, tokenizer: Any, one: dict[str, Any]) -> tuple[str, bool]:
-    """(answer, whether it ended by itself), greedily."""
+def ask(model: Any, tokenizer: Any, one: dict[str, Any], length: int) -> tuple[str, bool]:
+    """(answer, whether it ended by itself), greedily. Raises ApplianceError for a question of `length` tokens."""
     import torch
 
     written = Written(tokenizer, one["messages"], one["tools"])
     text = written.part(len(written.messages), prompt=True)
     asked = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(model.device)
+    if asked["input_ids"].shape[1] >= length:
+        raise ApplianceError(_("The question is longer than the length."))
     named = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
     was_training, cached = model.training, model.config.use_cache
@@ -107,6 +119,6 @@ def _chosen(folder: Path) -> list[dict[str, Any]]:
                 if last.get("role") == "assistant" and last.get("content") and row.get("label", True):
                     found.append(line)
     places = (
-        sorted({round(place * (len(found) - 1) / (_QUESTIONS - 1)) for place in range(_QUESTIONS)}) if found else []
+        sorted({round(place * (len(found) - 1) / (_CANDIDATES - 1)) for place in range(_CANDIDATES)}) if found else []
     )
     return [json.loads(found[place]) for place in places]

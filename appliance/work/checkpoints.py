@@ -7,6 +7,7 @@ looks whole and can't be resumed. Here a name `checkpoint-N` exists only when ev
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import shutil
@@ -81,7 +82,11 @@ def best_of(history: list[dict[str, Any]]) -> tuple[int, float] | None:
 
     Before the first step there is no state to go back to.
     """
-    measured = [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry and entry["step"]]
+    measured = [
+        (entry["step"], entry["eval_loss"])
+        for entry in history
+        if entry["step"] and math.isfinite(entry.get("eval_loss", math.nan))
+    ]
     return min(measured, key=lambda pair: pair[1], default=None)
 
 
@@ -125,6 +130,9 @@ class StagedCheckpoints:
             if self.first:
                 shutil.rmtree(staging, ignore_errors=True)
         if self.first:
+            for later, torn in numbered(self.checkpoint_root):
+                if later > step:  # of an earlier try; it was not whole, or it would have been gone on from
+                    shutil.rmtree(torn, ignore_errors=True)
             best = best_of(self.state.log_history)  # type: ignore[attr-defined]
             older = [pair for pair in numbered(self.checkpoint_root) if best is None or pair[0] != best[0]]
             for _step, old in older[: -(self.checkpoint_limit - (len(older) < len(numbered(self.checkpoint_root))))]:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from appliance import files
+from appliance import files, rewards
 from appliance.locale import _
 from appliance.work import (
     before_after,
@@ -27,6 +27,7 @@ from appliance.work import (
     rows,
     same_answers,
     trainers,
+    watching,
 )
 from appliance.work.context import Context
 from appliance.work.verdict import verdict
@@ -127,7 +128,7 @@ def _encoded(tokenizer: Any, task: str, context: Context) -> rows.Encoded:
     length = context.plan["length"]
     kept_back = context.folder / "held_out.json"
     numbers = frozenset(files.read_json(kept_back)) if kept_back.exists() else frozenset()
-    if task in trainers.BY_TRIAL:
+    if task in rewards.TASKS:
         return prompts.encode_all(tokenizer, found, length, numbers)
     if task in ("sft", "pretrain"):
         return rows.encode_all(tokenizer, found, length, numbers)
@@ -165,10 +166,11 @@ def _train(trainer: Any, context: Context) -> None:
         context.note(_("Goes on from the checkpoint at step {step}.").format(step=start[0]))
     elif context.attempt > 1:
         context.note(_("There is no whole checkpoint yet: starts from the beginning."))
-    if start and start[0] >= trainer.args.max_steps:
-        # All steps were done, only the adapter was not saved. Asked to go on, transformers would do one step more.
+    state = TrainerState.load_from_json(str(start[1] / "trainer_state.json")) if start else None
+    if start and state and (start[0] >= trainer.args.max_steps or watching.learned_by_heart(state.log_history)):
+        # All was done, only the adapter was not saved. Asked to go on, transformers would do one step more.
         trainer._load_from_checkpoint(str(start[1]))
-        trainer.state = TrainerState.load_from_json(str(start[1] / "trainer_state.json"))
+        trainer.state = state
         _go_back_to_the_best(trainer, context)
         return
     # Once, before anything is learned: what there is to compare with.
@@ -238,7 +240,8 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
         )
         shutil.rmtree(beginning, ignore_errors=True)
     tokenizer.save_pretrained(staging)
-    same_answers.keep(trainer.model, tokenizer, staging, context.folder / "rows.jsonl", context.plan["dtype"])
+    if context.plan.get("sharding") != "fsdp":  # there a model answers only when all processes ask it
+        same_answers.keep(trainer.model, tokenizer, staging, context.folder / "rows.jsonl", context.plan["dtype"])
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", staging / "generation_config.json")
     result["files"] = {

@@ -26,12 +26,14 @@ from appliance.locale import _
 from appliance.merging import base as bases
 from appliance.merging import journal, plan, stream
 from appliance.merging.adapter import NotStreamed
-from appliance.work import merge_peft, proof
+from appliance.work import merge_peft, proof, same_answers
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
 _CARRIED = re.compile(r".*\.(json|jinja|model|txt|tiktoken)$|LICENSE.*|NOTICE.*|README\.md$", re.I)
-_NOT_CARRIED = re.compile(r"adapter_config\.json$|appliance-.*\.json$|manifest\.json$|.*\.safetensors\.index\.json$")
+_NOT_CARRIED = re.compile(
+    r"adapter_config\.json$|trained-answers\.json$|appliance-.*\.json$|manifest\.json$|.*\.safetensors\.index\.json$"
+)
 _SPARE_BYTES = 64 * 2**20
 
 
@@ -57,7 +59,10 @@ def run(context: Context) -> dict[str, Any]:
         except NotStreamed as reason:
             made = _through_peft(base, adapters, config, staging, context, str(reason))
         _carry_over(base, staging, keep={path.name for path in staging.iterdir()})
-        _carry_over(adapters[0][0], staging, keep={"config.json"})
+        _carry_over(adapters[0][0], staging, keep={"config.json", "README.md"})
+        if len(adapters) == 1 and adapters[0][1] == 1.0 and (adapters[0][0] / same_answers.FILE).is_file():
+            # What this very model answered at the end of its training; for any other it would be wrong.
+            shutil.copyfile(adapters[0][0] / same_answers.FILE, staging / same_answers.FILE)
         made["proof"] = _prove(base, adapters, staging, context)
         _appear(staging, to, made, context)
     except _NoRoom:

@@ -9,12 +9,20 @@ from __future__ import annotations
 import sys
 from typing import Any, NoReturn
 
-from appliance import files
+from appliance import files, rewards
 from appliance.errors import ApplianceError
 from appliance.locale import _
 from appliance.work.context import Context
 
 NAME = "reduced.json"
+# What stands in a RuntimeError where the memory was taken by others than torch's own allocator.
+_SIGNS = (
+    "mps backend out of memory",
+    "defaultcpuallocator: can't allocate memory",
+    "defaultcpuallocator: not enough memory",
+    "cuda error: out of memory",
+    "cublas_status_alloc_failed",
+)
 # Rows shorter than this say hardly anything.
 SHORTEST = 128
 
@@ -31,10 +39,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """torch's own error, and what the CPU's and Metal's allocators say in its place."""
     names = {kind.__name__ for kind in type(error).__mro__}
     text = str(error).lower()
-    return "OutOfMemoryError" in names or (
-        isinstance(error, RuntimeError)
-        and ("mps backend out of memory" in text or "defaultcpuallocator: not enough memory" in text)
-    )
+    return "OutOfMemoryError" in names or (isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS))
 
 
 def apply(context: Context) -> None:
@@ -43,14 +48,16 @@ def apply(context: Context) -> None:
         context.plan.update(files.read_json(context.folder / NAME))
 
 
-def reduced(micro_batch: int, accumulation: int, length: int) -> dict[str, int] | None:
+def reduced(micro_batch: int, accumulation: int, length: int, *, pieces: bool = True) -> dict[str, int] | None:
     """The next smaller way: the same rows a step in smaller pieces, then half the length; None when there is none.
+
+    pieces  whether smaller pieces take less memory: answers that are tried are all made at once
 
     A piece must divide the step's rows: from 6 rows at once to 3, from 3 to 1.
     """
     rows = micro_batch * accumulation
     smaller = next((n for n in range(micro_batch // 2, 0, -1) if rows % n == 0), None)
-    if smaller:
+    if smaller and pieces:
         return {"micro_batch": smaller, "accumulation": rows // smaller, "length": length}
     if length // 2 >= SHORTEST:
         return {"micro_batch": micro_batch, "accumulation": accumulation, "length": length // 2}
@@ -61,7 +68,9 @@ def start_smaller(context: Context, full: Full) -> NoReturn:
     """Write down the next smaller way and start again from the last checkpoint; does not return. Raises
     ApplianceError when nothing smaller is left."""
     plan: dict[str, Any] = context.plan
-    smaller = reduced(plan["micro_batch"], plan["accumulation"], plan["length"])
+    smaller = reduced(
+        plan["micro_batch"], plan["accumulation"], plan["length"], pieces=context.spec.get("task") not in rewards.TASKS
+    )
     if smaller is None:
         raise ApplianceError(
             _("The memory is not enough, even for one row of {length} tokens at a time.").format(length=plan["length"]),

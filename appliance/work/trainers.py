@@ -8,12 +8,12 @@ import math
 import os
 from typing import Any
 
+from appliance.rewards import TASKS as BY_TRIAL
 from appliance.work import checkpoints, order, prompts, watching
 from appliance.work.context import Context
 from appliance.work.rows import Encoded
 
 SEED = 42
-BY_TRIAL = ("grpo", "rloo")
 # LoRA+: B learns so many times faster than A. Its paper's value.
 _LORA_PLUS = 16.0
 _LOOKING = 0.05
@@ -93,17 +93,26 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         tried = {"reward_funcs": prompts.judges(spec["rewards"])}
         together = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
         own |= {
-            "num_generations": max(n for n in range(2, GENERATIONS + 1) if together % n == 0),
+            "num_generations": next((n for n in range(GENERATIONS, 1, -1) if together % n == 0), together),
             "max_completion_length": plan["length"] // 2,
         }
     if task == "kto":
         own |= balanced([example["label"] for example in encoded.examples])
     batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
-    steps = plan.get("steps") or max(1, round(plan["epochs"] * len(encoded.examples) / batch))
-    every = spec.get("save_steps") or _every(steps, batch, len(encoded.held_out))
+    # The rows that are left to learn from; a question that is tried several times counts as often.
+    rows = len(encoded.examples) * own.get("num_generations", 1)
+    steps = spec.get("steps") or max(1, math.ceil(plan["epochs"] * rows / batch))
+    look = _look(steps, batch, len(encoded.held_out))
+    every = spec.get("save_steps") or min(100, look)
     if encoded.held_out:
         # Where it is measured it is saved: the best state is one that can be gone back to.
-        own |= {"eval_strategy": "steps", "eval_steps": every, "prediction_loss_only": True}
+        own |= {
+            "eval_strategy": "steps",
+            "eval_steps": every * max(1, round(look / every)),
+            "prediction_loss_only": True,
+        }
+        if spec.get("save_steps"):
+            own["eval_steps"] = every
 
     class Trainer(checkpoints.StagedCheckpoints, kind):  # type: ignore[misc, valid-type]
         def together(self) -> None:
@@ -143,7 +152,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-    if plan["method"] == "pissa" and trainer.args.process_index == 0:
+    if plan["method"] == "pissa" and not continues and trainer.args.process_index == 0:
         # What it begins with; the difference to the end is an ordinary adapter for the unchanged base.
         trainer.model.save_pretrained(str(context.folder / BEGINNING))
     # Adapters are whole in each process, and so are the optimizer's states: a checkpoint can hold them.
@@ -154,15 +163,15 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
     return trainer
 
 
-def _every(steps: int, batch: int, held_out: int) -> int:
-    """Steps from one checkpoint to the next, and from one look at the held-out rows to the next.
+def _look(steps: int, batch: int, held_out: int) -> int:
+    """Steps from one look at the held-out rows to the next; without such rows, from one checkpoint to the next.
 
     A look costs a third of learning from as many rows; together they may cost a twentieth of the training.
     """
     looks = 5
     if held_out:
         looks = max(3, min(10, round(_LOOKING * 3 * steps * batch / held_out)))
-    return max(1, min(100 if not held_out else steps, steps // looks))
+    return max(1, steps // looks)
 
 
 def _arguments(

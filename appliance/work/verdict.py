@@ -43,7 +43,7 @@ def verdict(result: dict[str, Any]) -> tuple[bool, str]:
         return False, _sentence(said)
     if stops:
         said.append(_("stops on its own"))
-    said.append(_("ready to merge"))
+    said.append(_("ready to judge answers") if result.get("task") == "reward" else _("ready to merge"))
     return True, _sentence(said)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Stopped
 from appliance.locale import _
 from appliance.work import checkpoints
 from appliance.work.context import Context
@@ -41,6 +41,12 @@ def exploded(losses: list[float]) -> bool:
     return all(loss > max(_AT_LEAST, _EXPLODED * best) and loss > losses[0] for loss in losses[-_IN_A_ROW:])
 
 
+def learned_by_heart(history: list[dict[str, Any]]) -> bool:
+    """Whether the last looks at the held-out rows brought none better than an earlier one."""
+    best = checkpoints.best_of(history)
+    return best is not None and sum("eval_loss" in entry and entry["step"] > best[0] for entry in history) >= _PATIENCE
+
+
 def reporter(context: Context, steps: int) -> Any:
     """A callback: steps as events; a request to stop as a checkpoint and a clean end; a diverging loss as an error."""
     from transformers import TrainerCallback
@@ -57,10 +63,13 @@ def reporter(context: Context, steps: int) -> Any:
                 control.should_save = True
                 control.should_training_stop = True
 
+        def on_prediction_step(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+            if args.world_size == 1 and context.stopping.is_set():
+                raise Stopped  # a look can take minutes; the last checkpoint is near
+
         def on_evaluate(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             best = checkpoints.best_of(state.log_history)
-            since = [entry for entry in state.log_history if "eval_loss" in entry and best and entry["step"] > best[0]]
-            if len(since) >= _PATIENCE and state.global_step < state.max_steps:
+            if learned_by_heart(state.log_history) and state.global_step < state.max_steps:
                 context.note(
                     _("It has not become better on the held-out rows since step {step}: it ends here.").format(
                         step=best[0] if best else 0

@@ -218,6 +218,9 @@ def test_sweep(home: Path, worker: int) -> None:
     assert {entry.name: entry.state for entry in models.entries()} == {"good": "whole", "other": "unfinished"}
     merge.write_state(State("failed"))
     sweep()
+    assert stays[2].exists()  # a resumed merge goes on with what it has finished
+    merge.write_state(State("done"))
+    sweep()
     assert not stays[2].exists() and all_jobs() == [merge]
     shutil.rmtree(home / "models")
     sweep()

@@ -21,10 +21,12 @@ def download(reference: str, *, source: str = "auto", revision: str | None = Non
         from appliance.jobs.models import refuse_in_use
 
         refuse_in_use(target.name, target)
-        same = (damaged.get("source"), damaged.get("reference")) == ("huggingface", reference)
-        if same and source in ("auto", "huggingface"):
-            # Mended, not replaced by what is newest.
-            source, revision = "huggingface", revision or damaged.get("revision")
+        hub = damaged.get("source")
+        if hub in ("huggingface", "modelscope") and damaged.get("reference") == reference and source in ("auto", hub):
+            # Mended, not replaced by what is newest, nor by another hub's.
+            source = str(hub)
+            if hub == "huggingface":  # ModelScope is asked by branch
+                revision = revision or damaged.get("revision")
     local = Path(reference).expanduser()
     if not local.exists() and not workspace.is_hub_name(reference):
         raise ApplianceError(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from appliance import files
+from appliance import rewards as judging
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.jobs.control import Draft
@@ -55,6 +57,14 @@ def finetune(
     rows_from: dict[str, Any] = {"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet}
     report = data.check(**rows_from)
     task = wished_task or report.task
+    wish = dict(wish or {})
+    kept = _check_earlier(earlier, task, wish) if earlier else {}
+    if wish.get("method") == "pissa" and task in ("dpo", "kto", "rloo"):
+        raise UsageError(
+            _("PiSSA can't be used for {task}.").format(task=task),
+            _("It changes the weights that the model is held against."),
+            "--method lora",
+        )
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
     facts = models.inspect(base, need_chat_template=task != "pretrain")
@@ -70,7 +80,7 @@ def finetune(
             "",
             _("Choose a text model: appliance models"),
         )
-    plan = make_plan(model, report=report, task=task, rows_from=rows_from, wish=wish)
+    plan = make_plan(model, report=report, task=task, rows_from=rows_from, wish={**wish, **kept})
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -80,7 +90,6 @@ def finetune(
         )
     described = plan.as_dict()
     manifest = manifest_of(base)
-    wish = wish or {}
     same = command(
         "finetune",
         *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
@@ -96,6 +105,7 @@ def finetune(
             "model": str(base),
             "task": task,
             "rewards": judged,
+            "steps": wish.get("steps"),
             "earlier": str(earlier) if earlier else None,
             "base": {
                 **{key: manifest.get(key) for key in ("source", "reference", "revision")},
@@ -113,7 +123,7 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from={**rows_from, "held_out": _held_out(held_out) if task not in ("grpo", "rloo") else 0.0},
+        rows_from={**rows_from, "held_out": _held_out(held_out) if task not in judging.TASKS else 0.0},
         facts=[
             (
                 _("What"),
@@ -135,11 +145,29 @@ def finetune(
     )
 
 
-def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
-    from appliance import rewards
+def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, Any]:
+    """What the plan must take over from an adapter that training goes on from. Raises UsageError."""
+    facts = models.inspect_adapter(earlier)
+    judge = files.read_json(earlier / "adapter_config.json").get("task_type") == "SEQ_CLS"
+    if judge or task == "reward":
+        raise UsageError(
+            _("A reward model can't go on from another adapter, nor another adapter from it."),
+            "",
+            _("Merge the adapter first (appliance merge), and train on the model that this makes."),
+        )
+    unlike = [name for name in ("rank", "method") if wish.get(name) not in (None, "lora", "qlora", facts.rank)]
+    if unlike:
+        raise UsageError(
+            _("An adapter that goes on learning keeps its rank and its kind."),
+            ", ".join(f"--{name}" for name in unlike),
+            _("Leave them out."),
+        )
+    return {"rank": facts.rank} if facts.rank else {}
 
-    if task in ("grpo", "rloo"):
-        return rewards.parse(words)
+
+def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
+    if task in judging.TASKS:
+        return judging.parse(words)
     if words:
         raise UsageError(
             _("Rewards are for learning by trial."), _("The task is {task}.").format(task=task), "--task grpo"
