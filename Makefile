@@ -21,7 +21,7 @@ DOCKER ?= docker
 # uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm dev demo menu test test-slow check check-locks bench exact-table pictures image test-image messages lock clean
+.PHONY: setup setup-vllm dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train
@@ -45,10 +45,13 @@ menu: setup
 	@.venv/bin/appliance
 
 test: dev
-	$(DEV)/python -m pytest -m "not slow"
+	$(DEV)/python -m pytest -m "not slow and not long"
 
 test-slow: dev
 	$(DEV)/python -m pytest -m slow
+
+test-long: dev
+	$(DEV)/python -m pytest -m long
 
 check: dev
 	$(DEV)/ruff check .

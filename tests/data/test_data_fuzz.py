@@ -147,6 +147,6 @@ def test_damaged_files_end_in_a_report_or_a_sentence(tmp_path):
     survive(tmp_path, 300, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_thousand_damaged_files(tmp_path):
     survive(tmp_path, 10_000, 2)

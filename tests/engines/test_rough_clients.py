@@ -185,7 +185,8 @@ def test_a_crowd_of_rough_clients_for_fifteen_seconds(server):
     crowd(server, 15)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [60, 900])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(60, marks=pytest.mark.slow), pytest.param(900, marks=pytest.mark.long)]
+)
 def test_a_crowd_of_rough_clients_for_long(server, seconds):
     crowd(server, seconds)

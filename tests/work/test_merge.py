@@ -88,7 +88,7 @@ def with_tokenizer(case: Path, shelf: Path, to: Path) -> Path:
     [
         "llama-tokens-bfloat16-1",
         *(
-            pytest.param(case, marks=pytest.mark.slow)
+            pytest.param(case, marks=pytest.mark.long)
             for case in ("llama-loha-bfloat16-1", "llama-pissaraw-bfloat16-1", "gpt2-dora-float32-1")
         ),
     ],

@@ -129,7 +129,7 @@ def test_ten_kills(home: Path, shelf: Path, large: Path, expected: dict[str, str
     kill_again_and_again(home, shelf, large, expected, 10)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hundred_kills(home: Path, shelf: Path, large: Path, expected: dict[str, str]) -> None:
     kill_again_and_again(home, shelf, large, expected, 200)
 

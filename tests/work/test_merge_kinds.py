@@ -107,7 +107,7 @@ def test_what_is_not_streamed_is_said(cases: Path, case: str) -> None:
         planned(cases / case)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(6))
 def test_every_kind_on_every_architecture(tmp_path: Path, part: int) -> None:
     mine = PRODUCT[part::6]
