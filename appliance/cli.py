@@ -17,7 +17,7 @@ from appliance.errors import UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
-from appliance.planning.way import METHODS
+from appliance.planning.way import METHOD_CHOICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
@@ -113,7 +113,7 @@ def doctor(json: Json = False, lang: Lang = None) -> None:
 def plan(
     model: ModelName,
     data: Annotated[Path | None, typer.Option("--data", "-d", help=_("The data file."))] = None,
-    method: Annotated[str, typer.Option(help=" | ".join(("auto", *METHODS)))] = "auto",
+    method: Annotated[str, typer.Option(help=METHOD_CHOICES)] = "auto",
     hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
     rank: int | None = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
@@ -176,8 +176,8 @@ def estimate(
 
 
 def _wish(**values: Any) -> dict[str, Any]:
-    if values.get("method") not in (None, "auto", *METHODS):
-        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", " | ".join(("auto", *METHODS)))
+    if values.get("method") not in (None, *METHOD_CHOICES.split(" | ")):
+        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", METHOD_CHOICES)
     return {name: value for name, value in values.items() if value is not None and value != "auto"}
 
 
@@ -207,8 +207,8 @@ def finetune(
         str | None, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))
     ] = None,
     adapter: Annotated[str | None, typer.Option(help=_("Go on training from this adapter."))] = None,
-    task: Annotated[str, typer.Option(help="auto | " + " | ".join(prepare.TASKS))] = "auto",
-    method: Annotated[str, typer.Option(help=" | ".join(("auto", *METHODS)))] = "auto",
+    task: Annotated[str, typer.Option(help=prepare.TASK_CHOICES)] = "auto",
+    method: Annotated[str, typer.Option(help=METHOD_CHOICES)] = "auto",
     rank: int | None = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
     length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,

@@ -16,6 +16,7 @@ METHODS = {
     "lora+": "LoRA+",
     "pissa": "PiSSA",
 }
+METHOD_CHOICES = " | ".join(("auto", *METHODS))
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # They differ from LoRA in a factor, a learning rate or how they begin, not in memory.
 _AS_LORA = {"rslora": "lora", "lora+": "lora", "pissa": "lora"}

@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_defaults_are_this_appliances_own_worker() -> None:
     assert read_settings({}) == Training()
-    assert read_settings({"task": "serve"}) == Serving(length=1024)
+    assert read_settings({"task": "serve"}) == Serving(length=1024, prompt=256)
 
 
 @pytest.mark.parametrize(

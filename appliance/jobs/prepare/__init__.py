@@ -4,7 +4,7 @@ recipes all come through here, so they do the same. A file for each kind of job.
 
 from appliance.jobs.prepare.adapters import adapter_folder, adapters
 from appliance.jobs.prepare.download import download
-from appliance.jobs.prepare.finetune import TASKS, TooManyDropped, finetune
+from appliance.jobs.prepare.finetune import TASK_CHOICES, TASKS, TooManyDropped, finetune
 from appliance.jobs.prepare.merge import merge
 from appliance.jobs.prepare.planned import Looked, looked_up, make_plan
 from appliance.jobs.prepare.serve import serve
@@ -12,6 +12,7 @@ from appliance.jobs.prepare.words import NotHere, command, flags, model_folder
 
 __all__ = [
     "TASKS",
+    "TASK_CHOICES",
     "Looked",
     "NotHere",
     "TooManyDropped",

@@ -19,6 +19,7 @@ from appliance.locale import _
 # The rows that a task needs, where they are not called as the task is.
 _ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo", "grpo": "sft", "rloo": "sft"}
 TASKS = ("sft", "pretrain", "dpo", "kto", "orpo", "simpo", "reward", "grpo", "rloo")
+TASK_CHOICES = " | ".join(("auto", *TASKS))
 
 
 def finetune(
@@ -47,7 +48,7 @@ def finetune(
     from appliance.planning import words
 
     if task not in ("auto", *TASKS):
-        raise UsageError(_("There is no task {task}.").format(task=task), "", "auto | " + " | ".join(TASKS))
+        raise UsageError(_("There is no task {task}.").format(task=task), "", TASK_CHOICES)
     judged = _rewards(task, rewards)
     earlier = adapter_folder(adapter) if adapter else None
     base, model = _base_and_name(model, earlier)
