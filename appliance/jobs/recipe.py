@@ -82,6 +82,8 @@ def read(path: Path) -> list[Step]:
         )
     # A relative path in a recipe means: beside the recipe.
     for _kind, words in steps:
+        if "rewards" in words:
+            words["rewards"] = [_beside(reward, path.absolute().parent) for reward in words["rewards"]]
         for name in ("data", "model", "adapter", "base", "key_file"):
             if name in words:
                 beside = path.absolute().parent / Path(words[name]).expanduser()
@@ -89,6 +91,12 @@ def read(path: Path) -> list[Step]:
                 if name in ("data", "key_file") or os.path.exists(beside):
                     words[name] = str(beside)
     return steps
+
+
+def _beside(reward: str, folder: Path) -> str:
+    """A reward whose schema stands beside the recipe, with its whole path."""
+    kind, colon, file = reward.partition("schema:")
+    return f"{kind}schema:{folder / Path(file).expanduser()}" if colon and (not kind or kind.endswith("*")) else reward
 
 
 def check(document: Any) -> tuple[list[Step], list[str]]:

@@ -104,12 +104,14 @@ class Source:
             with self._lock:
                 self._asked += 1
                 url, number = self._address(file.name), self._asked
-        response, final = self._follow(url, start, end, validator)
+        response = None
         try:
+            response, final = self._follow(url, start, end, validator)
             answer = self._judge(response, final, number, file, start, end)
         except BaseException:
-            response.close()
-            with self._lock:
+            if response is not None:
+                response.close()
+            with self._lock:  # also a machine that does not answer: the hub may name another one
                 if self._resolved.get(file.name) == known:
                     self._resolved.pop(file.name, None)
             raise
