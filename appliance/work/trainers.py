@@ -122,7 +122,14 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
             if task not in ("sft", "pretrain"):
                 return super()._get_train_sampler(*words)
             lengths = [len(example["input_ids"]) for example in encoded.examples]
-            return order.GroupedByLength(lengths, batch, spec.get("seed", SEED))
+            self.row_order = order.GroupedByLength(lengths, batch, spec.get("seed", SEED))
+            return self.row_order
+
+        def _run_epoch(self, *words: Any, **options: Any) -> Any:
+            # accelerate does not reach a sampler inside of two others: of several processes, in a resumed pass.
+            if hasattr(self, "row_order"):
+                self.row_order.set_epoch(options["epoch"] if "epoch" in options else words[1])
+            return super()._run_epoch(*words, **options)
 
         def create_optimizer(self, *words: Any) -> Any:
             if plan["method"] == "lora+" and getattr(self, "optimizer", None) is None:
