@@ -145,6 +145,7 @@ def _stands_in(pattern: str, answer: str) -> bool:
 
 def _schema(schema: Any) -> Callable[[str, str], bool]:
     import jsonschema  # type: ignore[import-untyped,unused-ignore]
+    import referencing
 
     kind = jsonschema.validators.validator_for(schema)
     try:
@@ -153,7 +154,8 @@ def _schema(schema: Any) -> Callable[[str, str], bool]:
         raise ApplianceError(
             _("The JSON schema can't be used."), error.message, _("Mend the schema and start again.")
         ) from None
-    checker = kind(schema)
+    # Without a registry of its own it would fetch what a schema names from the network.
+    checker = kind(schema, registry=referencing.Registry())
 
     def test(answer: str, _expected: str) -> bool:
         fenced = _FENCE.search(answer)
@@ -161,6 +163,15 @@ def _schema(schema: Any) -> Callable[[str, str], bool]:
             value = json.loads(fenced[1] if fenced else answer)
         except (ValueError, RecursionError):
             return False
-        return bool(checker.is_valid(value))
+        try:
+            return bool(checker.is_valid(value))
+        except referencing.exceptions.Unresolvable as error:
+            raise ApplianceError(
+                _("The JSON schema can't be used."),
+                _("It names {name}, which does not stand in it.").format(name=error.ref),
+                _("Mend the schema and start again."),
+            ) from None
+        except RecursionError:
+            return False
 
     return test

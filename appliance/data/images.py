@@ -36,8 +36,11 @@ class Images:
             return "image_elsewhere"
         try:
             return "" if _whole(*self._ends(image.removeprefix("file://"))) else "image_unreadable"
-        except (KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError):
+        except (KeyError, FileNotFoundError, NotADirectoryError):  # zipfile says KeyError
             return "image_missing"
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError):
+            # No permission, a damaged or encrypted entry of a zip, a compression that Python does not have.
+            return "image_unreadable"
 
     def _ends(self, image: str) -> tuple[bytes, bytes]:
         """An image's first and last bytes."""

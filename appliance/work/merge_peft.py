@@ -12,7 +12,7 @@ from appliance import files, output
 from appliance.errors import ApplianceError
 from appliance.hardware import cpu
 from appliance.locale import _
-from appliance.work import checkpoints
+from appliance.work import checkpoints, out_of_memory
 from appliance.work.context import Context
 
 # The model, the float32 copies of one layer's weights, and the libraries.
@@ -84,7 +84,9 @@ def merge(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             merged = adapted(model, adapters).merge_and_unload()
-    except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
+        if out_of_memory.is_out_of_memory(error):  # not the adapter's fault
+            raise
         raise ApplianceError(
             _("peft can't merge this adapter."),
             str(error).strip().split("\n")[0],

@@ -37,7 +37,6 @@ def test_what_a_reward_gives(word: str, answer: str, expected: str, value: float
 
 
 def test_a_pattern_and_a_schema(tmp_path: Path) -> None:
-    pytest.importorskip("regex")
     assert give("2*regex:^\\d+$", "12") == 2.0 and give("regex:^\\d+$", "12 or 13") == 0.0
     assert give(r"regex:(a|a)*b", "a" * 40) == 0.0  # a pattern that never ends is given up
 
@@ -66,12 +65,14 @@ def test_any_answer_is_judged(answer: str, expected: str) -> None:
 
 
 def test_a_schema(tmp_path: Path) -> None:
-    pytest.importorskip("jsonschema")
     file = tmp_path / "answer.json"
     file.write_text(json.dumps({"type": "object", "required": ["name"]}))
     word = f"schema:{file}"
     assert give(word, '```json\n{"name": 1}\n```') == 1.0
     assert give(word, '{"other": 1}') == give(word, "{") == give(word, "[" * 9000) == 0.0
     file.write_text(json.dumps({"type": "nothing"}))
+    with pytest.raises(ApplianceError, match="schema"):
+        give(word, "{}")
+    file.write_text(json.dumps({"$ref": "http://127.0.0.1:9/other.json"}))  # nothing is fetched
     with pytest.raises(ApplianceError, match="schema"):
         give(word, "{}")
