@@ -1,7 +1,7 @@
 # make demo     the whole path on a tiny model made on the spot (no GPU, no hub); the first time it sets up what it needs
 # make test     the tests; likewise
 # make menu     the menu, on this machine (the way for a Mac: Docker sees no GPU there)
-# make setup    the front and the training environment; afterwards the command is .venv/bin/appliance
+# make setup    the front, the training environment and the chat page; afterwards the command is .venv/bin/appliance
 # make check    ruff, types, import contracts, shellcheck, hadolint
 # make bench    ratios against peers, measured in one run
 # make exact-table  the memory formula against the counted step, over the catalogue, into docs/estimate-exact.md
@@ -24,7 +24,7 @@ export UV_SYSTEM_CERTS ?= 1
 .PHONY: setup setup-vllm dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
-	@requirements/install.sh core train
+	@requirements/install.sh core train page
 	@[ "$$(readlink .venv)" = "$(ENVS)/core" ] || { rm -rf .venv && ln -s "$(ENVS)/core" .venv; }
 	@$(MAKE) --no-print-directory $(MO)
 	@$(ENVS)/core/bin/python -m compileall -q appliance
