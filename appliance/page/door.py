@@ -190,7 +190,7 @@ class Door:
         await self.app(scope, receive_checked, send_closed)
 
 
-# Not no-referrer: with it a browser names no origin of its own form either, which _same_origin then takes for another's.
+# Not no-referrer: with it a browser names no origin for our own form either, and _same_origin refuses that.
 _ALWAYS = [("x-content-type-options", "nosniff"), ("referrer-policy", "same-origin"), ("x-frame-options", "DENY")]
 
 

@@ -32,19 +32,17 @@ def blocks(
         http_client=DefaultAsyncHttpxClient(trust_env=False),
     )
 
-    async def answer(
-        question: str, said: list[dict[str, Any]], model: str, request: gr.Request
-    ) -> AsyncIterator[str]:
+    async def answer(question: str, said: list[dict[str, Any]], model: str, request: gr.Request) -> AsyncIterator[str]:
         tell = words[language(request.headers.get("accept-language", ""))]
         key = key_of(request.headers.get("cookie", ""))
         if key is None:
             raise gr.Error(tell["gone"], print_exception=False)
-        messages = [*map(_plain, said), {"role": "user", "content": question}]
+        messages: Any = [*map(_plain, said), {"role": "user", "content": question}]
         written = ""
         try:
             stream = await client.with_options(api_key=key).chat.completions.create(
                 model=model if model in names else names[0],
-                messages=messages,  # type: ignore[arg-type]
+                messages=messages,
                 stream=True,
             )
             async with stream:

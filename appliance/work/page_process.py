@@ -61,5 +61,7 @@ class PageProcess:
                 return where
             time.sleep(0.1)
         log = self.context.folder / "page.log"
-        self.context.warn(_("The chat page could not be started; the server answers all the same. See {log}").format(log=log))
+        self.context.warn(
+            _("The chat page could not be started; the server answers all the same. See {log}").format(log=log)
+        )
         return None
