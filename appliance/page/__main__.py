@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files
+from appliance.engines.patience import patient
 from appliance.page import door, words
 
 
@@ -32,6 +33,7 @@ def main() -> None:
         outside,
         host=told["host"],
         port=told["port"],
+        http=patient(),
         log_level="warning",
         access_log=False,
         server_header=False,

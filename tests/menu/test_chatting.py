@@ -60,7 +60,12 @@ def test_a_chat_with_thumbs_and_what_becomes_of_them(menu: Menu, server: Job) ->
     screen.keys("2 + 2?", ENTER).until(lambda: not screen.is_raw, "the answer")
     screen.interrupt().wait_for(_("Stopped."))
     screen.keys("/quit", ENTER).waits_for_any_key()
-    screen.keys(" ").asks(_("What do you want to do?")).keys("q", ENTER)
+    # From use to a better model: the thumbs are rows to learn from, with the last word on each answer.
+    screen.keys(" ").asks(_("What do you want to do?")).keys("3", ENTER)
+    screen.asks(_("Which rows?"), _("a file")).pick(_("the thumbs up and down that were given in chats"))
+    screen.asks(_("Which model should learn from it?"))
+    assert (settings.datasets_folder() / "feedback.jsonl").exists()
+    screen.interrupt().asks(_("What do you want to do?")).keys("q", ENTER)
     assert screen.end() == 0
 
     command = [sys.executable, "-m", "appliance"]
