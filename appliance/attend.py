@@ -48,8 +48,8 @@ def show_address(job: Job) -> None:
     output.good(_("It answers."))
     rows = [(_("Address"), at["address"]), (_("Model name"), at["model"])]
     rows += [(_("Adapters"), ", ".join(at["adapters"]))] if at["adapters"] else []
-    rows += [(_("Chat page"), at["page"])] if at["page"] else []
-    output.pairs([*rows, (_("Key file"), at["key_file"] or _("none"))])
+    rows.append((_("Key file"), at["key_file"] or _("none")))
+    output.pairs([*rows, *([(_("Chat page"), at["page"])] if at["page"] else [])])
     if at["new_key"]:
         from appliance.engines import keys
 

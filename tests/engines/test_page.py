@@ -193,8 +193,9 @@ def test_a_chat_is_streamed_and_thumbs_become_a_set_that_training_takes(page: Pa
         for liked, index in ((True, 1), (False, 1), ("", 1), (True, 0), (True, 9)):  # the last three judge no answer
             thumb = {"index": index, "value": ANSWER, "liked": liked}
             assert call(web, functions["judge"], [said, None], "one", event_data=thumb)[-1]["success"]
-        refused = call(web, functions["_submit_fn"], [None, None, None], "no-question-saved")
-        assert len(refused) == 1
+        call(web, functions["_clear_and_save_textbox"], ["x" * 500, None], "two")
+        refused = call(web, functions["_submit_fn"], [None, None, None], "two")[-1]
+        assert not refused["success"] and "maximum context length is 400" in refused["output"]["error"]
     rows = [json.loads(line) for line in page.rows.read_text().splitlines()]
     assert [row["label"] for row in rows] == [True, False] and {row["model"] for row in rows} == {NAME}
     assert rows[0]["prompt"] == [{"role": "user", "content": QUESTION}]
