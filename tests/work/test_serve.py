@@ -19,6 +19,7 @@ from workers import ended, until
 
 from appliance import files
 from appliance.engines import ports
+from appliance.errors import ApplianceError
 from appliance.jobs import control, folder, leftovers, prepare, process
 from appliance.jobs.folder import Job, State, serving
 from appliance.jobs.watch import watch
@@ -253,9 +254,17 @@ def test_two_at_once_on_one_port(home: Path, shelf: Path) -> None:
         control.stop(job)
 
 
-def test_a_port_of_another_machine_and_no_key_for_everyone(home: Path, shelf: Path) -> None:
-    from appliance.errors import ApplianceError
+def test_a_page_that_is_not_installed_is_told_before_anything_starts(
+    home: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APPLIANCE_ENVS", str(tmp_path))
+    assert not prepare.has_page()
+    with pytest.raises(ApplianceError, match="not installed") as caught:
+        serve(shelf, 8000, page=True)
+    assert "install.sh page" in caught.value.next_step
 
+
+def test_a_port_of_another_machine_and_no_key_for_everyone(home: Path, shelf: Path) -> None:
     with pytest.raises(ApplianceError, match="without a key"):
         serve(shelf, 8000, host="0.0.0.0", no_key=True)
     job = serve(shelf, 8000, host="192.0.2.1")
