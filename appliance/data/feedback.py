@@ -32,6 +32,7 @@ def add(path: Path, model: str, messages: list[dict[str, Any]], good: bool) -> N
         size = os.fstat(handle).st_size
         torn = size and os.pread(handle, 1, size - 1) != b"\n"  # half a line from a power cut: close it off
         os.write(handle, (b"\n" if torn else b"") + json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        os.fsync(handle)  # a person's word is not given twice
     finally:
         os.close(handle)
 
