@@ -24,6 +24,6 @@ def all_of_them(model: str, signed_in: bool) -> dict[str, dict[str, str]]:
             "failed": _("The server did not answer: {why}"),
         }
         if signed_in:
-            made[language]["foot"] += f" [{_('Sign out')}](/sign-out)"
+            made[language]["foot"] += " [" + _("Sign out") + "](/sign-out)"
     set_language()
     return made
