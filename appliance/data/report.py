@@ -32,6 +32,7 @@ REASONS = {
     "tools_unreadable": marked("the list of tools can't be parsed"),
     "label_unreadable": marked("the label is neither yes nor no"),
     "answer_equals_question": marked("the answer equals the question"),
+    "no_preference": marked("neither answer is marked as the better one"),
     "chosen_equals_rejected": marked("the chosen answer equals the rejected one"),
     "images_do_not_match": marked("the text marks other images than the row has"),
     "mojibake": marked("the text is garbled (wrong encoding somewhere on its way)"),
