@@ -13,7 +13,7 @@ from appliance.hub.hubs import HubFile
 from appliance.hub.transfer.journal import Journal, Known
 from appliance.hub.transfer.ranges import Ranges
 
-_BLOCK = 256 * 1024  # bytes that are hashed at once
+_BLOCK = 256 * 1024  # bytes that are hashed at once: they stay in the processor's own memory
 _NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 
 
