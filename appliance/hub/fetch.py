@@ -155,13 +155,14 @@ def _from_listing(found: hubs.Listing, to: Path, watch: Watch) -> Path:
         return to
     wanted = needed_files(found)
     with _staging(to) as folder:
+        _take_up(folder, found)
         _remove_others(folder, {file.name for file in wanted} | {journal.NAME})
         _check_space(sum(file.size for file in wanted) - _on_disk(folder, wanted), folder)
         hashes = bring(found, wanted, folder, watch)
         unsure = sum(not (file.sha256 or file.git_sha1) for file in wanted)
         if unsure:
             watch.note(_("{count} files had no checksum at the hub; only their size was checked.").format(count=unsure))
-        _remove_others(folder, set(hashes))
+        _remove_others(folder, {*hashes, journal.NAME})
         try:
             _finish(folder, to, source=found.hub, reference=found.reference, revision=found.revision, hashes=hashes)
         except ApplianceError:
@@ -169,6 +170,13 @@ def _from_listing(found: hubs.Listing, to: Path, watch: Watch) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             raise
     return to
+
+
+def _take_up(folder: Path, found: hubs.Listing) -> None:
+    """A kill between the manifest and the rename leaves whole files without a journal: they need not come again."""
+    written = manifest.read(folder)
+    if written and written.get("reference") == found.reference and not (folder / journal.NAME).exists():
+        journal.adopt(folder, {name: entry["size"] for name, entry in written["files"].items()})
 
 
 def _on_disk(folder: Path, wanted: list[hubs.HubFile]) -> int:
@@ -265,6 +273,7 @@ def _finish(folder: Path, to: Path, *, hashes: dict[str, str], **origin: Any) ->
     else:
         inspect_adapter(folder)
     manifest.write(folder, hashes=hashes, **origin)
+    (folder / journal.NAME).unlink(missing_ok=True)  # not before the manifest is there: see _take_up
     for inner in (path for path in folder.iterdir() if path.is_dir()):
         sync_folder(inner)
     sync_folder(folder)

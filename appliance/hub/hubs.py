@@ -20,16 +20,14 @@ from urllib.parse import urlsplit
 from appliance import settings
 from appliance.errors import ApplianceError, explain
 from appliance.hub.needed import check_names
+from appliance.hub.tokens import NAMES as NAMES
 from appliance.locale import _
 from appliance.planning.catalogue import name_at
 
-NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 _OWN = {
     "huggingface": ("huggingface.co", "hf.co"),
     "modelscope": ("modelscope.cn", "www.modelscope.cn", "modelscope.ai", "www.modelscope.ai"),
 }
-_ANSWER_SECONDS = 20.0  # for a listing, when there is another hub to ask
-_GRACE_SECONDS = 2.0  # what the preferred hub gets after the other one has answered
 _OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # no hub's fault
 
 
@@ -140,6 +138,8 @@ def is_own(hub: str, address: str) -> bool:
     """Whether an address belongs to the hub itself, or to this machine or a private network: a company's own hub."""
     parts = urlsplit(address)
     host = (parts.hostname or "").lower()
+    if not host:
+        return False
     trusted = settings.variable("APPLIANCE_TOKEN_HOSTS").lower().replace(",", " ").split()
     if host in _OWN[hub] or host in trusted or parts.netloc.lower() in trusted or not set(host) & set(".:"):
         return True

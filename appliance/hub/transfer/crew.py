@@ -14,7 +14,7 @@ from appliance.hub.transfer.pace import Pace
 from appliance.hub.transfer.piece import Cut, Piece
 from appliance.hub.transfer.ranges import Ranges
 from appliance.hub.transfer.source import Answer, Changed, Source
-from appliance.hub.transfer.target import DiskTrouble, Target
+from appliance.hub.transfer.target import DiskTrouble, Lost, Target
 from appliance.hub.transfer.trouble import Trouble
 from appliance.locale import _
 
@@ -311,3 +311,8 @@ class Crew:
     def _disk(self, trouble: DiskTrouble) -> None:
         with self._change:
             self._trouble.disk(trouble)
+            if isinstance(trouble, Lost):
+                try:
+                    trouble.target.distrust()
+                except DiskTrouble as further:
+                    self._trouble.disk(further)

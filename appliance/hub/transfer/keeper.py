@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from appliance.hub.transfer.limits import MIB
-from appliance.hub.transfer.target import DiskTrouble, Target
+from appliance.hub.transfer.target import DiskTrouble, Outdated, Target
 
 _HASHERS = 2
 _LOOK_SECONDS = 0.01
@@ -52,6 +52,8 @@ class Keeper:
                     pass
                 if target.digest.done == target.size and not self._closing.is_set():
                     self._judged(target, target.finish())
+            except Outdated:  # given up by a connection at the last moment: it is brought again
+                continue
             except DiskTrouble as trouble:
                 self._trouble(trouble)
                 self._closing.wait(0.1)

@@ -30,6 +30,14 @@ class DiskTrouble(Exception):
         return self.error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+class Lost(DiskTrouble):
+    """An fsync has failed: what was written since the last good one may be gone, though reading may still show it."""
+
+    def __init__(self, target: Target, error: OSError):
+        super().__init__(error)
+        self.target = target
+
+
 class Outdated(Exception):
     """The bytes belong to a content that was given up meanwhile."""
 
@@ -142,15 +150,26 @@ class Target:
     def forget(self) -> None:
         """Give up every byte: they are not what they should be."""
         with self._lock:
-            self.digest = Digest(self.file)
-            self.have, self._synced = Ranges(), Ranges()
-            self.free = Ranges([(0, self.size)])
             self.validator = None
-            self.whole = False
-            try:
-                self._journal.begin(self.name, self.size, self.mark)
-            except OSError as error:
-                raise DiskTrouble(error) from None
+            self._keep(Ranges())
+
+    def distrust(self) -> None:
+        """Give up what no fsync has vouched for, and what was hashed: it is read again from the disk."""
+        with self._lock:
+            self._keep(self._synced)
+
+    def _keep(self, kept: Ranges) -> None:
+        self.digest = Digest(self.file)
+        self.have, self._synced = Ranges(kept.spans), Ranges(kept.spans)
+        self.free = Ranges([(0, self.size)]).minus(kept)
+        self.whole = False
+        if self._closed:
+            return
+        try:
+            self._journal.begin(self.name, self.size, self.mark)
+            self._journal.synced(self.name, kept.spans)
+        except OSError as error:
+            raise DiskTrouble(error) from None
 
     def remove(self) -> None:
         """Take the file away."""
@@ -180,12 +199,20 @@ class Target:
         return True
 
     def finish(self) -> bool:
-        """When all is hashed: make it durable and whole, or return False: the bytes are wrong."""
-        if not self.digest.agrees(self.file):
+        """When all is hashed: make it durable and whole, or return False: the bytes are wrong.
+
+        Raises Outdated when they were given up meanwhile, DiskTrouble.
+        """
+        digest = self.digest
+        if digest.done != self.size:
+            raise Outdated
+        if not digest.agrees(self.file):
             return False
         self.sync()
         with self._lock:
-            self.sha256 = self.digest.sha256.hexdigest()
+            if digest is not self.digest or self._closed or self._synced.total != self.size:
+                raise Outdated
+            self.sha256 = digest.sha256.hexdigest()
             self._drop_handle()
             self.whole = True
         return True
@@ -205,7 +232,7 @@ class Target:
         try:
             os.fsync(copy)
         except OSError as error:
-            raise DiskTrouble(error) from None
+            raise Lost(self, error) from None
         finally:
             os.close(copy)
         with self._lock:
