@@ -10,7 +10,7 @@ from appliance.hub.transfer.limits import MIB
 from appliance.hub.transfer.target import DiskTrouble, Outdated, Target
 
 _HASHERS = 2
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.005
 _STEP = 8 * MIB
 
 
@@ -42,11 +42,16 @@ class Keeper:
         self._closing.set()
 
     def _hash(self) -> None:
+        before: Target | None = None
         while not self._closing.is_set():
             target = self._claim()
             if target is None:
                 time.sleep(_LOOK_SECONDS)
                 continue
+            if before is not None and before is not target:
+                before.follow(False)
+            before = target
+            target.follow(True)
             try:
                 while target.hash_some(_STEP) and not self._closing.is_set():
                     pass

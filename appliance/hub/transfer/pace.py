@@ -9,7 +9,7 @@ from appliance.hub.transfer.limits import MIB, Limits
 _WORTH = 1.15  # twice the connections are kept when they bring at least so much more
 _LOSS = 0.9  # half of them are enough when they bring at least so much
 _FAST = 100 * MIB  # bytes a second over one connection, from where on more of them cost more than they bring
-_FEWEST = 2
+_FEWEST = 1
 _MEASURE_SECONDS = 0.2
 _FIRST_SECONDS = 0.1  # the first measure: a few connections that are slow cost time
 _SETTLE_SECONDS = 2.0  # the longest wait for new connections to bring their first byte

@@ -108,3 +108,5 @@ class Piece:
         new = self.target.write(self.digest, self.at, held)
         self.at += size
         told(new)
+        if self.block == _LARGEST_BLOCK:
+            self.target.wait_for_hash(self.digest)
