@@ -178,7 +178,9 @@ class Crew:
             self._trouble.fail(error)
 
     def _work(self) -> None:
-        if sys.platform == "linux":  # where the processor is the limit, hashing goes first: nothing can catch up with it
+        if (
+            sys.platform == "linux"
+        ):  # where the processor is the limit, hashing goes first: nothing can catch up with it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICE)
         while (piece := self._take()) is not None:
             error: Exception | None = None

@@ -297,7 +297,7 @@ class Target:
             return self._handle
         if self._closed:
             raise Outdated
-        self._path.parent.mkdir(exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(self._path, flags, 0o644)
         try:
