@@ -1,4 +1,4 @@
-"""Which files of a data set's repository are brought here: those that the data room reads, and what says its licence."""
+"""Which files of a data set's repository are brought here: those with rows that we read, and what says its licence."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _from_disk(path: Path, to: Path, watch: Watch) -> Path:
         try:
             _check_space(total - folder_size(folder), folder)
             hashes = local.copy(path, found, folder, moved, watch.check_stopped)
-            _finish(folder, to, hashes=hashes, **origin)
+            _finish(folder, to, hashes=hashes, kind="model", **origin)
         except BaseException:
             if not goes_on:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -165,8 +165,10 @@ def _from_listing(found: hubs.Listing, to: Path, watch: Watch) -> Path:
             watch.note(_("{count} files had no checksum at the hub; only their size was checked.").format(count=unsure))
         _remove_others(folder, {*hashes, journal.NAME})
         try:
-            origin = {"source": found.hub, "reference": found.reference, "revision": found.revision}
-            _finish(folder, to, kind=found.kind, hashes=hashes, **origin)
+            _finish(
+                folder, to, hashes=hashes, kind=found.kind,
+                source=found.hub, reference=found.reference, revision=found.revision,
+            )  # fmt: skip
         except ApplianceError:
             # These are the very bytes that the hub lists: trying again would bring the same.
             shutil.rmtree(folder, ignore_errors=True)
@@ -268,7 +270,7 @@ def _remove_others(folder: Path, keep: set[str]) -> None:
             path.unlink()
 
 
-def _finish(folder: Path, to: Path, *, hashes: dict[str, str], kind: hubs.Kind = "model", **origin: Any) -> None:
+def _finish(folder: Path, to: Path, *, hashes: dict[str, str], kind: hubs.Kind, **origin: Any) -> None:
     """`origin`: source, reference, revision (and through), as in the manifest."""
     if kind == "model":
         if (folder / "config.json").is_file():

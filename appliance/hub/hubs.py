@@ -54,7 +54,9 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """A model or a data set at one hub. `revision`: the commit; `asked`: what the hub is asked for (ModelScope takes a branch).
+    """A model or a data set at one hub.
+
+    `revision`: the commit; `asked`: what the hub is asked for (ModelScope takes a branch).
 
     `reference` is the person's; the hub is asked under its own name for the model, where the catalogue knows one.
     """
