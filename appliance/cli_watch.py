@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -79,5 +80,7 @@ def _what_next(job: folder.Job) -> None:
         "finetune": f"appliance merge {job.id}",
         "merge": f"appliance serve {result.get('name', 'M')}",
     }
+    if result.get("data"):
+        hints["download"] = f"appliance data check {shlex.quote(result['data'][0])}"
     if job.kind in hints:
         output.note(_("Next: {command}").format(command=hints[job.kind]))

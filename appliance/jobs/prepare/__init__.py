@@ -3,7 +3,7 @@ recipes all come through here, so they do the same. A file for each kind of job.
 """
 
 from appliance.jobs.prepare.adapters import adapter_folder, adapters
-from appliance.jobs.prepare.download import download
+from appliance.jobs.prepare.download import download, download_data
 from appliance.jobs.prepare.finetune import TASK_CHOICES, TASKS, TooManyDropped, finetune
 from appliance.jobs.prepare.merge import merge
 from appliance.jobs.prepare.planned import Looked, looked_up, make_plan
@@ -20,6 +20,7 @@ __all__ = [
     "adapters",
     "command",
     "download",
+    "download_data",
     "finetune",
     "flags",
     "looked_up",
