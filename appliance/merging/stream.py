@@ -94,7 +94,8 @@ def write(
     def blocks() -> Iterator[Block]:
         return _loaded(outputs, room)
 
-    with Crew(blocks, memory, processes) as crew, ThreadPoolExecutor(2) as disk:
+    # One thread: what it has written is released in the order in which it was made. It keeps the disk busy alone.
+    with Crew(blocks, memory, processes) as crew, ThreadPoolExecutor(1) as disk:
         coming = groupby(blocks(), lambda block: block.load)
         for output in outputs:
             target, writing = folder / output.name, folder / f".{output.name}.writing"
