@@ -4,7 +4,7 @@
 
 Whole jobs are timed, from the start of the worker's process to its end, without the proof. The runs are paired and the
 shortest of a few counts, because other programs use the disk and the cores as well. The memory is what the worker
-and its forks hold themselves (RssAnon + RssShmem, looked at every 10 ms), not the files that are mapped.
+and its forks hold themselves (RssAnon + RssShmem, looked at every 20 ms), not the files that are mapped.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _watch(job: Job) -> tuple[float, float]:
             continue
         peak = max(peak, held / 1000)
         busy = max(busy, sum(map(int, times[11:15])) / os.sysconf("SC_CLK_TCK"))
-        time.sleep(0.01)
+        time.sleep(0.02)
     return peak, busy
 
 

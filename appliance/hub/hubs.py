@@ -71,7 +71,7 @@ def listing(hub: str, reference: str, revision: str | None) -> Listing:
     try:
         found = (_list_huggingface if hub == "huggingface" else _list_modelscope)(reference, revision)
     except Exception as error:
-        raise _told(hub, reference, error) from None
+        raise told(hub, reference, error) from None
     check_names(
         (file.name for file in found.files),
         _("{hub} lists {model} with files that are refused.").format(hub=NAMES[hub], model=reference),
@@ -109,7 +109,7 @@ def addresses(found: Listing) -> Callable[[str], str]:
         place = endpoint("huggingface")
         return lambda name: str(hf_hub_url(model, name, revision=found.asked, endpoint=place))
     with TemporaryDirectory() as folder:
-        client = _modelscope(Path(folder)).legacy
+        client = modelscope(Path(folder)).legacy
     return lambda name: str(client.get_download_url(model, "model", name, revision=found.asked))
 
 
@@ -124,6 +124,7 @@ def _quiet() -> None:
     for name, value in {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",
         "TQDM_DISABLE": "1",
         "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "2",
     }.items():
@@ -149,12 +150,18 @@ def is_own(hub: str, address: str) -> bool:
         return False
 
 
-def _list_huggingface(reference: str, revision: str | None) -> Listing:
+def huggingface() -> Any:
+    """Its client."""
     _quiet()
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=settings.variable("HF_ENDPOINT") or None, token=_token("huggingface") or False)
-    info = api.model_info(name_at("huggingface", reference), revision=revision, files_metadata=True, timeout=15)
+    return HfApi(endpoint=settings.variable("HF_ENDPOINT") or None, token=_token("huggingface") or False)
+
+
+def _list_huggingface(reference: str, revision: str | None) -> Listing:
+    info = huggingface().model_info(
+        name_at("huggingface", reference), revision=revision, files_metadata=True, timeout=15
+    )
     files = tuple(
         HubFile(
             str(entry.rfilename),
@@ -168,7 +175,8 @@ def _list_huggingface(reference: str, revision: str | None) -> Listing:
     return Listing("huggingface", reference, commit, commit, files)
 
 
-def _modelscope(place: Path) -> Any:
+def modelscope(place: Path) -> Any:
+    """Its client, which keeps what it keeps in `place`."""
     _quiet()
     from modelscope_hub import HubApi, HubConfig
 
@@ -186,7 +194,7 @@ def _list_modelscope(reference: str, revision: str | None) -> Listing:
     asked = revision or "master"
     # The legacy client and not HubApi.list_repo_files: that one drops the commit.
     with TemporaryDirectory() as place:
-        api = _modelscope(Path(place))
+        api = modelscope(Path(place))
         raw = api.legacy.list_repo_files(name_at("modelscope", reference), "model", revision=asked, recursive=True)
     entries = [entry for entry in raw if entry.get("Type") != "tree"]
     files = tuple(
@@ -202,7 +210,7 @@ def _list_modelscope(reference: str, revision: str | None) -> Listing:
     return Listing("modelscope", reference, str(commit or asked), asked, files)
 
 
-def _told(hub: str, reference: str, error: Exception) -> ApplianceError:
+def told(hub: str, reference: str, error: Exception) -> ApplianceError:
     """A client's error for a person. The libraries' messages carry addresses with signatures: scrubbed."""
     if isinstance(error, ApplianceError):
         return error
