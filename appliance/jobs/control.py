@@ -24,7 +24,7 @@ from appliance.locale import _, language
 from appliance.merging.journal import staging_folder
 
 # Which kinds of job may see the hubs' tokens and proxies; no other child process does.
-_NEEDS_HUB = {"download"}
+_NEEDS_HUB = {"download", "push"}
 
 
 @dataclass

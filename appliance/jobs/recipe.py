@@ -7,8 +7,8 @@
       - serve: {host: 0.0.0.0, port: 8000, key_file: /data/key}
 
 What a step leaves out comes from the steps before it: `finetune` takes the downloaded model, `merge` the adapter,
-`serve` the merged model. The same recipe run again goes on where it was: finished steps are kept, a step that was cut
-is resumed.
+`serve` the merged model, `push` the newest thing that was made. The same recipe run again goes on where it was:
+finished steps are kept, a step that was cut is resumed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from appliance import files
 from appliance.errors import UsageError
-from appliance.jobs import control, prepare
+from appliance.jobs import control, models, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
@@ -38,6 +38,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "held_out": _NUMBER, "rewards": list, "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
+    "push": {"model": str, "to": str, "public": bool},
     "serve": {
         "model": str, "engine": str, "host": str, "port": int, "name": str, "length": int, "key_file": str,
         "no_key": bool, "log_requests": bool,
@@ -119,7 +120,8 @@ def check(document: Any) -> tuple[list[Step], list[str]]:
             problems.append(f"{where} ({kind}): " + _("must hold words and values."))
             continue
         problems += [f"{where} ({kind}): {problem}" for problem in _check_words(kind, words, given)]
-        given |= {"download": {"model"}, "finetune": {"adapter"}, "merge": {"model"}}.get(kind, set())
+        made = {"download": {"model"}, "finetune": {"adapter", "made"}, "merge": {"model", "made"}}
+        given |= made.get(kind, set())
         steps.append((kind, dict(words)))
     if any(kind == "serve" for kind, _words in steps[:-1]):
         problems.append(_("serve must be the last step: it does not end by itself."))
@@ -148,7 +150,12 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
             problems.append(
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
             )
-    needed = {"download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "serve": ["model"]}[kind]
+    needed = {
+        "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "push": ["to", "model"],
+        "serve": ["model"],
+    }[kind]  # fmt: skip
+    if kind == "push" and "made" in given:
+        needed.remove("model")
     if kind == "finetune" and "adapter" in words:
         needed.remove("model")
     problems += [
@@ -204,13 +211,16 @@ def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool
         if state.state == "stopped":
             break
         result = job.result or {}
-        known.update(
-            {
-                name: result[name]
-                for name in ("model", "adapter")
-                if result.get(name) and not (kind == "finetune" and name == "model")
-            }
-        )
+        if kind != "push":
+            known.update(
+                {
+                    name: result[name]
+                    for name in ("model", "adapter")
+                    if result.get(name) and not (kind == "finetune" and name == "model")
+                }
+            )
+        if kind in ("finetune", "merge"):
+            known["made"] = known["adapter" if kind == "finetune" else "model"]
     return jobs
 
 
@@ -230,7 +240,9 @@ def _earlier(trail: str) -> Job | None:
             if state.state != "done":
                 return job
             result = job.result or {}
-            made = result.get("adapter") if job.kind == "finetune" else result.get("model")
+            made = result.get("model")
+            if job.kind == "finetune" or not made:
+                made = result.get("adapter")
             if made and Path(made).exists():
                 return job
     return None
@@ -267,4 +279,6 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
         )
     if kind == "merge":
         return prepare.merge(words.pop("adapter", None) or known["adapter"], **words)
+    if kind == "push":
+        return models.push(words.pop("model", None) or known["made"], **words)
     return prepare.serve(words.pop("model", None) or known["model"], **words)

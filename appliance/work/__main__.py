@@ -21,6 +21,7 @@ from appliance.work.versions import library_versions
 KINDS = {
     "download": "appliance.work.download",
     "export": "appliance.work.export",
+    "push": "appliance.work.push",
     "verify": "appliance.work.verify",
     "finetune": "appliance.work.finetune",
     "merge": "appliance.work.merge",
