@@ -113,7 +113,7 @@ def _snapshot(wanted: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     wanted = dict(wanted)
     share = wanted.pop("held_out", 0.0)
-    report = data.write_rows(to=folder / "rows.jsonl", **wanted)
+    report = data.write_rows(to=folder / "rows.jsonl", pictures=folder / "pictures", **wanted)
     return {
         "held_out": data.hold_out(folder / "rows.jsonl", folder / "held_out.json", share) if share else 0,
         "file": str(wanted["file"]),

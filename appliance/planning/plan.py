@@ -82,6 +82,7 @@ def plan(
     rows: int | None = None,
     longest: int | None = None,
     lengths: Lengths | None = None,
+    images: int = 0,
     wish: Mapping[str, Any] | None = None,
     profile: Profile | None = None,
     calibration: Calibration | None = None,
@@ -93,6 +94,7 @@ def plan(
     rows     how many rows the data has, if known
     longest  tokens of its longest row, or a bound, where the lengths of all are not known
     lengths  tokens of every row
+    images   how many pictures the rows show
     wish     what a person asked for: method, rank, batch, length, steps, epochs, learning_rate, gpus
     calibration  what runs on this machine have measured (calibration.load); None: the formula alone
     counter  counts a step where the formula is near the limit; None: the formula alone
@@ -106,6 +108,10 @@ def plan(
     warnings = explain.warnings_of(card, shape, wanted)
     if lengths is None and longest:
         lengths = Lengths((longest,), rough=False)
+    if images:
+        lengths = explain.pictures(images, rows, lengths, reasons)
+    elif shape.vision:
+        reasons["pictures"] = _("This model can see; these rows show nothing, so it learns from text alone.")
     first = first_try(profile, card, shape, lengths, wanted, reasons, warnings)
     first = replace(first, task=task)
     if calibration:
@@ -229,11 +235,11 @@ def _choose(
     best, _why = best_card(hardware)
     alone = best.free_gib if best else hardware.cpu.free_gib
     if alone_first or len(cards) < 2:
-        found = pick(ways(first, profile, best, wanted, batch, 1), shape, alone, counter)
+        found = pick(ways(first, shape, profile, best, wanted, batch, 1), shape, alone, counter)
         if len(cards) < 2 or (found[2] == "fits" and found[0].length == first.length):
             return *found, alone
     free = min(card.free_gib for card in cards)
-    return *pick(ways(first, profile, best, wanted, batch, len(cards)), shape, free, counter), free
+    return *pick(ways(first, shape, profile, best, wanted, batch, len(cards)), shape, free, counter), free
 
 
 def _learning_rate(profile: Profile, method: str, task: str) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files, rewards
+from appliance.data.images import Images
 from appliance.locale import _
 from appliance.work import (
     before_after,
@@ -26,6 +27,7 @@ from appliance.work import (
     report,
     rows,
     same_answers,
+    seeing,
     trainers,
     watching,
 )
@@ -72,13 +74,14 @@ def train(context: Context) -> dict[str, Any]:
     earlier = Path(spec["earlier"]) if spec.get("earlier") else None
     tokenizer = loading.load_tokenizer(base)
     context.progress("loading", 1, 3)
-    encoded = _encoded(tokenizer, task, context)
+    seer = seeing.load(base, tokenizer, Images(context.folder / "pictures")) if spec.get("sees") else None
+    encoded = _encoded(tokenizer, task, context, seer)
     _tell_about(encoded, context)
-    model = loading.load_model(base, plan, task, earlier)
+    model = loading.load_model(base, plan, task, earlier, sees=seer is not None)
     context.progress("loading", 2, 3)
     if int(os.environ.get("RANK", 0)) == 0:
-        before_after.before(context, model, tokenizer, task)
-    trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None)
+        before_after.before(context, model, tokenizer, task, seer)
+    trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None, seer=seer)
     context.progress("loading", 3, 3)
 
     began = time.time()
@@ -110,7 +113,7 @@ def train(context: Context) -> dict[str, Any]:
         # A sharded model is asked for its weights by all at once, though only the adapter is written, by the first.
         trainer.model.save_pretrained(adapter, is_main_process=False)
         return result
-    result["answers"], result["stops"] = before_after.after(context, trainer.model, tokenizer)
+    result["answers"], result["stops"] = before_after.after(context, trainer.model, tokenizer, seer)
     result["good"], result["verdict"] = verdict(result)
     context.note(result["verdict"])
     described = {**context.job.described, "plan": plan}
@@ -123,7 +126,7 @@ def train(context: Context) -> dict[str, Any]:
     return result
 
 
-def _encoded(tokenizer: Any, task: str, context: Context) -> rows.Encoded:
+def _encoded(tokenizer: Any, task: str, context: Context, seer: seeing.Seer | None) -> rows.Encoded:
     found = rows.read_rows(context.folder / "rows.jsonl")
     length = context.plan["length"]
     kept_back = context.folder / "held_out.json"
@@ -131,7 +134,7 @@ def _encoded(tokenizer: Any, task: str, context: Context) -> rows.Encoded:
     if task in rewards.TASKS:
         return prompts.encode_all(tokenizer, found, length, numbers)
     if task in ("sft", "pretrain"):
-        return rows.encode_all(tokenizer, found, length, numbers)
+        return rows.encode_all(tokenizer, found, length, numbers, seer)
     return preferences.encode_all(tokenizer, found, length, task, context.spec.get("seed", trainers.SEED), numbers)
 
 
@@ -207,6 +210,8 @@ def _tell_about(encoded: rows.Encoded, context: Context) -> None:
         )
     if encoded.refused:
         context.warn(_("{n} rows were left out: the model's chat template can't write them.").format(n=encoded.refused))
+    if encoded.damaged:
+        context.warn(_("{n} rows were left out: a picture of theirs can't be read.").format(n=encoded.damaged))
     if encoded.left_out:
         context.warn(
             _("{n} rows were left out: their question alone is longer than the length.").format(n=encoded.left_out)
@@ -240,6 +245,8 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
         )
         shutil.rmtree(beginning, ignore_errors=True)
     tokenizer.save_pretrained(staging)
+    if context.spec.get("sees"):
+        seeing.keep(base, staging)
     if context.plan.get("sharding") != "fsdp":  # there a model answers only when all processes ask it
         same_answers.keep(trainer.model, tokenizer, staging, context.folder / "rows.jsonl", context.plan["dtype"])
     if (base / "generation_config.json").exists():

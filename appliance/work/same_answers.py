@@ -77,7 +77,7 @@ def _prompts(rows: Path) -> list[tuple[list[dict[str, Any]], Any]]:
     with rows.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            messages = row.get("messages") or []
+            messages = [] if row.get("images") else row.get("messages") or []
             while messages and messages[-1]["role"] == "assistant":
                 messages = messages[:-1]
             # The server checks a call's arguments as a JSON text; rows with calls may have them otherwise.

@@ -75,12 +75,7 @@ def finetune(
             _("An adapter trained on it can't be merged without loss."),
             _("Download the original 16-bit model; the appliance makes it 4-bit by itself where memory is short."),
         )
-    if facts.vision:
-        raise ApplianceError(
-            _("{name} is a model that sees pictures; those can't be fine-tuned yet.").format(name=base.name),
-            "",
-            _("Choose a text model: appliance models"),
-        )
+    _check_pictures(base.name, facts.vision, report.images, task)
     plan = make_plan(model, report=report, task=task, rows_from=rows_from, wish={**wish, **kept})
     if plan.verdict == "exceeds":
         raise ApplianceError(
@@ -107,6 +102,7 @@ def finetune(
             "task": task,
             "rewards": judged,
             "steps": wish.get("steps"),
+            "sees": facts.vision,
             "earlier": str(earlier) if earlier else None,
             "base": {
                 **{key: manifest.get(key) for key in ("source", "reference", "revision")},
@@ -164,6 +160,22 @@ def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, 
             _("Leave them out."),
         )
     return {"rank": facts.rank} if facts.rank else {}
+
+
+def _check_pictures(name: str, sees: bool, images: int, task: str) -> None:
+    """Raises ApplianceError where the model and the rows' pictures don't belong together."""
+    if images and not sees:
+        raise ApplianceError(
+            _("The rows show {n} pictures, and {name} can't see.").format(n=images, name=name),
+            _("It is a model for text alone."),
+            _("Choose a model that sees, such as Qwen3-VL, InternVL or Gemma 3 (appliance models)."),
+        )
+    if sees and task != "sft":
+        raise ApplianceError(
+            _("{name} is a model that sees: it can only learn from questions and answers so far.").format(name=name),
+            _("The task is {task}.").format(task=task),
+            _("Choose a text model, or rows with questions and answers."),
+        )
 
 
 def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
