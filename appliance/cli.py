@@ -222,6 +222,9 @@ def finetune(
     reward: Annotated[
         list[str] | None, typer.Option(help=_("For grpo: exact, number, regex:…, schema:FILE, length:1-200."))
     ] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help=_("Send its figures to wandb or swanlab as well (see docs/training.md)."))
+    ] = None,
     map: Map = None,
     sheet: Sheet = None,
     name: str | None = None,
@@ -256,6 +259,7 @@ def finetune(
             accept_drops=yes,
             held_out=held_out,
             rewards=reward or (),
+            track=track or (),
         )
     do(draft, detach)
 

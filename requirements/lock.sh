@@ -15,6 +15,8 @@ compile --universal core.in -o core.lock
 compile --universal dev.in -o dev.lock
 # shellcheck disable=SC2086  # $linux is two words
 compile $linux --no-emit-package torch train.in -o train.lock
+# shellcheck disable=SC2086
+compile $linux track.in -o track.lock
 unset UV_FIND_LINKS
 # shellcheck disable=SC2086
 compile $linux train-cuda.in -o train-cuda.lock

@@ -192,6 +192,8 @@ def _spawn(job: Job, environment: str, kind: str) -> None:
     """Start the worker in a session of its own: it lives on when the menu closes."""
     python = settings.python_of(environment)
     extra = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
+    for tracker in job.described["spec"].get("track") or ():  # the keys that it needs, and no others
+        extra += settings.TRACKERS[tracker]
     variables = settings.child_environment(*extra)
     variables["APPLIANCE_LANG"] = language()
     if cards := cards_of(job.spec):

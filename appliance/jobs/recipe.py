@@ -35,7 +35,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
         "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
-        "held_out": _NUMBER, "rewards": list, "accept_drops": bool,
+        "held_out": _NUMBER, "rewards": list, "track": list, "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "serve": {

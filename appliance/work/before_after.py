@@ -94,9 +94,10 @@ def ask(
         raise ApplianceError(_("The question is longer than the length."))
     named = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
-    was_training, cached = model.training, model.config.use_cache
+    config = model.config.get_text_config()
+    was_training, cached = model.training, config.use_cache
     model.eval()
-    model.config.use_cache = True
+    config.use_cache = True
     try:
         with torch.inference_mode():
             made = model.generate(
@@ -110,7 +111,7 @@ def ask(
                 pad_token_id=tokenizer.pad_token_id,
             )
     finally:
-        model.config.use_cache = cached
+        config.use_cache = cached
         model.train(was_training)
     new = made[0, asked["input_ids"].shape[1] :].tolist()
     return tokenizer.decode(new, skip_special_tokens=True).strip(), bool(new) and new[-1] in ends

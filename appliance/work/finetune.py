@@ -28,6 +28,7 @@ from appliance.work import (
     rows,
     same_answers,
     seeing,
+    trackers,
     trainers,
     watching,
 )
@@ -65,6 +66,7 @@ def train(context: Context) -> dict[str, Any]:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     context.progress("loading", 0, 3)
+    trackers.reachable(spec.get("track") or [])
     import torch
     import transformers
 

@@ -76,7 +76,7 @@ def load_model(
             str(error).strip().split("\n")[0],
             _("Download the model again, or choose another one."),
         ) from error
-    model.config.use_cache = False
+    model.config.get_text_config().use_cache = False
     if sees:
         seeing.freeze(model)
     return _with_adapter(model, earlier) if earlier else model

@@ -149,7 +149,7 @@ def main(folder: Path, names: list[str]) -> None:
         with torch.no_grad():  # what sees is not trained: it must pass on what it sees
             for place, parameter in model.named_parameters():
                 if "language_model" not in place and "lm_head" not in place and parameter.ndim > 1:
-                    parameter.mul_(4)
+                    parameter.mul_(40 if "patch_embed" in place else 4)
         model.save_pretrained(folder / name)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from appliance import files
+from appliance import files, settings
 from appliance import rewards as judging
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
+from appliance.jobs import control
 from appliance.jobs.control import Draft
 from appliance.jobs.prepare.adapters import adapter_folder, base_of
 from appliance.jobs.prepare.planned import make_plan
@@ -37,11 +38,13 @@ def finetune(
     save_steps: int | None = None,
     held_out: float | None = None,
     rewards: Sequence[str] = (),
+    track: Sequence[str] = (),
 ) -> Draft:
     """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
 
     adapter   one to go on training from; without `model`, its own base is taken
     rewards   what makes an answer a good one, for learning by trial (rewards.py)
+    track     where its figures go as well: wandb, swanlab
     held_out  the share of rows kept back to measure on; None: a small one, where there are enough rows
     """
     from appliance import data
@@ -50,6 +53,7 @@ def finetune(
     if task not in ("auto", *TASKS):
         raise UsageError(_("There is no task {task}.").format(task=task), "", TASK_CHOICES)
     judged = _rewards(task, rewards)
+    _check_trackers(track)
     earlier = adapter_folder(adapter) if adapter else None
     base, model = _base_and_name(model, earlier)
     file = Path(data_file).expanduser().absolute()
@@ -92,6 +96,7 @@ def finetune(
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
         *(word for reward in rewards for word in ("--reward", reward)),
+        *(word for tracker in track for word in ("--track", tracker)),
         *flags(held_out=held_out, yes=accept_drops),
     )
     return Draft(
@@ -101,6 +106,7 @@ def finetune(
             "model": str(base),
             "task": task,
             "rewards": judged,
+            "track": list(dict.fromkeys(track)),
             "steps": wish.get("steps"),
             "sees": facts.vision,
             "earlier": str(earlier) if earlier else None,
@@ -160,6 +166,14 @@ def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, 
             _("Leave them out."),
         )
     return {"rank": facts.rank} if facts.rank else {}
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in settings.TRACKERS:
+            raise UsageError(_("There is no tracker {name}.").format(name=name), "", " | ".join(settings.TRACKERS))
+    if names and not settings.python_of("track").exists():
+        raise control.missing_environment("track")
 
 
 def _check_pictures(name: str, sees: bool, images: int, task: str) -> None:
