@@ -81,7 +81,8 @@ for name in "$@"; do
         install train "$here/train.lock" "$here/torch-cpu.txt"
       fi ;;
     track) install track "$here/track.lock" ;;
+    deepspeed) install deepspeed "$here/deepspeed.lock" ;;
     vllm) install vllm "$here/vllm.lock" ;;
-    *) echo "no such environment: $name (core, train, track, vllm, dev)" >&2; exit 2 ;;
+    *) echo "no such environment: $name (core, train, track, deepspeed, vllm, dev)" >&2; exit 2 ;;
   esac
 done
