@@ -18,6 +18,7 @@ from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
 from appliance.planning.way import METHOD_CHOICES
+from appliance.planning.wish import SHARDING_CHOICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
@@ -216,6 +217,7 @@ def finetune(
     epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
     learning_rate: float | None = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
+    sharding: Annotated[str, typer.Option(help=SHARDING_CHOICES)] = "auto",
     held_out: Annotated[
         float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
     ] = None,
@@ -242,6 +244,7 @@ def finetune(
         epochs=epochs,
         learning_rate=learning_rate,
         gpus=gpus,
+        sharding=sharding,
     )
     mapping = mapping_of(map)
     if model:

@@ -52,9 +52,7 @@ class Asked:
         )
         folder = None if model is None else str(model.absolute())
         where = None if images is None else [str(images.place.absolute()), images.below]
-        self._say(
-            {"question": question, "model": folder, "length": length, "language": language(), "images": where}
-        )
+        self._say({"question": question, "model": folder, "length": length, "language": language(), "images": where})
 
     def __enter__(self) -> Any:
         return self

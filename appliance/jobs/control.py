@@ -191,7 +191,7 @@ def cards_of(spec: Mapping[str, Any]) -> list[str]:
 def _spawn(job: Job, environment: str, kind: str) -> None:
     """Start the worker in a session of its own: it lives on when the menu closes."""
     python = settings.python_of(environment)
-    extra = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
+    extra: tuple[str, ...] = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
     for tracker in job.described["spec"].get("track") or ():  # the keys that it needs, and no others
         extra += settings.TRACKERS[tracker]
     variables = settings.child_environment(*extra)

@@ -74,7 +74,7 @@ def curve(line: Sequence[Point], marks: Sequence[Point] = (), *, last: int, widt
                 shown.append(chr(0x2800 + bits) if bits else " ", "green")
         shown.append("\n")
     room = columns // 2 - len(str(last))
-    shown.append(f"{'':{_LABEL}} └1{str(last):>{room + len(str(last)) - 1}}", "dim")
+    shown.append(f"{'':{_LABEL}} └1{last!s:>{room + len(str(last)) - 1}}", "dim")
     return shown
 
 

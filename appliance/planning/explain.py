@@ -46,8 +46,8 @@ def warnings_of(card: Accelerator | None, shape: Shape, wanted: Wish) -> list[st
 def pictures(images: int, rows: int | None, lengths: Lengths | None, reasons: dict[str, str]) -> Lengths | None:
     """Say what is counted for the rows' pictures; where the model's processor has not seen them, a guess is added."""
     sentence = _(
-        "{n} pictures. Only the language part learns: what sees is frozen, so its weights are counted and nothing is kept"
-        " of what passes through it."
+        "{n} pictures. Only the language part learns: what sees is frozen, so its weights are counted and nothing is "
+        "kept of what passes through it."
     ).format(n=images)
     if lengths and lengths.rough:
         each = math.ceil(images / max(1, rows or len(lengths.tokens)))
@@ -131,7 +131,9 @@ def explain(
     }[verdict].format(need=memory.total_gib, high=memory.high_gib, free=free)
 
 
-def explain_cards(chosen: Way, cards: list[Accelerator], why_not_more: str, reasons: dict[str, str]) -> None:
+def explain_cards(
+    chosen: Way, cards: list[Accelerator], why_not_more: str, reasons: dict[str, str], *, wished: bool = False
+) -> None:
     """Which cards, why so many, and how they share the work."""
     if len(cards) < 2:
         if why_not_more:
@@ -140,11 +142,13 @@ def explain_cards(chosen: Way, cards: list[Accelerator], why_not_more: str, reas
     reasons["device"] = _("{count} × {name}: {numbers}.").format(
         count=len(cards), name=cards[0].name, numbers=", ".join(f"GPU {card.index}" for card in cards)
     )
-    how = (
-        _("one card alone does not hold it, so they share its 16-bit weights (FSDP2).")
-        if chosen.sharding == "fsdp"
-        else _("each holds the model and learns from rows of its own (data parallel).")
-    )
+    how = {
+        "fsdp": _("they share its 16-bit weights (FSDP2).")
+        if wished
+        else _("one card alone does not hold it, so they share its 16-bit weights (FSDP2)."),
+        "zero2": _("each holds the model, and they share the optimizer's states and gradients (DeepSpeed ZeRO 2)."),
+        "zero3": _("they share its weights as well as what is trained (DeepSpeed ZeRO 3)."),
+    }.get(chosen.sharding, _("each holds the model and learns from rows of its own (data parallel)."))
     reasons["gpus"] = f"{how} {why_not_more}".strip()
 
 

@@ -26,7 +26,7 @@ _TASKS = ("sft", "dpo", "kto", "orpo", "simpo")
 
 def before(context: Context, model: Any, tokenizer: Any, task: str, seer: Seer | None = None) -> None:
     """Ask the model as it is. Nothing for tasks that make no answers, for shared models, and where it was asked."""
-    if task not in _TASKS or context.plan.get("sharding") == "fsdp" or (context.folder / NAME).exists():
+    if task not in _TASKS or context.plan.get("sharding") in ("fsdp", "zero3") or (context.folder / NAME).exists():
         return
     asked: list[dict[str, Any]] = []
     for row in _chosen(context.folder):
@@ -77,9 +77,7 @@ def after(
     return answers, (sum(stops) * 2 > len(stops)) if stops else None
 
 
-def ask(
-    model: Any, tokenizer: Any, one: dict[str, Any], length: int, seer: Seer | None = None
-) -> tuple[str, bool]:
+def ask(model: Any, tokenizer: Any, one: dict[str, Any], length: int, seer: Seer | None = None) -> tuple[str, bool]:
     """(answer, whether it ended by itself), greedily. Raises ApplianceError for a question of `length` tokens."""
     import torch
 

@@ -61,7 +61,9 @@ class Written:
         return str(
             self._tokenizer.apply_chat_template(
                 _seen(self.messages[:count]) if self._pictures else self.messages[:count],
-                tokenize=False, add_generation_prompt=prompt, **self.options
+                tokenize=False,
+                add_generation_prompt=prompt,
+                **self.options,
             )
         )
 

@@ -31,6 +31,7 @@ from appliance.work import (
     trackers,
     trainers,
     watching,
+    zero,
 )
 from appliance.work.context import Context
 from appliance.work.verdict import verdict
@@ -67,6 +68,7 @@ def train(context: Context) -> dict[str, Any]:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     context.progress("loading", 0, 3)
     trackers.reachable(spec.get("track") or [])
+    zero.reachable(plan)
     import torch
     import transformers
 
@@ -79,11 +81,13 @@ def train(context: Context) -> dict[str, Any]:
     seer = seeing.load(base, tokenizer, Images(context.folder / "pictures")) if spec.get("sees") else None
     encoded = _encoded(tokenizer, task, context, seer)
     _tell_about(encoded, context)
+    shares = zero.before_loading(plan)
     model = loading.load_model(base, plan, task, earlier, sees=seer is not None)
     context.progress("loading", 2, 3)
     if int(os.environ.get("RANK", 0)) == 0:
         before_after.before(context, model, tokenizer, task, seer)
     trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None, seer=seer)
+    del shares
     context.progress("loading", 3, 3)
 
     began = time.time()
@@ -113,7 +117,9 @@ def train(context: Context) -> dict[str, Any]:
     context.progress("saving", 0, 1)
     if not trainer.first:
         # A sharded model is asked for its weights by all at once, though only the adapter is written, by the first.
-        trainer.model.save_pretrained(adapter, is_main_process=False)
+        with zero.whole(trainer.model, plan):
+            if plan.get("sharding") == "fsdp":
+                trainer.model.save_pretrained(adapter, is_main_process=False)
         return result
     result["answers"], result["stops"] = before_after.after(context, trainer.model, tokenizer, seer)
     result["good"], result["verdict"] = verdict(result)
@@ -174,7 +180,8 @@ def _train(trainer: Any, context: Context) -> None:
     state = TrainerState.load_from_json(str(start[1] / "trainer_state.json")) if start else None
     if start and state and (start[0] >= trainer.args.max_steps or watching.learned_by_heart(state.log_history)):
         # All was done, only the adapter was not saved. Asked to go on, transformers would do one step more.
-        trainer._load_from_checkpoint(str(start[1]))
+        with zero.whole(trainer.model, context.plan, change=True):
+            trainer._load_from_checkpoint(str(start[1]))
         trainer.state = state
         _go_back_to_the_best(trainer, context)
         return
@@ -197,7 +204,8 @@ def _go_back_to_the_best(trainer: Any, context: Context) -> None:
         return
     folder = trainer.checkpoint_root / f"checkpoint-{best[0]}"
     if checkpoints.is_whole(folder):
-        trainer._load_from_checkpoint(str(folder))
+        with zero.whole(trainer.model, context.plan, change=True):
+            trainer._load_from_checkpoint(str(folder))
         context.note(
             _("On rows that it was not taught it was best at step {step}: that state is kept.").format(step=best[0])
         )
@@ -237,7 +245,7 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
     staging = adapter.with_name(".adapter.staging")
     shutil.rmtree(staging, ignore_errors=True)
     beginning = context.folder / trainers.BEGINNING
-    with checkpoints.full_disk_told(adapter):
+    with checkpoints.full_disk_told(adapter), zero.whole(trainer.model, context.plan):
         # Trained further, an adapter stands beside a frozen copy of what it was.
         trainer.model.save_pretrained(
             staging,
@@ -249,7 +257,7 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
     tokenizer.save_pretrained(staging)
     if context.spec.get("sees"):
         seeing.keep(base, staging)
-    if context.plan.get("sharding") != "fsdp":  # there a model answers only when all processes ask it
+    if context.plan.get("sharding") not in ("fsdp", "zero3"):  # there a model answers only when all processes ask it
         same_answers.keep(trainer.model, tokenizer, staging, context.folder / "rows.jsonl", context.plan["dtype"])
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", staging / "generation_config.json")

@@ -28,9 +28,7 @@ def load_tokenizer(base: Path) -> Any:
     return tokenizer
 
 
-def load_model(
-    base: Path, plan: dict[str, Any], task: str, earlier: Path | None = None, *, sees: bool = False
-) -> Any:
+def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None = None, *, sees: bool = False) -> Any:
     """The model in the plan's dtype, 4-bit for QLoRA; for `reward` with a head that gives one number.
 
     earlier  an adapter to go on training from: the model comes back with it, to be trained further

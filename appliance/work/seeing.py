@@ -134,7 +134,7 @@ def _wide(values: Any, width: int, empty: int) -> Any:
 def _moved(place: int, signs: list[dict[str, Any]]) -> int:
     """A place in the text once each picture's sign in it has become its tokens."""
     before = [sign for sign in signs if sign["span"][1] <= place]
-    return place + sum(len(sign["replacement"]) - (sign["span"][1] - sign["span"][0]) for sign in before)
+    return place + sum(len(sign["replacement"]) - len(sign["text"]) for sign in before)
 
 
 def load(base: Path, tokenizer: Any, images: Images) -> Seer:

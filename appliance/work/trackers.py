@@ -83,7 +83,9 @@ class Trackers:
         why = str(error).strip().split("\n")[0][:200] or type(error).__name__
         key = os.environ.get(settings.TRACKERS[name][0])
         why = why.replace(key, "…") if key else why
-        self._context.warn(_("{name} does not work, and the training goes on without it: {why}").format(name=name, why=why))
+        self._context.warn(
+            _("{name} does not work, and the training goes on without it: {why}").format(name=name, why=why)
+        )
 
 
 def _config(context: Context) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from appliance.rewards import TASKS as BY_TRIAL
-from appliance.work import checkpoints, order, prompts, seeing, watching
+from appliance.work import checkpoints, order, prompts, seeing, watching, zero
 from appliance.work.context import Context
 from appliance.work.rows import Encoded
 
@@ -220,6 +220,7 @@ def _arguments(
         "save_steps": every,
         # See above: transformers takes it for granted that trained values are sharded as well.
         "save_only_model": plan.get("sharding") == "fsdp",
+        "deepspeed": zero.config(plan) if zero.stage(plan) else None,
         "ddp_backend": "gloo" if on_cpu and plan.get("gpus", 1) > 1 else None,
         "ddp_find_unused_parameters": False,
         "report_to": "tensorboard",

@@ -12,7 +12,8 @@ from typing import Any
 CHATML = """
 {%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' }}
 {%- if m.content is string %}{{- m.content }}{% else %}
-{%- for part in m.content %}{% if part.type == 'image' %}{{- 'PICTURE' }}{% else %}{{- part.text }}{% endif %}{% endfor %}
+{%- for part in m.content %}{% if part.type == 'image' %}{{- 'PICTURE' }}{% else %}{{- part.text }}{% endif %}
+{%- endfor %}
 {%- endif %}{{- '<|im_end|>\\n' }}{%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}
 """
@@ -20,8 +21,8 @@ GEMMA = """
 {{- '<bos>' }}{% for m in messages %}
 {{- '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' }}
 {%- if m.content is string %}{{- m.content | trim }}{% else %}
-{%- for part in m.content %}{% if part.type == 'image' %}{{- '<start_of_image>' }}{% else %}{{- part.text | trim }}{% endif %}
-{%- endfor %}{% endif %}{{- '<end_of_turn>\\n' }}
+{%- for part in m.content %}{% if part.type == 'image' %}{{- '<start_of_image>' }}{% else %}
+{{- part.text | trim }}{% endif %}{%- endfor %}{% endif %}{{- '<end_of_turn>\\n' }}
 {%- endfor %}{%- if add_generation_prompt %}{{- '<start_of_turn>model\\n' }}{% endif %}
 """
 PATCH = 8  # pixels

@@ -40,7 +40,7 @@ def losses(job: Job) -> list[float]:
 def same(job: Job, result: dict[str, Any], other: dict[str, Any]) -> None:
     """As good as the other job's result, and nothing left behind."""
     # A model that is shared out is not asked before and after.
-    asked = set() if job.spec["plan"]["sharding"] == "fsdp" else {"trained-answers.json"}
+    asked = set() if job.spec["plan"]["sharding"] in ("fsdp", "zero3") else {"trained-answers.json"}
     kept = set(other["files"]) - {"trained-answers.json"} | asked
     assert set(result["files"]) == kept and result["steps"] == other["steps"]
     assert {"torch", "transformers", "peft", "trl"} <= set(result["versions"])
@@ -59,15 +59,18 @@ def test_two_processes_give_the_curve_of_one(home: Path, shelf: Path, rows: Path
 
 
 @pytest.mark.slow
-def test_a_model_shared_between_two_processes_gives_the_same_curve(home: Path, shelf: Path, rows: Path) -> None:
-    alone, together = start(shelf / "base-float32", rows, 1), start(shelf / "base-float32", rows, 2, "fsdp")
+@pytest.mark.parametrize("sharding", ["fsdp", "zero2", "zero3"])
+def test_a_model_shared_between_two_processes_gives_the_same_curve(
+    home: Path, shelf: Path, rows: Path, sharding: str
+) -> None:
+    alone, together = start(shelf / "base-float32", rows, 1), start(shelf / "base-float32", rows, 2, sharding)
     one, two = done(alone), done(together)
     assert losses(together) == pytest.approx(losses(alone), abs=1e-3)
     same(together, two, one)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp", "zero2", "zero3"])
 def test_whatever_ends_one_of_them_ends_all_and_the_adapter_does_not_know(
     home: Path, shelf: Path, rows: Path, sharding: str
 ) -> None:

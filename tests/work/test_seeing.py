@@ -80,7 +80,9 @@ def test_it_learns_what_it_sees(home: Path, seers: Path, tmp_path: Path, name: s
     adapter = Path(result["adapter"])
     kept = {path.name for path in adapter.iterdir()}
     assert {"preprocessor_config.json", "tokenizer.json", "chat_template.jinja"} <= kept
-    assert (adapter / "preprocessor_config.json").read_bytes() == (seers / name / "preprocessor_config.json").read_bytes()
+    assert (adapter / "preprocessor_config.json").read_bytes() == (
+        seers / name / "preprocessor_config.json"
+    ).read_bytes()
     pictures = []
     for colour, value in COLOURS.items():
         (tmp_path / f"{colour}.png").write_bytes(png(value, 40, 36))
@@ -126,6 +128,11 @@ def test_a_job_has_its_own_pictures(tmp_path: Path) -> None:
 
 
 def test_what_a_processor_needs_is_downloaded() -> None:
-    wanted = {"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json", "chat_template.json"}
+    wanted = {
+        "preprocessor_config.json",
+        "processor_config.json",
+        "video_preprocessor_config.json",
+        "chat_template.json",
+    }
     listed = ["config.json", "model.safetensors", "tokenizer.json", *wanted]
     assert wanted <= set(choose(listed))

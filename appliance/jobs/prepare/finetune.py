@@ -81,6 +81,7 @@ def finetune(
         )
     _check_pictures(base.name, facts.vision, report.images, task)
     plan = make_plan(model, report=report, task=task, rows_from=rows_from, wish={**wish, **kept})
+    _check_sharding(plan, task)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -166,6 +167,20 @@ def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, 
             _("Leave them out."),
         )
     return {"rank": facts.rank} if facts.rank else {}
+
+
+def _check_sharding(plan: Any, task: str) -> None:
+    """Raises UsageError for what DeepSpeed is not used for here, ApplianceError where it is not installed."""
+    if not plan.sharding.startswith("zero"):
+        return
+    if task not in ("sft", "pretrain") or plan.method not in ("lora", "rslora", "lora+"):
+        raise UsageError(
+            _("DeepSpeed is not used for {task} with {method}.").format(task=task, method=plan.method),
+            _("Only for learning from answers or text, with LoRA, rsLoRA or LoRA+."),
+            "--sharding auto",
+        )
+    if not settings.python_of("deepspeed").exists():
+        raise control.missing_environment("deepspeed")
 
 
 def _check_trackers(names: Sequence[str]) -> None:
