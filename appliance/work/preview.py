@@ -1,9 +1,9 @@
 """Rows as a model will see them: `python -m appliance.work.preview`, asked by the front in the training environment.
 
-On stdin the question as one line of JSON, {"question": "lengths" | "preview", "model": folder or null, "length": tokens,
-"images": [place, below]}, then the rows, {"line": …, "row": …}, one a line; on stdout one JSON object when stdin ends.
-The same code as a fine-tune's decides what is read and what is learned. Without a model: a ChatML template, and bytes
-for tokens.
+On stdin the question as one line of JSON, {"question": "lengths" | "preview", "model": folder or null, "length":
+tokens, "images": [place, below]}, then the rows, {"line": …, "row": …}, one a line; on stdout one JSON object when
+stdin ends. The same code as a fine-tune's decides what is read and what is learned. Without a model: a ChatML template,
+and bytes for tokens.
 """
 
 from __future__ import annotations

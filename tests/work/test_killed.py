@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -27,7 +28,8 @@ def submit(base: Path, rows: Path) -> Job:
 def kill_within(spawn: Forked, seconds: float) -> bool:
     """Kill the worker after so long; False where it had ended by itself."""
     time.sleep(seconds)
-    os.kill(spawn.pid, signal.SIGKILL)  # not reaped before its end is asked for: the number is still its own
+    with contextlib.suppress(ProcessLookupError):  # ended in this very moment
+        os.kill(spawn.pid, signal.SIGKILL)
     return spawn.ended() == -signal.SIGKILL
 
 
