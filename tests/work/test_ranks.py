@@ -15,7 +15,7 @@ from workers import adapter_hash, done, ended, gone, saved, until
 from appliance import files
 from appliance.jobs import control, prepare, process
 from appliance.jobs.folder import Job
-from appliance.work import checkpoints
+from appliance.work import checkpoints, zero
 
 
 @pytest.fixture(scope="session")
@@ -123,3 +123,11 @@ def members(leader: int) -> list[int]:
 
 def environment(pid: int) -> set[str]:
     return set(Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0"))
+
+
+def test_deepspeed_is_set_up_from_the_plan() -> None:
+    plan = {"micro_batch": 2, "accumulation": 4, "gpus": 8, "dtype": "bfloat16", "device": "cuda", "sharding": "zero3"}
+    made = zero.config(plan)
+    assert made["train_batch_size"] == 64 and made["bf16"]["enabled"] and not made["fp16"]["enabled"]
+    assert made["zero_optimization"]["stage"] == 3 and "auto" not in json.dumps(made)
+    assert zero.stage({"sharding": "fsdp"}) == zero.stage({}) == 0
