@@ -24,6 +24,7 @@ def phase_word(phase: str) -> str:
     """A phase's name for a person."""
     return {
         "loading": _("loading"),
+        "pictures": _("looking at the pictures"),
         "training": _("training"),
         "saving": _("saving"),
         "merging": _("merging"),

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,19 @@ def _encoded(tokenizer: Any, task: str, context: Context, seer: seeing.Seer | No
     if task in rewards.TASKS:
         return prompts.encode_all(tokenizer, found, length, numbers)
     if task in ("sft", "pretrain"):
-        return rows.encode_all(tokenizer, found, length, numbers, seer)
+        return rows.encode_all(tokenizer, _told(found, context) if seer else found, length, numbers, seer)
     return preferences.encode_all(tokenizer, found, length, task, context.spec.get("seed", trainers.SEED), numbers)
+
+
+def _told(found: Iterator[dict[str, Any]], context: Context) -> Iterator[dict[str, Any]]:
+    """The rows, one after the other with how far it is: to open thousands of pictures takes minutes."""
+    with (context.folder / "rows.jsonl").open("rb") as lines:
+        count = sum(1 for _line in lines)
+    for number, row in enumerate(found):
+        context.check_stopped()
+        context.progress("pictures", number, count)
+        yield row
+    context.progress("pictures", count, count)
 
 
 def _rewards(history: list[dict[str, Any]]) -> dict[str, float] | None:

@@ -37,6 +37,7 @@ def test_both_are_written_for_later_where_there_is_no_key(home: Path, shelf: Pat
     assert measured[-1]["tokens_s"] > 0 and measured[-1]["memory_gib"] > 0
 
 
+@pytest.mark.slow
 def test_only_the_training_gets_the_key(
     home: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
