@@ -61,8 +61,12 @@ def before_loading(plan: dict[str, Any]) -> Any:
     """What must live while the model is loaded, so that no process ever holds all of it (3); else None."""
     if stage(plan) != 3:
         return None
+    import deepspeed
     from transformers.integrations import HfDeepSpeedConfig
 
+    # Otherwise each would take itself for the only one, and hold everything.
+    backend = "gloo" if plan.get("device") == "cpu" else "nccl"
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
     return HfDeepSpeedConfig(config(plan))
 
 
