@@ -31,9 +31,12 @@ def reachable(plan: dict[str, Any]) -> None:
     root = python.parent.parent
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     sys.path.append(str(root / "lib" / version / "site-packages"))
-    os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"  # ninja
     if plan.get("device") == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
+        import deepspeed.ops
+
+        # It would compile a faster way between processes of one machine; where there is no compiler, it would fail.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def config(plan: dict[str, Any]) -> dict[str, Any]:
