@@ -2,6 +2,8 @@
 # make test     the tests; likewise
 # make menu     the menu, on this machine (the way for a Mac: Docker sees no GPU there)
 # make setup    the front and the training environment; afterwards the command is .venv/bin/appliance
+# make setup-track  what sends a training's figures to Weights & Biases or SwanLab (fine-tune --track)
+# make setup-deepspeed  DeepSpeed ZeRO for several cards (fine-tune --sharding zero2 or zero3)
 # make check    ruff, types, import contracts, shellcheck, hadolint
 # make bench    ratios against peers, measured in one run
 # make exact-table  the memory formula against the counted step, over the catalogue, into docs/estimate-exact.md
@@ -23,7 +25,7 @@ DOCKER ?= docker
 # uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
+.PHONY: setup setup-vllm setup-track setup-deepspeed dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train
@@ -34,8 +36,14 @@ setup:
 setup-vllm:
 	@requirements/install.sh vllm
 
+setup-track:
+	@requirements/install.sh track
+
+setup-deepspeed:
+	@requirements/install.sh deepspeed
+
 dev: setup
-	@requirements/install.sh dev
+	@requirements/install.sh track deepspeed dev
 
 $(MO): $(PO)
 	@$(ENVS)/core/bin/pybabel -q compile -i $(PO) -o $(MO) -l zh_CN

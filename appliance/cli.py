@@ -18,6 +18,7 @@ from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
 from appliance.planning.way import METHOD_CHOICES
+from appliance.planning.wish import SHARDING_CHOICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
@@ -216,11 +217,15 @@ def finetune(
     epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
     learning_rate: float | None = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
+    sharding: Annotated[str, typer.Option(help=SHARDING_CHOICES)] = "auto",
     held_out: Annotated[
         float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
     ] = None,
     reward: Annotated[
         list[str] | None, typer.Option(help=_("For grpo: exact, number, regex:…, schema:FILE, length:1-200."))
+    ] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help=_("Send its figures to wandb or swanlab as well (see docs/training.md)."))
     ] = None,
     map: Map = None,
     sheet: Sheet = None,
@@ -239,6 +244,7 @@ def finetune(
         epochs=epochs,
         learning_rate=learning_rate,
         gpus=gpus,
+        sharding=sharding,
     )
     mapping = mapping_of(map)
     if model:
@@ -256,6 +262,7 @@ def finetune(
             accept_drops=yes,
             held_out=held_out,
             rewards=reward or (),
+            track=track or (),
         )
     do(draft, detach)
 

@@ -80,7 +80,9 @@ for name in "$@"; do
         ls "${UV_FIND_LINKS:-/nonexistent}"/torch-2.13.0* >/dev/null 2>&1 || backend=--torch-backend=cpu
         install train "$here/train.lock" "$here/torch-cpu.txt"
       fi ;;
+    track) install track "$here/track.lock" ;;
+    deepspeed) install deepspeed "$here/deepspeed.lock" ;;
     vllm) install vllm "$here/vllm.lock" ;;
-    *) echo "no such environment: $name (core, train, vllm, dev)" >&2; exit 2 ;;
+    *) echo "no such environment: $name (core, train, track, deepspeed, vllm, dev)" >&2; exit 2 ;;
   esac
 done

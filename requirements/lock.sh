@@ -15,6 +15,10 @@ compile --universal core.in -o core.lock
 compile --universal dev.in -o dev.lock
 # shellcheck disable=SC2086  # $linux is two words
 compile $linux --no-emit-package torch train.in -o train.lock
+# shellcheck disable=SC2086
+compile $linux track.in -o track.lock
+# shellcheck disable=SC2086
+compile $linux --no-deps deepspeed.in -o deepspeed.lock
 unset UV_FIND_LINKS
 # shellcheck disable=SC2086
 compile $linux train-cuda.in -o train-cuda.lock

@@ -107,6 +107,7 @@ class Report:
     columns: dict[str, str] = field(default_factory=dict)  # our words -> the file's columns, as they were read
     rows: int = 0
     kept: int = 0
+    images: int = 0  # that the kept rows show
     longest_characters: int = 0
     lengths: array[int] = field(default_factory=lambda: array("I"))  # of each kept row, in tokens
     rough: bool = True  # the lengths are guesses: no tokenizer was asked
@@ -163,6 +164,7 @@ class Report:
             "task": self.task,
             "rows": self.rows,
             "kept": self.kept,
+            "images": self.images,
             "dropped": [note.as_dict("reason") for note in self.dropped],
             "warnings": [note.as_dict("kind") for note in self.warnings],
             "encoding": self.encoding,

@@ -113,7 +113,7 @@ def _snapshot(wanted: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     wanted = dict(wanted)
     share = wanted.pop("held_out", 0.0)
-    report = data.write_rows(to=folder / "rows.jsonl", **wanted)
+    report = data.write_rows(to=folder / "rows.jsonl", pictures=folder / "pictures", **wanted)
     return {
         "held_out": data.hold_out(folder / "rows.jsonl", folder / "held_out.json", share) if share else 0,
         "file": str(wanted["file"]),
@@ -191,7 +191,9 @@ def cards_of(spec: Mapping[str, Any]) -> list[str]:
 def _spawn(job: Job, environment: str, kind: str) -> None:
     """Start the worker in a session of its own: it lives on when the menu closes."""
     python = settings.python_of(environment)
-    extra = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
+    extra: tuple[str, ...] = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
+    for tracker in job.described["spec"].get("track") or ():  # the keys that it needs, and no others
+        extra += settings.TRACKERS[tracker]
     variables = settings.child_environment(*extra)
     variables["APPLIANCE_LANG"] = language()
     if cards := cards_of(job.spec):

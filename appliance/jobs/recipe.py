@@ -27,6 +27,7 @@ from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
 from appliance.planning.way import METHODS
+from appliance.planning.wish import SHARDINGS
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -34,8 +35,9 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "download": {"model": str, "source": str, "revision": str, "to": str},
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
-        "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
-        "held_out": _NUMBER, "rewards": list, "accept_drops": bool,
+        "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "sharding": str, "map": dict,
+        "sheet": str, "name": str,
+        "held_out": _NUMBER, "rewards": list, "track": list, "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "push": {"model": str, "to": str, "public": bool},
@@ -44,11 +46,12 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "no_key": bool, "log_requests": bool,
     },
 }  # fmt: skip
-_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus")
+_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus", "sharding")
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
     ("finetune", "method"): ("auto", *METHODS),
+    ("finetune", "sharding"): ("auto", *SHARDINGS),
     ("serve", "engine"): ("auto", "vllm", "transformers"),
 }
 
