@@ -1,7 +1,7 @@
 # make demo     the whole path on a tiny model made on the spot (no GPU, no hub); the first time it sets up what it needs
 # make test     the tests; likewise
 # make menu     the menu, on this machine (the way for a Mac: Docker sees no GPU there)
-# make setup    the front and the training environment; afterwards the command is .venv/bin/appliance
+# make setup    the front, the training environment and the chat page; afterwards the command is .venv/bin/appliance
 # make setup-track  what sends a training's figures to Weights & Biases or SwanLab (fine-tune --track)
 # make setup-deepspeed  DeepSpeed ZeRO for several cards (fine-tune --sharding zero2 or zero3)
 # make check    ruff, types, import contracts, shellcheck, hadolint
@@ -28,7 +28,7 @@ export UV_SYSTEM_CERTS ?= 1
 .PHONY: setup setup-vllm setup-track setup-deepspeed dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
-	@requirements/install.sh core train
+	@requirements/install.sh core train page
 	@[ "$$(readlink .venv)" = "$(ENVS)/core" ] || { rm -rf .venv && ln -s "$(ENVS)/core" .venv; }
 	@$(MAKE) --no-print-directory $(MO)
 	@$(ENVS)/core/bin/python -m compileall -q appliance

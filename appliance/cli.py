@@ -314,6 +314,7 @@ def serve(
     log_requests: Annotated[
         bool, typer.Option("--log-requests", help=_("Keep questions and answers in the workspace."))
     ] = False,
+    page: Annotated[bool, typer.Option("--page", help=_("A chat page for the browser, behind the same key."))] = False,
     detach: Detach = False,
     yes: Yes = False,
     json: Json = False,
@@ -331,6 +332,7 @@ def serve(
         key_file=key_file,
         no_key=no_key,
         log_requests=log_requests,
+        page=page,
     )
     do(draft, detach)
 

@@ -72,6 +72,7 @@ for name in "$@"; do
   case $name in
     core) install core "$here/core.lock" ;;
     dev) install dev "$here/core.lock" "$here/dev.lock" ;;
+    page) install page "$here/core.lock" "$here/page.lock" ;;
     train)
       if [ "$torch" = cuda ]; then
         install train "$here/train-cuda.lock"
@@ -83,6 +84,6 @@ for name in "$@"; do
     track) install track "$here/track.lock" ;;
     deepspeed) install deepspeed "$here/deepspeed.lock" ;;
     vllm) install vllm "$here/vllm.lock" ;;
-    *) echo "no such environment: $name (core, train, track, deepspeed, vllm, dev)" >&2; exit 2 ;;
+    *) echo "no such environment: $name (core, train, track, deepspeed, vllm, page, dev)" >&2; exit 2 ;;
   esac
 done

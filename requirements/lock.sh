@@ -13,6 +13,7 @@ linux="--python-platform x86_64-manylinux_2_28"
 compile --universal uv.in -o uv.lock
 compile --universal core.in -o core.lock
 compile --universal dev.in -o dev.lock
+compile --universal page.in -o page.lock
 # shellcheck disable=SC2086  # $linux is two words
 compile $linux --no-emit-package torch train.in -o train.lock
 # shellcheck disable=SC2086

@@ -43,7 +43,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "push": {"model": str, "to": str, "public": bool},
     "serve": {
         "model": str, "engine": str, "host": str, "port": int, "name": str, "length": int, "key_file": str,
-        "no_key": bool, "log_requests": bool,
+        "no_key": bool, "log_requests": bool, "page": bool,
     },
 }  # fmt: skip
 _WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus", "sharding")

@@ -304,6 +304,7 @@ def summary(job: Job) -> list[tuple[str, str]]:
                 (_("Model name"), at["model"]),
                 (_("Key file"), at["key_file"] or "-"),
             ]
+            rows += [(_("Chat page"), at["page"])] if at["page"] else []
     rows.append((_("Folder"), str(job.folder)))
     return rows
 

@@ -7,7 +7,7 @@ from appliance.jobs.prepare.download import download, download_data
 from appliance.jobs.prepare.finetune import TASK_CHOICES, TASKS, TooManyDropped, finetune
 from appliance.jobs.prepare.merge import merge
 from appliance.jobs.prepare.planned import Looked, looked_up, make_plan
-from appliance.jobs.prepare.serve import serve
+from appliance.jobs.prepare.serve import has_page, serve
 from appliance.jobs.prepare.words import NotHere, command, flags, model_folder
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "download_data",
     "finetune",
     "flags",
+    "has_page",
     "looked_up",
     "make_plan",
     "merge",

@@ -27,11 +27,13 @@ def serve(
     key_file: str | None = None,
     no_key: bool = False,
     log_requests: bool = False,
+    page: bool = False,
 ) -> Draft:
     """An OpenAI-compatible address for a model. A key always guards it, unless it is refused on loopback.
 
     adapters      what is served beside the model: a folder, a fine-tune's id or `last`, as it is or as NAME=REFERENCE
     log_requests  whether requests and answers are written into the workspace
+    page          whether a chat page for the browser stands beside it, on the first free port from 7860 on
     """
     from dataclasses import replace
 
@@ -63,6 +65,12 @@ def serve(
             _("Anyone who reaches this machine could use the model."),
             _("Leave --no-key away, or serve on 127.0.0.1."),
         )
+    if page and not has_page():
+        raise ApplianceError(
+            _("The chat page is not installed."),
+            _("Its environment {folder} is not there.").format(folder=settings.environments_folder() / "page"),
+            _("Install it with `requirements/install.sh page`, or serve without it."),
+        )
     served = name or folder.name
     beside = served_files.adapters(
         [(words, adapter_folder(words.rpartition("=")[2])) for words in adapters], folder, served, chosen.name
@@ -88,6 +96,7 @@ def serve(
             "engine": chosen.name,
             "keys": str(keys) if keys else None,
             "log": str(log) if log else None,
+            "page": page,
             "adapters": beside,
             "options": options,
         },
@@ -99,6 +108,7 @@ def serve(
             (_("Address"), f"http://{host}:{port}/v1"),
             (_("Key"), str(keys) if keys else _("none: only this machine can reach it")),
             *([(_("Adapters"), ", ".join(each["name"] for each in beside))] if beside else []),
+            *([(_("Chat page"), _("in the browser, behind the same key"))] if page else []),
             *([(_("Request log"), str(log))] if log else []),
             (_("Memory"), room.sentence),
             (_("Disk"), _("none; the model has {n:.1f} GiB already").format(n=facts.size_bytes / 2**30)),
@@ -114,6 +124,11 @@ def serve(
                 length=length,
             ),
             *(word for each in adapters for word in ("--adapter", each)),
-            *flags(key_file=key_file, no_key=no_key, log_requests=log_requests),
+            *flags(key_file=key_file, no_key=no_key, log_requests=log_requests, page=page),
         ),
     )
+
+
+def has_page() -> bool:
+    """Whether the chat page's environment is installed."""
+    return settings.python_of("page").exists()
