@@ -2,6 +2,7 @@
 # make test     the tests; likewise
 # make menu     the menu, on this machine (the way for a Mac: Docker sees no GPU there)
 # make setup    the front and the training environment; afterwards the command is .venv/bin/appliance
+# make setup-quantize   the environment for quantising, some 400 MB more
 # make check    ruff, types, import contracts, shellcheck, hadolint
 # make bench    ratios against peers, measured in one run
 # make exact-table  the memory formula against the counted step, over the catalogue, into docs/estimate-exact.md
@@ -21,7 +22,7 @@ DOCKER ?= docker
 # uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
+.PHONY: setup setup-vllm setup-quantize dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train
@@ -32,8 +33,11 @@ setup:
 setup-vllm:
 	@requirements/install.sh vllm
 
+setup-quantize: setup
+	@requirements/install.sh quantize
+
 dev: setup
-	@requirements/install.sh dev
+	@requirements/install.sh dev quantize
 
 $(MO): $(PO)
 	@$(ENVS)/core/bin/pybabel -q compile -i $(PO) -o $(MO) -l zh_CN
@@ -63,6 +67,7 @@ check: dev
 
 check-locks: setup
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/train-cuda.lock
+	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/quantize-cuda.lock
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/vllm.lock
 
 bench: dev

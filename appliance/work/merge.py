@@ -58,8 +58,8 @@ def run(context: Context) -> dict[str, Any]:
             made = _streamed(base, weight_files, adapters, config, staging, context)
         except NotStreamed as reason:
             made = _through_peft(base, adapters, config, staging, context, str(reason))
-        _carry_over(base, staging, keep={path.name for path in staging.iterdir()})
-        _carry_over(adapters[0][0], staging, keep={"config.json", "README.md"})
+        carry_over(base, staging, keep={path.name for path in staging.iterdir()})
+        carry_over(adapters[0][0], staging, keep={"config.json", "README.md"})
         if len(adapters) == 1 and adapters[0][1] == 1.0 and (adapters[0][0] / same_answers.FILE).is_file():
             # What this very model answered at the end of its training; for any other it would be wrong.
             shutil.copyfile(adapters[0][0] / same_answers.FILE, staging / same_answers.FILE)
@@ -180,7 +180,7 @@ def _check_space(needed: int, staging: Path) -> None:
         )
 
 
-def _carry_over(source: Path, staging: Path, keep: Set[str] = frozenset()) -> None:
+def carry_over(source: Path, staging: Path, keep: Set[str] = frozenset()) -> None:
     """Config, tokenizer, chat template, generation config, licence: never code, never weights, nothing in `keep`."""
     for path in sorted(source.iterdir()):
         if (
