@@ -7,7 +7,7 @@
       - serve: {host: 0.0.0.0, port: 8000, key_file: /data/key}
 
 What a step leaves out comes from the steps before it: `finetune` takes the downloaded model, `merge` the adapter,
-`serve` the merged model. The same recipe run again goes on where it was: finished steps are kept, a step that was cut
+`quantize` the merged model and the rows it was taught with, `serve` the newest model. The same recipe run again goes on where it was: finished steps are kept, a step that was cut
 is resumed.
 """
 
@@ -26,6 +26,7 @@ from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
+from appliance.planning.quantising import SCHEMES
 from appliance.planning.way import METHODS
 
 _NUMBER = (int, float)
@@ -38,6 +39,10 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "held_out": _NUMBER, "rewards": list, "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
+    "quantize": {
+        "model": str, "data": str, "scheme": str, "to": str, "samples": int, "length": int, "map": dict, "sheet": str,
+        "accept_loss": bool,
+    },
     "serve": {
         "model": str, "engine": str, "host": str, "port": int, "name": str, "length": int, "key_file": str,
         "no_key": bool, "log_requests": bool,
@@ -48,6 +53,7 @@ _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
     ("finetune", "method"): ("auto", *METHODS),
+    ("quantize", "scheme"): ("auto", *SCHEMES),
     ("serve", "engine"): ("auto", "vllm", "transformers"),
 }
 
@@ -119,7 +125,9 @@ def check(document: Any) -> tuple[list[Step], list[str]]:
             problems.append(f"{where} ({kind}): " + _("must hold words and values."))
             continue
         problems += [f"{where} ({kind}): {problem}" for problem in _check_words(kind, words, given)]
-        given |= {"download": {"model"}, "finetune": {"adapter"}, "merge": {"model"}}.get(kind, set())
+        given |= {"download": {"model"}, "finetune": {"adapter"}, "merge": {"model"}, "quantize": {"model"}}.get(
+            kind, set()
+        )
         steps.append((kind, dict(words)))
     if any(kind == "serve" for kind, _words in steps[:-1]):
         problems.append(_("serve must be the last step: it does not end by itself."))
@@ -148,7 +156,10 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
             problems.append(
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
             )
-    needed = {"download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "serve": ["model"]}[kind]
+    needed = {
+        "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "quantize": ["model"],
+        "serve": ["model"],
+    }[kind]  # fmt: skip
     if kind == "finetune" and "adapter" in words:
         needed.remove("model")
     problems += [
@@ -267,4 +278,7 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
         )
     if kind == "merge":
         return prepare.merge(words.pop("adapter", None) or known["adapter"], **words)
-    return prepare.serve(words.pop("model", None) or known["model"], **words)
+    model = words.pop("model", None) or known["model"]
+    if kind == "quantize":
+        return prepare.quantize(model, words.pop("data", None), mapping=words.pop("map", None), **words)
+    return prepare.serve(model, **words)

@@ -27,8 +27,8 @@ from appliance.locale import _
 from appliance.merging.journal import staging_folder
 from appliance.planning.quantising import NAMES
 from appliance.work import checkpoints, loading, perplexity
+from appliance.work.carry import carry_over
 from appliance.work.context import Context
-from appliance.work.merge import carry_over
 
 _SPARE_BYTES = 64 * 2**20
 
