@@ -14,6 +14,8 @@
 
 SHELL := /bin/sh
 ENVS ?= $(or $(APPLIANCE_ENVS),$(CURDIR)/.envs)
+# Processes that the tests are spread over, a file at a time.
+SIDE ?= 2
 DEV := $(ENVS)/dev/bin
 PO := appliance/locale/zh_CN/LC_MESSAGES/messages.po
 MO := $(PO:.po=.mo)
@@ -49,10 +51,10 @@ menu: setup
 	@.venv/bin/appliance
 
 test: dev
-	$(DEV)/python -m pytest -m "not slow and not long"
+	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "not slow and not long"
 
 test-slow: dev
-	$(DEV)/python -m pytest -m slow
+	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m slow
 
 test-long: dev
 	$(DEV)/python -m pytest -m long
