@@ -315,7 +315,9 @@ def remove(job: Job) -> int:
     freed = files.folder_size(job.folder)
     spec = job.described.get("spec")
     to = spec.get("to") if isinstance(spec, dict) else None
-    if job.described.get("kind") in ("merge", "quantize") and isinstance(to, str):  # what an interrupted one had written so far
+    if job.described.get("kind") in ("merge", "quantize") and isinstance(
+        to, str
+    ):  # what an interrupted one had written so far
         unfinished = staging_folder(Path(to), job.id)
         freed += files.folder_size(unfinished)
         shutil.rmtree(unfinished, ignore_errors=True)

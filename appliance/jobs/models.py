@@ -74,9 +74,7 @@ def entries() -> list[Entry]:
     found = [_whole(item.folder, item.complete) for item in workspace.list_models()]
     found += [_whole(item.folder, True) for item in workspace.list_adapters()]
     known = {entry.folder for entry in found}
-    found += [
-        _unfinished(item, jobs) for item in workspace.unfinished() if not STAGING.fullmatch(item.folder.name)
-    ]
+    found += [_unfinished(item, jobs) for item in workspace.unfinished() if not STAGING.fullmatch(item.folder.name)]
     # An adapter that can't even be read, say.
     for folder in workspace.whole_folders():
         if folder not in known:

@@ -7,8 +7,8 @@
       - serve: {host: 0.0.0.0, port: 8000, key_file: /data/key}
 
 What a step leaves out comes from the steps before it: `finetune` takes the downloaded model, `merge` the adapter,
-`quantize` the merged model and the rows it was taught with, `serve` the newest model. The same recipe run again goes on where it was: finished steps are kept, a step that was cut
-is resumed.
+`quantize` the merged model and the rows that it was taught with, `serve` the newest model. The same recipe run again
+goes on where it was: finished steps are kept, a step that was cut is resumed.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from appliance import output
 from appliance.errors import ApplianceError, UsageError
 from appliance.hardware.types import Accelerator, Hardware
 from appliance.locale import _
@@ -74,8 +75,10 @@ class Quantising:
     @property
     def shrinks(self) -> str:
         """For a person: by how much."""
-        return _("from {before:.1f} to about {after:.1f} GiB, {times:.1f} times smaller").format(
-            before=self.before_gib, after=self.after_gib, times=self.before_gib / self.after_gib
+        return _("from {before} to about {after}, {times:.1f} times smaller").format(
+            before=output.size(self.before_gib * _GIB),
+            after=output.size(self.after_gib * _GIB),
+            times=self.before_gib / self.after_gib,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -155,18 +158,52 @@ def after_bytes(shape: Shape, scheme: str, group: int) -> float:
         "fp8": 1.0,
         "int8": 1.0,
         "gptq": 0.5 + HALF / (group or 128),
-        "awq": 0.5 + (HALF + 0.5) / (group or 128),
+        "awq": 0.5 + HALF / (group or 128),
         "bnb4": 0.5 + 1 / 64 + 4 / (64 * 256),
     }[scheme]
     packed = min(shape.linear_parameters, shape.parameters)
     return packed * each + (shape.parameters - packed) * HALF
 
 
+def served(quantisation: dict[str, Any], engine: str, card: Accelerator | None) -> str:
+    """For a person: how this engine serves a model with this quantization_config. Raises ApplianceError where it can't.
+
+    card  the one that will serve it; None: the processor
+    """
+    method = str(quantisation.get("quant_method") or "")
+    if engine == "transformers":
+        if method in ("awq", "gptq"):
+            raise ApplianceError(
+                _("transformers can't serve this kind of quantised model ({method}).").format(method=method),
+                _("It needs libraries that are not part of the appliance; vLLM has them built in."),
+                _("Serve it with vLLM on an NVIDIA card, or take the original 16-bit model."),
+            )
+        if method == "compressed-tensors":
+            return _("{method}: unpacked to 16 bits when it is loaded, so it takes the memory of the original").format(
+                method=method
+            )
+        return method
+    if method == "bitsandbytes":
+        raise ApplianceError(
+            _("vLLM can't serve {name} here.").format(name=NAMES["bnb4"]),
+            _("Its environment has no bitsandbytes."),
+            _("Choose --engine transformers, or quantise the model with --scheme gptq."),
+        )
+    if method == "compressed-tensors" and card is not None and card.kind == "cuda":
+        scheme = {"float-quantized": "fp8", "int-quantized": "int8"}.get(str(quantisation.get("format")), "gptq")
+        _check_served(scheme, card)
+        if scheme == "fp8" and card.capability() < _FP8_ARITHMETIC:
+            return _("{method}: FP8 weights, computed in 16 bits on this card").format(method=method)
+    return method
+
+
 def _chosen(card: Accelerator | None, shape: Shape, why_not: str) -> tuple[str, str]:
     if card is None or card.kind != "cuda":
         raise ApplianceError(
             _("Quantising gains nothing on this machine."),
-            (_("Without an NVIDIA card a quantised model is unpacked again when it is served.") + " " + why_not).strip(),
+            (
+                _("Without an NVIDIA card a quantised model is unpacked again when it is served.") + " " + why_not
+            ).strip(),
             _(
                 "For another machine, say which: --hardware PROBE.json (appliance probe --json, over there), "
                 "or name the scheme: --scheme fp8, gptq …"
@@ -206,7 +243,9 @@ def _check_served(scheme: str, card: Accelerator | None) -> list[str]:
     if oldest <= card.capability() and (too_new is None or card.capability() < too_new):
         return []
     fitting = [
-        name for name, (low, high) in _SERVED.items() if low <= card.capability() and (not high or card.capability() < high)
+        name
+        for name, (low, high) in _SERVED.items()
+        if low <= card.capability() and (not high or card.capability() < high)
     ]
     raise ApplianceError(
         _("{card} can't serve {name}.").format(card=card.name, name=NAMES[scheme]),
@@ -230,7 +269,7 @@ def _group(shape: Shape) -> int:
 
 
 def _layer_gib(shape: Shape, scheme: str) -> float:
-    """What working on a layer takes: its weights in float32 too and, for GPTQ, a square of its width for each matrix."""
+    """GiB for work on a layer: its weights in float32 too and, for GPTQ, a square of its width for each matrix."""
     weights = sum(a * b * n for a, b, n in shape.linear_matrices) / max(1, shape.layers) * (HALF + 4)
     squares = sum(a * a * 4 * n for a, _b, n in shape.linear_matrices) / max(1, shape.layers)
     largest = max((a * a * 4 for a, _b, _n in shape.linear_matrices), default=0)

@@ -78,7 +78,9 @@ def _encode(tokenizer: Any, row: dict[str, Any]) -> Example:
     try:
         return rows.encode(tokenizer, row)
     except ApplianceError:
-        ids = list(tokenizer(Written(tokenizer, row["messages"], row.get("tools")).text, add_special_tokens=False)["input_ids"])
+        ids = list(
+            tokenizer(Written(tokenizer, row["messages"], row.get("tools")).text, add_special_tokens=False)["input_ids"]
+        )
         return ids, list(ids)
 
 
@@ -95,7 +97,9 @@ def measure(model: Any, given: list[Example], told: Callable[[int], None]) -> fl
         wanted = torch.tensor(labels[1:], device=device)
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, :-1].float()
-            loss += float(torch.nn.functional.cross_entropy(logits, wanted, ignore_index=rows.READ_ONLY, reduction="sum"))
+            loss += float(
+                torch.nn.functional.cross_entropy(logits, wanted, ignore_index=rows.READ_ONLY, reduction="sum")
+            )
         tokens += sum(label != rows.READ_ONLY for label in labels[1:])
         told(number)
     return math.exp(min(loss / tokens, 700.0)) if math.isfinite(loss) else math.inf

@@ -209,7 +209,10 @@ def _compress(model: Any, tokenizer: Any, samples: list[perplexity.Example], con
     model.to("cpu")  # from there it takes a layer at a time to the card
     loader: Any = None
     if samples:
-        given = [{"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), dtype=torch.long)} for ids, _l in samples]
+        given = [
+            {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), dtype=torch.long)}
+            for ids, _l in samples
+        ]
         loader = DataLoader(given, batch_size=1)  # type: ignore[arg-type]
     try:
         with _layers_told(model, len(samples), context):
@@ -257,10 +260,11 @@ def _recipe(plan: dict[str, Any]) -> list[Any]:
             SmoothQuantModifier(smoothing_strength=0.8),
             GPTQModifier(targets=["Linear"], scheme="W8A8", ignore=ignore),
         ]
+    # Symmetric for AWQ, too: transformers 5.23 does not load packed zero points.
     weights = QuantizationArgs(
         num_bits=4,
         type="int",
-        symmetric=scheme == "gptq",
+        symmetric=True,
         strategy=QuantizationStrategy.GROUP,
         group_size=plan["group"],
     )
@@ -300,7 +304,7 @@ def _layers(model: Any) -> list[Any]:
     import torch
 
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    return list(max(lists, key=len)) if lists else []
+    return list(max(lists, key=lambda one: len(one))) if lists else []
 
 
 def _save(model: Any, original: Path, staging: Path) -> None:

@@ -1,4 +1,4 @@
-"""A smaller model from a model: which scheme, calibrated on which rows, and a person's word that a loss is all right."""
+"""A smaller model from a model: which scheme, calibrated on which rows, and a person's yes to what is lost."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def quantize(
             _("Name the file of questions and answers that it is for: --data FILE"),
         )
     here = probe(settings.home())
-    plan = quantising(
-        here, read_shape(folder), scheme=scheme, samples=samples, length=length, serving=hardware
-    )
+    plan = quantising(here, read_shape(folder), scheme=scheme, samples=samples, length=length, serving=hardware)
     if plan.memory_gib > here.cpu.free_gib:
         raise ApplianceError(
             _("The memory is not enough to quantise this model."),
