@@ -304,7 +304,7 @@ def _layers(model: Any) -> list[Any]:
     import torch
 
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    return list(max(lists, key=lambda one: len(one))) if lists else []
+    return max((list(one) for one in lists), key=len, default=[])
 
 
 def _save(model: Any, original: Path, staging: Path) -> None:
