@@ -14,6 +14,7 @@ from typing import Any
 
 from appliance import files
 from appliance.errors import ApplianceError
+from appliance.locale import _
 from appliance.work import rows
 from appliance.work.conversation import Written
 
@@ -29,19 +30,25 @@ def examples(tokenizer: Any, folder: Path, length: int, samples: int) -> tuple[l
 
     Which is which depends on what the rows say alone. Raises ApplianceError where nothing is left to measure on.
     """
-    given = list(rows.read_rows(folder / "rows.jsonl"))
-    order = sorted(range(len(given)), key=lambda number: _digest(given[number]))
+    file = folder / "rows.jsonl"
+    digests = [_digest(row) for row in rows.read_rows(file)]
+    order = sorted(range(len(digests)), key=lambda number: digests[number])
     kept_back = folder / "held_out.json"
     if kept_back.exists():
         held = set(files.read_json(kept_back))
     else:
         held = set(order[: max(_FEWEST, round(_SHARE * len(order)))])
+    # Some more than are needed, for those that the template refuses; never a large file as a whole.
+    wanted = [number for number in order if number in held][: 2 * _MOST]
+    wanted += [number for number in order if number not in held][: 2 * samples]
+    chosen = set(wanted)
+    given = {number: row for number, row in enumerate(rows.read_rows(file)) if number in chosen}
     measured: list[Example] = []
     calibrated: list[Example] = []
     refusals: list[ApplianceError] = []
-    for number in order:
-        wanted = measured if number in held else calibrated
-        if len(wanted) >= (_MOST if number in held else samples):
+    for number in wanted:
+        side, most = (measured, _MOST) if number in held else (calibrated, samples)
+        if len(side) == most:
             continue
         try:
             ids, labels = _encode(tokenizer, given[number])
@@ -49,16 +56,14 @@ def examples(tokenizer: Any, folder: Path, length: int, samples: int) -> tuple[l
             refusals.append(error)
             continue
         ids, labels = ids[:length], labels[:length]
-        if number not in held or any(label != rows.READ_ONLY for label in labels[1:]):
-            wanted.append((ids, labels))
+        if side is calibrated or any(label != rows.READ_ONLY for label in labels[1:]):
+            side.append((ids, labels))
     if not measured or (samples and not calibrated):
         raise refusals[0] if refusals else _nothing_left(length)
     return measured, calibrated, len(refusals)
 
 
 def _nothing_left(length: int) -> ApplianceError:
-    from appliance.locale import _
-
     return ApplianceError(
         _("No row is left to measure on."),
         _("Every question alone is longer than the length of {length} tokens.").format(length=length),

@@ -36,6 +36,8 @@ _SPARE_BYTES = 64 * 2**20
 def run(context: Context) -> dict[str, Any]:
     """Spec: model (folder), to (folder), name, accept_loss, data. The plan says scheme, group, samples, length."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if not context.cards:  # cards belong to jobs that lock them
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     model, to = Path(context.spec["model"]), Path(context.spec["to"])
     if to.exists():
         written = manifest.read(to) or {}
@@ -237,10 +239,12 @@ def _stay_on_the_processor() -> None:
     """llm-compressor takes any card that it sees, and without one its AWQ stops at memory that only a card needs."""
     import torch
     from llmcompressor.pipelines import cache
-    from llmcompressor.pipelines.sequential import pipeline
+    from llmcompressor.pipelines.data_free import pipeline as without_rows
+    from llmcompressor.pipelines.sequential import pipeline as with_rows
 
     cache.IntermediatesCache.pin_memory = lambda *_words, **_options: None
-    pipeline.get_main_device = lambda: torch.device("cpu")
+    for pipeline in (without_rows, with_rows):
+        pipeline.get_main_device = lambda: torch.device("cpu")
 
 
 def _recipe(plan: dict[str, Any]) -> list[Any]:
