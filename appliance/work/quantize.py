@@ -1,7 +1,7 @@
 """The quantize job: a model → the same one in 8 or 4 bits, which stands at its place whole, measured, or not at all.
 
 In the environment `quantize`: llm-compressor writes compressed-tensors, bitsandbytes its own 4 bits. The result is
-loaded again from the disk and measured on rows that it was not calibrated on. What has lost more than LIMIT waits
+loaded again from the disk and measured on rows that it was not calibrated on. What has lost more than 5 % waits
 hidden, finished, until a person says that it is all right.
 """
 
@@ -22,7 +22,7 @@ from appliance.errors import ApplianceError
 from appliance.hardware import cpu
 from appliance.hub import manifest
 from appliance.hub import model as models
-from appliance.jobs.prepare.quantize import ACCEPTED, LIMIT, MEASURED
+from appliance.jobs.prepare.quantize import ACCEPTED, MEASURED
 from appliance.locale import _
 from appliance.merging.journal import staging_folder
 from appliance.planning.quantising import NAMES
@@ -34,7 +34,7 @@ _SPARE_BYTES = 64 * 2**20
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Spec: model (folder), to (folder), name, accept_loss, data. The plan says scheme, group, samples, length."""
+    """Spec: model, to (folders), name, most_lost, accept_loss, data. The plan says scheme, group, samples, length."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     if not context.cards:  # cards belong to jobs that lock them
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -351,7 +351,7 @@ def _measured(model: Any, held: list[perplexity.Example], context: Context, phas
 
 def _accepted(measured: dict[str, Any], context: Context) -> None:
     """Tell what was lost. Raises ApplianceError where it is too much and nobody has said that it is all right."""
-    if measured["perplexity"]["loss"] <= LIMIT:
+    if measured["perplexity"]["loss"] <= context.spec["most_lost"]:
         context.note(measured["sentence"])
         return
     if not context.spec.get("accept_loss") and not (context.folder / ACCEPTED).is_file():

@@ -20,7 +20,7 @@ ACCEPTED = "accepted.json"
 # What a finished quantising has measured, in its staging folder until it stands at its place.
 MEASURED = ".quantised.json"
 # A perplexity that rose by more than this share is not called good without asking.
-LIMIT = 0.05
+MOST_LOST = 0.05
 FEWEST_ROWS = 20
 _SPARE_GIB = 0.1
 
@@ -87,6 +87,7 @@ def quantize(
             "base": {key: manifest_of(folder).get(key) for key in ("source", "reference", "revision")},
             "to": str(target),
             "name": target.name,
+            "most_lost": MOST_LOST,
             "accept_loss": accept_loss,
         },
         environment="quantize",
