@@ -343,6 +343,12 @@ def _measured(model: Any, held: list[perplexity.Example], context: Context, phas
             _("In the 16 bits that it is quantised from, its perplexity on your rows is not finite."),
             _("Verify it (appliance models verify NAME), or take another model."),
         )
+    if found == float("inf"):
+        raise ApplianceError(
+            _("The quantised model's answers come out as no numbers."),
+            _("The original's do not, so this scheme does not suit this model."),
+            _("Try another scheme: --scheme fp8 works with most models."),
+        )
     return found
 
 
