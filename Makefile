@@ -4,6 +4,7 @@
 # make setup    the front, the training environment and the chat page; afterwards the command is .venv/bin/appliance
 # make setup-track  what sends a training's figures to Weights & Biases or SwanLab (fine-tune --track)
 # make setup-deepspeed  DeepSpeed ZeRO for several cards (fine-tune --sharding zero2 or zero3)
+# make setup-quantize   the environment for quantising, some 400 MB more
 # make check    ruff, types, import contracts, shellcheck, hadolint
 # make bench    ratios against peers, measured in one run
 # make exact-table  the memory formula against the counted step, over the catalogue, into docs/estimate-exact.md
@@ -25,7 +26,7 @@ DOCKER ?= docker
 # uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm setup-track setup-deepspeed dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
+.PHONY: setup setup-vllm setup-quantize setup-track setup-deepspeed dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train page
@@ -42,8 +43,11 @@ setup-track:
 setup-deepspeed:
 	@requirements/install.sh deepspeed
 
+setup-quantize: setup
+	@requirements/install.sh quantize
+
 dev: setup
-	@requirements/install.sh track deepspeed dev
+	@requirements/install.sh track deepspeed quantize dev
 
 $(MO): $(PO)
 	@$(ENVS)/core/bin/pybabel -q compile -i $(PO) -o $(MO) -l zh_CN
@@ -73,6 +77,7 @@ check: dev
 
 check-locks: setup
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/train-cuda.lock
+	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/quantize-cuda.lock
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/vllm.lock
 
 bench: dev

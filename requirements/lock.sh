@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolve every requirements/*.in again into its lock. CPU PyTorch is left out of train.lock: install.sh adds it from
+# Resolve every requirements/*.in again into its lock. CPU PyTorch is left out of train.lock and quantize.lock: install.sh adds it from
 # torch-cpu.txt, so that one lock serves every machine without a GPU.
 set -eu
 cd "$(dirname -- "$0")"
@@ -20,8 +20,12 @@ compile $linux --no-emit-package torch train.in -o train.lock
 compile $linux track.in -o track.lock
 # shellcheck disable=SC2086
 compile $linux --no-deps deepspeed.in -o deepspeed.lock
+# shellcheck disable=SC2086
+compile $linux --no-emit-package torch quantize.in -o quantize.lock
 unset UV_FIND_LINKS
 # shellcheck disable=SC2086
 compile $linux train-cuda.in -o train-cuda.lock
+# shellcheck disable=SC2086
+compile $linux quantize-cuda.in -o quantize-cuda.lock
 # shellcheck disable=SC2086
 compile $linux vllm.in -o vllm.lock

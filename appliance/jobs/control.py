@@ -32,7 +32,7 @@ class Draft:
     """A job before it is submitted: what will happen, what it takes, and the command that does the same.
 
     spec          what the worker reads (job.json's "spec"); every choice resolved
-    environment   the locked environment it runs in: core, train, vllm
+    environment   the locked environment it runs in: core, train, quantize, vllm
     accelerators  indices of the cards it will lock
     uuids         NVIDIA's names of the same cards, in their order; None where it is not known
     facts         (label, sentence) pairs for the screen before the start
@@ -317,7 +317,9 @@ def remove(job: Job) -> int:
     freed = files.folder_size(job.folder)
     spec = job.described.get("spec")
     to = spec.get("to") if isinstance(spec, dict) else None
-    if job.described.get("kind") == "merge" and isinstance(to, str):  # what an interrupted one had written so far
+    if job.described.get("kind") in ("merge", "quantize") and isinstance(
+        to, str
+    ):  # what an interrupted one had written so far
         unfinished = staging_folder(Path(to), job.id)
         freed += files.folder_size(unfinished)
         shutil.rmtree(unfinished, ignore_errors=True)

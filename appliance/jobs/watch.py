@@ -28,6 +28,9 @@ def phase_word(phase: str) -> str:
         "training": _("training"),
         "saving": _("saving"),
         "merging": _("merging"),
+        "quantising": _("quantising, layer by layer"),
+        "measuring": _("measuring the original"),
+        "measuring_again": _("measuring the quantised one"),
         "verifying": _("verifying"),
         "checking": _("checking the base"),
         "comparing": _("comparing answers"),
@@ -106,7 +109,7 @@ class Picture:
                 parts.append(f"{output.size(event['speed'])}/s")
         elif event.get("unit"):
             parts.append(f"{event['done']:.0f}/{event['total']:.0f}")
-            if event.get("speed"):
+            if event.get("speed") and event["unit"] not in ("layers", "rows"):
                 parts.append(_("{n:.1f} steps/s").format(n=event["speed"]))
         if self.losses and event.get("phase") in ("training", "teaching"):
             parts.append(_("loss {value:.3f}").format(value=self.losses[-1][1]))
@@ -286,6 +289,17 @@ def summary(job: Job) -> list[tuple[str, str]]:
         rows.append((_("Whole"), ", ".join(result["models"])))
     if proof := result.get("proof"):
         rows.append((_("Compared"), proof.get("sentence") or _("no: {why}").format(why=proof["why"])))
+    if result.get("perplexity"):
+        rows.append((_("Measured"), str(result["sentence"])))
+        size = result["size"]
+        rows.append(
+            (
+                _("Weights"),
+                _("{after} instead of {before}").format(
+                    after=output.size(size["after"]), before=output.size(size["before"])
+                ),
+            )
+        )
     if result.get("memory"):
         memory = result["memory"]
         rows.append(

@@ -25,6 +25,7 @@ KINDS = {
     "verify": "appliance.work.verify",
     "finetune": "appliance.work.finetune",
     "merge": "appliance.work.merge",
+    "quantize": "appliance.work.quantize",
     "serve": "appliance.work.serve",
     "demo-model": "appliance.work.demo_model",
 }

@@ -7,6 +7,7 @@ from appliance.jobs.prepare.download import download, download_data
 from appliance.jobs.prepare.finetune import TASK_CHOICES, TASKS, TooManyDropped, finetune
 from appliance.jobs.prepare.merge import merge
 from appliance.jobs.prepare.planned import Looked, looked_up, make_plan
+from appliance.jobs.prepare.quantize import accept, lost_too_much, quantize, taught_with
 from appliance.jobs.prepare.serve import has_page, serve
 from appliance.jobs.prepare.words import NotHere, command, flags, model_folder
 
@@ -16,6 +17,7 @@ __all__ = [
     "Looked",
     "NotHere",
     "TooManyDropped",
+    "accept",
     "adapter_folder",
     "adapters",
     "command",
@@ -25,8 +27,11 @@ __all__ = [
     "flags",
     "has_page",
     "looked_up",
+    "lost_too_much",
     "make_plan",
     "merge",
     "model_folder",
+    "quantize",
     "serve",
+    "taught_with",
 ]
