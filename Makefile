@@ -1,5 +1,6 @@
 # make demo     the whole path on a tiny model made on the spot (no GPU, no hub); the first time it sets up what it needs
 # make test     the tests; likewise
+# make test-engines  the real vLLM on the CPU behind the guard; GPU command lines against the engines' own parsers
 # make menu     the menu, on this machine (the way for a Mac: Docker sees no GPU there)
 # make setup    the front and the training environment; afterwards the command is .venv/bin/appliance
 # make check    ruff, types, import contracts, shellcheck, hadolint
@@ -21,7 +22,7 @@ DOCKER ?= docker
 # uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
+.PHONY: setup setup-vllm dev demo menu test test-slow test-long test-engines check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train
@@ -45,13 +46,17 @@ menu: setup
 	@.venv/bin/appliance
 
 test: dev
-	$(DEV)/python -m pytest -m "not slow and not long"
+	$(DEV)/python -m pytest -m "not slow and not long and not engines"
 
 test-slow: dev
-	$(DEV)/python -m pytest -m slow
+	$(DEV)/python -m pytest -m "slow and not engines"
 
 test-long: dev
-	$(DEV)/python -m pytest -m long
+	$(DEV)/python -m pytest -m "long and not engines"
+
+test-engines: dev
+	@requirements/install.sh test-engines
+	$(DEV)/python -m pytest tests/engines -m "engines and not slow and not long"
 
 check: dev
 	$(DEV)/ruff check .

@@ -15,8 +15,18 @@ compile --universal core.in -o core.lock
 compile --universal dev.in -o dev.lock
 # shellcheck disable=SC2086  # $linux is two words
 compile $linux --no-emit-package torch train.in -o train.lock
+# What of torch vLLM's CPU build names but does without; torch itself comes from torch-cpu.txt.
+without="--no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec"
+# shellcheck disable=SC2086
+compile $linux $without test-engines.in -o test-engines.lock
 unset UV_FIND_LINKS
+# shellcheck disable=SC2086
+compile $linux --no-deps parsers.in -o parsers.lock
 # shellcheck disable=SC2086
 compile $linux train-cuda.in -o train-cuda.lock
 # shellcheck disable=SC2086
 compile $linux vllm.in -o vllm.lock
+# shellcheck disable=SC2086
+compile $linux lmdeploy.in -o lmdeploy.lock
+# shellcheck disable=SC2086
+compile $linux sglang.in -o sglang.lock

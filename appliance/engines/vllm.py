@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 from appliance.engines.base import OFFLINE, READY, WEIGHTS, Engine
+from appliance.engines.families import call_parser, thought_parser
 from appliance.locale import _, marked
 
 _SHORTEST = 512
@@ -14,15 +16,9 @@ _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 OLDEST_CAPABILITY = (7, 5)  # vLLM's wheels hold no code for older silicon (its installation page)
 
 
-# How a family writes its calls (config.json's model_type, by its beginning, the longer ones first). Without its parser
-# vLLM refuses `tools` unless a call is required. None for thoughts: vLLM's takes a whole answer for one where a model
-# that could think was tuned on rows without thoughts.
-_CALLS = {"qwen3_5": "qwen3_coder", "qwen": "hermes", "llama": "llama3_json", "mistral": "mistral",
-          "internlm": "internlm", "granite": "granite"}  # fmt: skip
-
 
 class Vllm(Engine):
-    """Options beyond `dtype` and `length`: `parallel` (requests), `cards`, `memory_share` (of a card), `family`."""
+    """Options beyond `dtype` and `length`: `parallel` (requests), `cards`, `memory_share` (of a card), `family`, `thinks`."""
 
     name = "vllm"
     environment = "vllm"
@@ -49,11 +45,15 @@ class Vllm(Engine):
         if options.get("parallel"):
             words += ["--max-num-seqs", str(options["parallel"])]
         family = options.get("family") or ""
-        if calls := next((parser for start, parser in _CALLS.items() if family.startswith(start)), None):
+        if calls := call_parser(self.name, family):  # without it vLLM refuses `tools` unless a call is required
             words += ["--enable-auto-tool-choice", "--tool-call-parser", calls]
+        if options.get("thinks"):
+            words += ["--reasoning-parser", thought_parser(self.name, family)]
         if spec.get("adapters"):
             words += ["--enable-lora", "--max-lora-rank", str(_lora_rank(max(a["rank"] for a in spec["adapters"])))]
-            words += ["--lora-modules", *(f"{each['name']}={each['folder']}" for each in spec["adapters"])]
+            # As JSON: a path may hold "=" and ",".
+            modules = [json.dumps({"name": a["name"], "path": a["folder"]}) for a in spec["adapters"]]
+            words += ["--lora-modules", *modules]
             words += ["--max-loras", str(min(4, len(spec["adapters"])))]
         if options.get("chat_template"):  # an adapter's own: vLLM takes the base's otherwise
             words += ["--chat-template", options["chat_template"]]
