@@ -36,6 +36,11 @@ HUB_VARIABLES = (
     "MODELSCOPE_DOMAIN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
     "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 )  # fmt: skip
+# Where packages come from. Their locks have hashes: what another index has can only be the same or refused.
+PACKAGE_VARIABLES = (
+    "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_SYSTEM_CERTS", "UV_HTTP_TIMEOUT", "PIP_INDEX_URL",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+)  # fmt: skip
 HUB_TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
 
 
@@ -99,11 +104,21 @@ def environments_folder() -> Path:
     return Path(variable("APPLIANCE_ENVS") or CODE_ROOT / ".envs")
 
 
+def engines_folder() -> Path:
+    """Environments that a job installed into the workspace: engines that did not come with the appliance."""
+    return home() / "engines"
+
+
 def python_of(environment: str) -> Path:
-    """The interpreter of a locked environment (`core`, `train`, `vllm`); it may not be there."""
+    """The interpreter of a locked environment (`core`, `train`, `vllm`); it may not be there.
+
+    What came with the appliance wins over what was installed into the workspace.
+    """
     if environment == "core":
         return Path(sys.executable)
-    return environments_folder() / environment / "bin" / "python"
+    python = environments_folder() / environment / "bin" / "python"
+    brought = engines_folder() / environment / "bin" / "python"
+    return brought if not python.exists() and brought.exists() else python
 
 
 def child_environment(*extra: str) -> dict[str, str]:

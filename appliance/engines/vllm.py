@@ -13,7 +13,6 @@ from appliance.locale import _, marked
 
 _SHORTEST = 512
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-OLDEST_CAPABILITY = (7, 5)  # vLLM's wheels hold no code for older silicon (its installation page)
 
 
 
@@ -22,6 +21,9 @@ class Vllm(Engine):
 
     name = "vllm"
     environment = "vllm"
+    oldest_capability = (7, 5)  # its wheels hold no code for older silicon (its installation page)
+    most_cards = 8
+    download_gib, disk_gib = 3.7, 9.5
     phases = (
         (r"Starting to load model|Loading safetensors checkpoint shards", WEIGHTS),
         (r"torch\.compile|Dynamo bytecode transform", marked("compiling for this card (the first time only)")),
@@ -97,15 +99,3 @@ class Vllm(Engine):
 def _lora_rank(rank: int) -> int:
     """The smallest rank that vLLM has kernels for and that holds this one."""
     return next((known for known in _RANKS if known >= rank), _RANKS[-1])
-
-
-def first_card(hardware: Any) -> Any | None:
-    """The first accelerator that vLLM runs on; None where there is none."""
-    for card in hardware.accelerators:
-        if card.kind == "cuda" and _capability(card.compute_capability) >= OLDEST_CAPABILITY:
-            return card
-    return None
-
-
-def _capability(text: str | None) -> tuple[int, ...]:
-    return tuple(int(part) for part in (text or "0.0").split("."))

@@ -23,8 +23,8 @@ from appliance.jobs.folder import Job, State, all_jobs, follow
 from appliance.locale import _, language
 from appliance.merging.journal import staging_folder
 
-# Which kinds of job may see the hubs' tokens and proxies; no other child process does.
-_NEEDS_HUB = {"download"}
+# Which kinds of job may see the hubs' tokens, proxies and the packages' index; no other child process does.
+_EXTRA = {"download": settings.HUB_VARIABLES, "install": settings.PACKAGE_VARIABLES}
 
 
 @dataclass
@@ -191,8 +191,7 @@ def cards_of(spec: Mapping[str, Any]) -> list[str]:
 def _spawn(job: Job, environment: str, kind: str) -> None:
     """Start the worker in a session of its own: it lives on when the menu closes."""
     python = settings.python_of(environment)
-    extra = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
-    variables = settings.child_environment(*extra)
+    variables = settings.child_environment(*_EXTRA.get(kind, ()))
     variables["APPLIANCE_LANG"] = language()
     if cards := cards_of(job.spec):
         # The cards that it locks, and no other: to the libraries they are all there is, numbered from 0.

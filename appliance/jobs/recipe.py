@@ -16,11 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from appliance import files
+from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State, all_jobs
@@ -40,7 +42,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "merge": {"adapter": str, "base": str, "to": str},
     "serve": {
         "model": str, "engine": str, "host": str, "port": int, "name": str, "length": int, "key_file": str,
-        "no_key": bool, "log_requests": bool,
+        "no_key": bool, "log_requests": bool, "adapters": list,
     },
 }  # fmt: skip
 _WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus")
@@ -48,7 +50,7 @@ _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
     ("finetune", "method"): ("auto", *METHODS),
-    ("serve", "engine"): ("auto", "vllm", "transformers"),
+    ("serve", "engine"): WORDS,
 }
 
 Step = tuple[str, dict[str, Any]]
@@ -84,6 +86,8 @@ def read(path: Path) -> list[Step]:
     for _kind, words in steps:
         if "rewards" in words:
             words["rewards"] = [_beside(reward, path.absolute().parent) for reward in words["rewards"]]
+        if "adapters" in words:
+            words["adapters"] = [_adapter_beside(each, path.absolute().parent) for each in words["adapters"]]
         for name in ("data", "model", "adapter", "base", "key_file"):
             if name in words:
                 beside = path.absolute().parent / Path(words[name]).expanduser()
@@ -97,6 +101,13 @@ def _beside(reward: str, folder: Path) -> str:
     """A reward whose schema stands beside the recipe, with its whole path."""
     kind, colon, file = reward.partition("schema:")
     return f"{kind}schema:{folder / Path(file).expanduser()}" if colon and (not kind or kind.endswith("*")) else reward
+
+
+def _adapter_beside(words: str, folder: Path) -> str:
+    """An adapter (NAME=REFERENCE or a reference) that stands beside the recipe, with its whole path."""
+    name, equals, reference = words.rpartition("=")
+    beside = folder / Path(reference).expanduser()
+    return f"{name}{equals}{beside}" if beside.exists() else words
 
 
 def check(document: Any) -> tuple[list[Step], list[str]]:
@@ -237,15 +248,18 @@ def _earlier(trail: str) -> Job | None:
 
 
 def _with_model(kind: str, words: dict[str, Any], known: dict[str, str], show: Callable[[Job], State]) -> control.Draft:
-    """The step's draft; a model that only a hub has is downloaded first, as a job of its own."""
-    try:
-        return _draft(kind, words, known)
-    except prepare.NotHere as missing:
-        job = control.submit(prepare.download(missing.reference))
+    """The step's draft; a model or an engine that is not here is brought first, as a job of its own."""
+    while True:
+        try:
+            return _draft(kind, words, known)
+        except prepare.NotHere as missing:
+            first = prepare.download(missing.reference)
+        except NotInstalled as missing:
+            first = prepare.install(missing.engine.name)
+        job = control.submit(first)
         state = show(job)
         if state.state != "done":
-            raise failure(job, state) from None
-        return _draft(kind, words, known)
+            raise failure(job, state)
 
 
 def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.Draft:
@@ -267,4 +281,6 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
         )
     if kind == "merge":
         return prepare.merge(words.pop("adapter", None) or known["adapter"], **words)
+    if "adapter" in known:  # `last` is of this recipe, not of whoever was last
+        words["adapters"] = [re.sub(r"(?:^|(?<==))last$", known["adapter"], each) for each in words.get("adapters", ())]
     return prepare.serve(words.pop("model", None) or known["model"], **words)

@@ -24,6 +24,7 @@ KINDS = {
     "verify": "appliance.work.verify",
     "finetune": "appliance.work.finetune",
     "merge": "appliance.work.merge",
+    "install": "appliance.work.install",
     "serve": "appliance.work.serve",
     "demo-model": "appliance.work.demo_model",
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from workers import gone, until
 
-from appliance import engines, locale, settings
+from appliance import engines, files, locale, settings
 from appliance.engines import keys
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, serving
@@ -141,7 +141,7 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             for path, methods in re.findall(r"Route: (\S+), Methods: ([A-Z, ]+)", log)
             for method in methods.split(", ")
         ]
-        pid = at["process"]["pid"]
+        pid = files.read_json(job.folder / "serving.json")["process"]["pid"]
         names = (NAME, ADAPTER)
         yield Server(host, int(port), key, model, pid, routes, phases, log.splitlines(), "vllm", names, job)
         locale.set_language("en")

@@ -5,6 +5,7 @@ recipes all come through here, so they do the same. A file for each kind of job.
 from appliance.jobs.prepare.adapters import adapter_folder, adapters
 from appliance.jobs.prepare.download import download
 from appliance.jobs.prepare.finetune import TASK_CHOICES, TASKS, TooManyDropped, finetune
+from appliance.jobs.prepare.install import install
 from appliance.jobs.prepare.merge import merge
 from appliance.jobs.prepare.planned import Looked, looked_up, make_plan
 from appliance.jobs.prepare.serve import serve
@@ -22,6 +23,7 @@ __all__ = [
     "download",
     "finetune",
     "flags",
+    "install",
     "looked_up",
     "make_plan",
     "merge",
