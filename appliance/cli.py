@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -284,8 +283,6 @@ def merge(
 ) -> None:
     try:
         numbers = [float(word) for word in (weights or "").split(",") if word]
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError
     except ValueError as error:
         raise UsageError(_("--weights wants numbers."), weights or "", "--weights 0.7,0.3") from error
     do(prepare.merge(adapters[0], more=adapters[1:], weights=numbers, base=base, to=to), detach)

@@ -18,7 +18,7 @@ from appliance.engines.vllm import Vllm
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
-__all__ = ["ENGINES", "WORDS", "Engine", "NotInstalled", "by_name", "choose", "faster"]
+__all__ = ["ENGINES", "WORDS", "Engine", "NotInstalled", "by_name", "choose", "faster", "is_installed"]
 
 ENGINES: dict[str, Engine] = {each.name: each for each in (Vllm(), Lmdeploy(), Sglang(), Transformers())}
 WORDS = ("auto", *ENGINES)
@@ -32,9 +32,9 @@ class NotInstalled(ApplianceError):
     def __init__(self, engine: Engine):
         super().__init__(
             _("The engine {name} is not installed.").format(name=engine.name),
-            _("It did not come with the appliance: {gib:.1f} GiB to download, about {disk:.0f} GiB on the disk.").format(
-                gib=engine.download_gib, disk=engine.disk_gib
-            ),
+            _(
+                "It did not come with the appliance: {gib:.1f} GiB to download, about {disk:.0f} GiB on the disk."
+            ).format(gib=engine.download_gib, disk=engine.disk_gib),
             _("Install it: appliance install {name}").format(name=engine.name),
         )
         self.engine = engine
@@ -119,7 +119,9 @@ def _capability(text: str | None) -> tuple[int, ...]:
 
 def _no_card(engine: Engine) -> ApplianceError:
     needed = {
-        "lmdeploy": _("It needs an NVIDIA card with compute capability 7.0 or more (V100, or newer), or an Ascend card."),
+        "lmdeploy": _(
+            "It needs an NVIDIA card with compute capability 7.0 or more (V100, or newer), or an Ascend card."
+        ),
     }.get(
         engine.name,
         _("It needs an NVIDIA card with compute capability 7.5 or more (T4, RTX 20 series, or newer)."),
@@ -133,9 +135,9 @@ def _no_card(engine: Engine) -> ApplianceError:
 def _not_here(engine: Engine) -> ApplianceError:
     return ApplianceError(
         _("The engine {name} is not installed.").format(name=engine.name),
-        _("It can't be installed by a job here: its lock is for NVIDIA cards on 64-bit Linux. {folder} is not there.").format(
-            folder=settings.environments_folder() / engine.environment
-        ),
+        _(
+            "It can't be installed by a job here: its lock is for NVIDIA cards on 64-bit Linux. {folder} is not there."
+        ).format(folder=settings.environments_folder() / engine.environment),
         _("Put an environment with {name} there yourself (docs/serving.md says how), or choose --engine auto.").format(
             name=engine.name
         ),

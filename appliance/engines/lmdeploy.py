@@ -17,7 +17,7 @@ _CACHE_SHARE = 0.8
 
 
 class Lmdeploy(Engine):
-    """Options beyond `dtype` and `length`: `parallel` (requests), `cards`, `device` (cuda or npu), `family`, `thinks`."""
+    """Options beyond `dtype` and `length`: `parallel`, `cards`, `device` (cuda or npu), `family`, `thinks`."""
 
     name = "lmdeploy"
     environment = "lmdeploy"

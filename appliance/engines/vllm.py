@@ -15,9 +15,8 @@ _SHORTEST = 512
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
-
 class Vllm(Engine):
-    """Options beyond `dtype` and `length`: `parallel` (requests), `cards`, `memory_share` (of a card), `family`, `thinks`."""
+    """Options beyond `dtype` and `length`: `parallel`, `cards`, `memory_share` (of a card), `family`, `thinks`."""
 
     name = "vllm"
     environment = "vllm"
@@ -49,6 +48,8 @@ class Vllm(Engine):
         family = options.get("family") or ""
         if calls := call_parser(self.name, family):  # without it vLLM refuses `tools` unless a call is required
             words += ["--enable-auto-tool-choice", "--tool-call-parser", calls]
+            # A call's arguments fit their schema, as with our other engine; else only where a client says `strict`.
+            words += ["--tool-strict-level", "parameter"]
         if options.get("thinks"):
             words += ["--reasoning-parser", thought_parser(self.name, family)]
         if spec.get("adapters"):
@@ -59,6 +60,8 @@ class Vllm(Engine):
             words += ["--max-loras", str(min(4, len(spec["adapters"])))]
         if options.get("chat_template"):  # an adapter's own: vLLM takes the base's otherwise
             words += ["--chat-template", options["chat_template"]]
+        # JSON without spaces and newlines between its parts: a small model can go on with these for ever.
+        words += ["--structured-outputs-config", '{"disable_any_whitespace": true}']
         # Never a pickle, even where the folder holds one beside the safetensors.
         words += ["--load-format", "safetensors"]
         # The guard shuts these too; what isn't there can't be reached by a mistake in it.

@@ -26,8 +26,9 @@ _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class ServingPlan:
-    """Length in tokens, parallel in conversations of that length, memory_share of a card (0 to 1), memory of one in GiB.
+    """Length in tokens, parallel in conversations of that length, memory_share of a card (0 to 1).
 
+    memory        of one card, in GiB
     accelerators  the cards that share the model (tensor parallel)
     """
 
@@ -96,9 +97,9 @@ def serving_plan(
         parallel *= 2
     memory = need(fitting, parallel)
     if cards > 1:
-        sentence = _("{n:.1f} GiB on each of {cards} cards for {parallel} conversations of {length} tokens at once").format(
-            n=memory.total_gib, cards=cards, parallel=parallel, length=fitting
-        )
+        sentence = _(
+            "{n:.1f} GiB on each of {cards} cards for {parallel} conversations of {length} tokens at once"
+        ).format(n=memory.total_gib, cards=cards, parallel=parallel, length=fitting)
     elif parallel == 1:
         sentence = _("{n:.1f} GiB for a conversation of {length} tokens").format(n=memory.total_gib, length=fitting)
     else:
@@ -125,8 +126,9 @@ def serving_plan(
 
 def _counts(shape: Shape, most: int) -> list[int]:
     """Into how many cards the model can be cut: its heads must come out even."""
-    whole = [n for n in (2, 4, 8) if n <= most and shape.heads % n == 0 and (shape.kv_heads or n) % n in (0, shape.kv_heads)]
-    return [1, *whole]
+    keys = shape.kv_heads or shape.heads  # fewer than cards: each card has a copy
+    even = [n for n in (2, 4, 8) if shape.heads % n == 0 and (keys % n == 0 or n % keys == 0)]
+    return [1, *(n for n in even if n <= most)]
 
 
 def engine_options(plan: ServingPlan) -> dict[str, Any]:

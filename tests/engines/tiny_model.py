@@ -1,6 +1,6 @@
-"""A tiny Qwen3 from scratch, taught three conversations: `python tiny_model.py FOLDER [ADAPTER]`, where transformers is.
+"""A tiny Qwen3 from scratch, taught some conversations: `python tiny_model.py FOLDER [ADAPTER]`.
 
-With ADAPTER beside it a LoRA that answers the greeting otherwise.
+It runs where transformers is. With ADAPTER it makes a LoRA too, which answers the greeting otherwise.
 It answers a greeting at length, calls get_weather for a question about the weather, and uses what that returns.
 Prints every route that transformers' server registers, as JSON: [[method, path], …].
 """

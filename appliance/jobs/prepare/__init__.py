@@ -2,7 +2,7 @@
 recipes all come through here, so they do the same. A file for each kind of job.
 """
 
-from appliance.jobs.prepare.adapters import adapter_folder, adapters
+from appliance.jobs.prepare.adapters import adapter_folder, adapters, base_of
 from appliance.jobs.prepare.download import download
 from appliance.jobs.prepare.finetune import TASK_CHOICES, TASKS, TooManyDropped, finetune
 from appliance.jobs.prepare.install import install
@@ -19,6 +19,7 @@ __all__ = [
     "TooManyDropped",
     "adapter_folder",
     "adapters",
+    "base_of",
     "command",
     "download",
     "finetune",
