@@ -25,7 +25,7 @@ class Vllm(Engine):
     download_gib, disk_gib = 3.7, 9.5
     phases = (
         (r"Starting to load model|Loading safetensors checkpoint shards", WEIGHTS),
-        (r"torch\.compile|Dynamo bytecode transform", marked("compiling for this card (the first time only)")),
+        (r"Dynamo bytecode transform|Compiling a graph", marked("compiling for this card (the first time only)")),
         (r"Capturing CUDA graph", marked("recording the card's steps")),
         (r"Application startup complete", READY),
     )
@@ -60,8 +60,9 @@ class Vllm(Engine):
             words += ["--max-loras", str(min(4, len(spec["adapters"])))]
         if options.get("chat_template"):  # an adapter's own: vLLM takes the base's otherwise
             words += ["--chat-template", options["chat_template"]]
-        # JSON without spaces and newlines between its parts: a small model can go on with these for ever.
-        words += ["--structured-outputs-config", '{"disable_any_whitespace": true}']
+        # JSON without spaces and newlines between its parts: a small model can go on with these for ever. Only some of
+        # its backends can do it, and only this one reads the calls' form as well.
+        words += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
         # Never a pickle, even where the folder holds one beside the safetensors.
         words += ["--load-format", "safetensors"]
         # The guard shuts these too; what isn't there can't be reached by a mistake in it.
