@@ -14,6 +14,8 @@
 
 SHELL := /bin/sh
 ENVS ?= $(or $(APPLIANCE_ENVS),$(CURDIR)/.envs)
+# Processes that the tests are spread over, a file at a time.
+SIDE ?= 2
 DEV := $(ENVS)/dev/bin
 PO := appliance/locale/zh_CN/LC_MESSAGES/messages.po
 MO := $(PO:.po=.mo)
@@ -46,10 +48,10 @@ menu: setup
 	@.venv/bin/appliance
 
 test: dev
-	$(DEV)/python -m pytest -m "not slow and not long and not engines"
+	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "not slow and not long and not engines"
 
 test-slow: dev
-	$(DEV)/python -m pytest -m "slow and not engines"
+	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "slow and not engines"
 
 test-long: dev
 	$(DEV)/python -m pytest -m "long and not engines"
