@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import zipfile
@@ -17,7 +18,7 @@ from workers import done, ended, until
 
 from appliance import engines, settings
 from appliance.engines.vllm import Vllm
-from appliance.errors import UsageError
+from appliance.errors import ApplianceError, UsageError
 from appliance.jobs import control, prepare
 
 PADDING = 3_000_000
@@ -49,7 +50,7 @@ def lock(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     root, wheels = tmp_path / "root", tmp_path / "wheels"
     (root / "requirements").mkdir(parents=True)
     wheels.mkdir()
-    (root / "appliance").symlink_to(settings.CODE_ROOT / "appliance")
+    shutil.copytree(settings.CODE_ROOT / "appliance", root / "appliance", ignore=shutil.ignore_patterns("__pycache__"))
     lock = root / "requirements" / "vllm.lock"
     lock.write_text(wheel(wheels, "vllm"))
     environments = tmp_path / "envs"
@@ -57,7 +58,7 @@ def lock(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     (environments / "uv").symlink_to(settings.environments_folder() / "uv")
     monkeypatch.setenv("APPLIANCE_ENVS", str(environments))
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")  # nobody listens there
+    monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setattr(settings, "CODE_ROOT", root)
     monkeypatch.setattr(Vllm, "disk_gib", 0.01)
     yield lock
@@ -102,7 +103,7 @@ def test_killed_in_the_middle_and_resumed(lock: Path) -> None:
 
 def test_no_room_and_no_such_engine(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Vllm, "disk_gib", 1e6)
-    with pytest.raises(Exception, match="disk|space|room"):
+    with pytest.raises(ApplianceError, match="GiB"):
         control.submit(prepare.install("vllm"))
     with pytest.raises(UsageError, match="always there"):
         prepare.install("transformers")
