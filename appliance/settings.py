@@ -38,7 +38,7 @@ HUB_VARIABLES = (
 )  # fmt: skip
 # Where packages come from. Their locks have hashes: what another index has can only be the same or refused.
 PACKAGE_VARIABLES = (
-    "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_SYSTEM_CERTS", "UV_HTTP_TIMEOUT", "PIP_INDEX_URL",
+    "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_HTTP_TIMEOUT", "PIP_INDEX_URL",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 )  # fmt: skip
 HUB_TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}

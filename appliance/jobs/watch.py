@@ -32,6 +32,7 @@ def phase_word(phase: str) -> str:
         "starting": _("starting"),
         "downloading": _("downloading"),
         "download": _("downloading"),
+        "installing": _("installing"),
         "copying": _("copying"),
         "exporting": _("exporting"),
         "unpacking": _("unpacking"),
@@ -233,7 +234,12 @@ def summary(job: Job) -> list[tuple[str, str]]:
         rows.append((_("Loss"), f"{picture.curve()}  {picture.losses[0]:.3f} → {picture.losses[-1]:.3f}"))
     result = job.result or {}
     model = _("Base model") if job.kind == "finetune" else _("Model")
-    for label, key in ((model, "model"), (_("Adapter"), "adapter"), (_("Written to"), "exported")):
+    for label, key in (
+        (model, "model"),
+        (_("Adapter"), "adapter"),
+        (_("Written to"), "exported"),
+        (_("Written to"), "environment"),
+    ):
         if result.get(key):
             rows.append((label, str(result[key])))
     if result.get("models"):

@@ -27,7 +27,7 @@ MANIFEST = "installed.json"
 
 
 def run(context: Context) -> dict[str, Any]:
-    """spec: {engine}. Returns {engine, folder, lock (sha256), bytes}."""
+    """spec: {engine}. Returns {engine, environment (its folder), lock (sha256), bytes}."""
     engine = engines.by_name(context.spec["engine"])
     root = settings.engines_folder()
     root.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def run(context: Context) -> dict[str, Any]:
         _take_place(staging, root / engine.environment)
         shutil.rmtree(cache, ignore_errors=True)
     context.progress("installing", 1, 1)
-    return {**made, "folder": str(root / engine.environment)}
+    return {**made, "environment": str(root / engine.environment)}
 
 
 def lock_of(environment: str) -> Path:
