@@ -71,6 +71,9 @@ check: dev
 check-locks: setup
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/train-cuda.lock
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/vllm.lock
+	for engine in lmdeploy sglang; do \
+	  env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/$$engine.lock || exit 1; \
+	done
 
 bench: dev
 	$(DEV)/python bench/menu.py

@@ -18,7 +18,7 @@ from appliance.engines.vllm import Vllm
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
-__all__ = ["ENGINES", "WORDS", "Engine", "NotInstalled", "by_name", "choose", "faster", "is_installed"]
+__all__ = ["ENGINES", "WORDS", "Engine", "NotInstalled", "by_name", "cards", "choose", "faster", "is_installed"]
 
 ENGINES: dict[str, Engine] = {each.name: each for each in (Vllm(), Lmdeploy(), Sglang(), Transformers())}
 WORDS = ("auto", *ENGINES)
@@ -103,14 +103,19 @@ def _installable(engine: Engine, hardware: Any) -> bool:
     return bool(engine.download_gib and here and card is not None and card.kind == "cuda")
 
 
+def cards(engine: Engine, hardware: Any) -> list[Any]:
+    """The accelerators that the engine runs on."""
+    return [
+        card
+        for card in hardware.accelerators
+        if card.kind in engine.kinds
+        and (card.kind != "cuda" or _capability(card.compute_capability) >= engine.oldest_capability)
+    ]
+
+
 def _card(engine: Engine, hardware: Any) -> Any | None:
-    """The first accelerator that the engine runs on; None where there is none."""
-    for card in hardware.accelerators:
-        if card.kind not in engine.kinds:
-            continue
-        if card.kind != "cuda" or _capability(card.compute_capability) >= engine.oldest_capability:
-            return card
-    return None
+    """The first of them; None where there is none."""
+    return next(iter(cards(engine, hardware)), None)
 
 
 def _capability(text: str | None) -> tuple[int, ...]:

@@ -25,7 +25,8 @@ def lines(engine: engines.Engine) -> list[list[str]]:
     """Machines × models × wishes, as prepare.serve makes them; those that differ."""
     made = {}
     for machine, model in itertools.product(MACHINES.values(), load()):
-        if engines._card(engine, machine) is None:
+        machine = replace(machine, accelerators=engines.cards(engine, machine))
+        if not machine.accelerators:
             continue
         shape = model.shape()
         for dtype, length in (("bfloat16", None), ("float16", 1024), ("float32", 32768)):

@@ -79,6 +79,7 @@ def test_lmdeploy_serves_where_vllm_has_no_code(installed):
     assert engines.choose(machine(L4), "sglang")[0].name == "sglang"
     assert engines.choose(machine(ASCEND), "lmdeploy")[0].name == "lmdeploy"
     assert engines.choose(machine(ASCEND))[0].name == "transformers"
+    assert [card.name for card in engines.cards(engines.by_name("vllm"), machine(V100, L4))] == ["L4"]
     for card, wish in ((V100, "sglang"), (APPLE, "lmdeploy")):
         with pytest.raises(ApplianceError, match="can't run on this machine"):
             engines.choose(machine(card), wish)

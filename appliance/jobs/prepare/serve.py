@@ -80,7 +80,7 @@ def serve(
     if trained and not facts.quantised:
         shape = replace(shape, dtype=trained)
     room = serving_plan(
-        hardware,
+        replace(hardware, accelerators=engines.cards(chosen, hardware)),
         shape,
         length=length,
         most_parallel=chosen.most_parallel,
