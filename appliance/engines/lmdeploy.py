@@ -35,6 +35,8 @@ class Lmdeploy(Engine):
         options = spec.get("options") or {}
         words = [str(python), "-P", "-m", "appliance.engines.guarded", "lmdeploy", "serve", "api_server", str(model)]
         words += ["--server-name", host, "--server-port", str(port), "--model-name", spec["name"]]
+        # The model's own template; else a folder whose path holds "mistral" or "vicuna" gets one of LMDeploy's.
+        words += ["--chat-template", "hf"]
         # It knows these two only; "auto" is float16 where the card has no bfloat16.
         dtype = options.get("dtype")
         words += ["--dtype", dtype if dtype in ("float16", "bfloat16") else "auto"]

@@ -43,8 +43,9 @@ class Sglang(Engine):
             words += ["--tool-call-parser", calls]
         if options.get("thinks"):
             words += ["--reasoning-parser", thought_parser(self.name, family)]
-        if options.get("chat_template"):
-            words += ["--chat-template", options["chat_template"]]
+        own = model / "chat_template.jinja"
+        if own.is_file():  # it would guess another one from the folder's name
+            words += ["--chat-template", str(own)]
         words += ["--load-format", "safetensors"]
         # It would ask its own port for an answer, without a key, and end itself when the guard refuses.
         words += ["--skip-server-warmup"]
