@@ -35,7 +35,7 @@ _WELL_SECONDS = 3600.0
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Spec: model (folder), name, host, port, engine, options, adapters, keys (or null), log, page, guard (its limits)."""
+    """Spec: model (folder), name, host, port, engine, options, adapters, keys (or null), log, page; guard: limits."""
     spec = context.spec
     made = False
     key_file = None
