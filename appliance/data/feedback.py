@@ -41,6 +41,7 @@ def add(path: Path, model: str, messages: list[dict[str, Any]], good: bool) -> N
         if os.write(handle, line) < len(line):  # the disk is full
             os.ftruncate(handle, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.fsync(handle)  # a person's word is not given twice
     finally:
         os.close(handle)
 
@@ -63,8 +64,8 @@ def to_kto(path: Path, to: Path, model: str | None = None) -> dict[str, Any]:
             _("There is no feedback yet.")
             if model is None
             else _("There is no feedback for {name}.").format(name=model),
-            _("It comes from /good and /bad in a chat."),
-            _("Talk to a server: appliance chat"),
+            _("It comes from the thumbs on the chat page, and from /good and /bad in the terminal."),
+            _("Talk to a server: appliance serve M --page, or appliance chat"),
         )
     with files.replacing(to, mode=0o600) as file:
         for row in judged.values():
@@ -73,6 +74,11 @@ def to_kto(path: Path, to: Path, model: str | None = None) -> dict[str, Any]:
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     good = sum(row["label"] for row in judged.values())
     return {"file": str(to), "rows": len(judged), "good": good, "bad": len(judged) - good, "models": models}
+
+
+def count(path: Path) -> int:
+    """How many thumbs there are."""
+    return sum(1 for _row in _rows(path))
 
 
 def facts(made: dict[str, Any]) -> list[tuple[str, str]]:

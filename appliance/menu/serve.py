@@ -42,7 +42,7 @@ def ask_and_start(model: str) -> None:
                 (_("everyone in the network who has the key"), "0.0.0.0"),  # noqa: S104
             ],
         )
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"page": prepare.has_page()}
     if better := engines.faster(probe(settings.home())):
         options["engine"] = _better_engine(*better)
     beside = _adapters(model)
@@ -76,6 +76,8 @@ def ask_and_start(model: str) -> None:
                 for name in engines.WORDS
             ],
         )
+        if prepare.has_page():
+            options["page"] = questions.yes(_("A chat page for the browser as well?"))
 
 
 def _better_engine(engine: engines.Engine, card: Any) -> str:

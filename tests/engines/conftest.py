@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 from workers import gone, until
 
@@ -88,9 +89,11 @@ def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     drain = threading.Thread(target=running.log.extend, args=(child.stdout,))
     drain.start()
     yield running
+    mine = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
     child.terminate()
     child.wait(10)
     drain.join()
+    assert not [one for one in mine if one.is_running()]
     assert key not in "".join(running.log)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
