@@ -116,8 +116,8 @@ def _beside(reward: str, folder: Path) -> str:
 def _adapter_beside(words: str, folder: Path) -> str:
     """An adapter (NAME=REFERENCE or a reference) that stands beside the recipe, with its whole path."""
     name, equals, reference = words.rpartition("=")
-    beside = folder / Path(reference).expanduser()
-    return f"{name}{equals}{beside}" if beside.exists() else words
+    beside = os.path.join(folder, os.path.expanduser(reference))
+    return f"{name}{equals}{beside}" if os.path.exists(beside) else words
 
 
 def check(document: Any) -> tuple[list[Step], list[str]]:
