@@ -18,6 +18,7 @@ from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
 from appliance.planning.way import METHOD_CHOICES
+from appliance.planning.wish import SHARDING_CHOICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
@@ -216,11 +217,15 @@ def finetune(
     epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
     learning_rate: float | None = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
+    sharding: Annotated[str, typer.Option(help=SHARDING_CHOICES)] = "auto",
     held_out: Annotated[
         float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
     ] = None,
     reward: Annotated[
         list[str] | None, typer.Option(help=_("For grpo: exact, number, regex:…, schema:FILE, length:1-200."))
+    ] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help=_("Send its figures to wandb or swanlab as well (see docs/training.md)."))
     ] = None,
     map: Map = None,
     sheet: Sheet = None,
@@ -239,6 +244,7 @@ def finetune(
         epochs=epochs,
         learning_rate=learning_rate,
         gpus=gpus,
+        sharding=sharding,
     )
     mapping = mapping_of(map)
     if model:
@@ -256,6 +262,7 @@ def finetune(
             accept_drops=yes,
             held_out=held_out,
             rewards=reward or (),
+            track=track or (),
         )
     do(draft, detach)
 
@@ -287,6 +294,50 @@ def merge(
     do(prepare.merge(adapters[0], more=adapters[1:], weights=numbers, base=base, to=to), detach)
 
 
+@app.command(help=_("Make a model smaller: 8 or 4 bits, measured on your rows before and after."))
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="M", help=_("A folder, a model in the workspace, or owner/name."))],
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help=_("Rows to calibrate and measure on; else those it was taught."))
+    ] = None,
+    scheme: Annotated[str, typer.Option(help="auto | fp8 | gptq | awq | int8 | bnb4")] = "auto",
+    to: Annotated[str | None, typer.Option(help=_("The folder, or a name in the workspace."))] = None,
+    samples: Annotated[int | None, typer.Option(min=1, max=4096, help=_("How many rows to calibrate on."))] = None,
+    length: Annotated[int | None, typer.Option(min=16, help=_("Longest row, in tokens."))] = None,
+    hardware: Annotated[
+        Path | None, typer.Option(help=_("A probe's JSON from the machine that will serve it, if another one."))
+    ] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help=_("Keep it even when it has lost more than 5 %."))
+    ] = False,
+    map: Map = None,
+    sheet: Sheet = None,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance.hardware import Hardware
+
+    machine = Hardware.from_dict(read_json(hardware)) if hardware else None
+    mapping = mapping_of(map)
+    _model_here(model)
+    with output.waiting(_("looking at the rows")):
+        draft = prepare.quantize(
+            model,
+            data,
+            scheme=scheme,
+            to=to,
+            samples=samples,
+            length=length,
+            mapping=mapping,
+            sheet=sheet,
+            hardware=machine,
+            accept_loss=accept_loss,
+        )
+    do(draft, detach)
+
+
 @app.command(help=_("Serve a model behind an OpenAI-compatible address."))
 def serve(
     model: Annotated[str, typer.Argument(metavar="M", help=_("A folder, a model in the workspace, or owner/name."))],
@@ -307,6 +358,7 @@ def serve(
     log_requests: Annotated[
         bool, typer.Option("--log-requests", help=_("Keep questions and answers in the workspace."))
     ] = False,
+    page: Annotated[bool, typer.Option("--page", help=_("A chat page for the browser, behind the same key."))] = False,
     detach: Detach = False,
     yes: Yes = False,
     json: Json = False,
@@ -324,6 +376,7 @@ def serve(
         key_file=key_file,
         no_key=no_key,
         log_requests=log_requests,
+        page=page,
     )
     do(draft, detach)
 
@@ -392,9 +445,20 @@ def jobs_stop(name: JobName, yes: Yes = False, json: Json = False, lang: Lang = 
 
 
 @jobs_app.command("resume", help=_("Go on with a stopped or failed job."))
-def jobs_resume(name: JobName, detach: Detach = False, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
-    job = control.resume(folder.find(name))
-    see_through(job, detach)
+def jobs_resume(
+    name: JobName,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help=_("Keep a quantised model though it has lost more than 5 %."))
+    ] = False,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    found = folder.find(name)
+    if accept_loss:
+        prepare.accept(found)
+    see_through(control.resume(found), detach)
 
 
 @jobs_app.command("remove", help=_("Delete an ended job and what is in its folder."))

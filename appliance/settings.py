@@ -31,11 +31,18 @@ _PASSED_ON = {
     "CUDA_HOME", "COVERAGE_PROCESS_START",
 }  # fmt: skip
 _PASSED_ON_PREFIXES = ("APPLIANCE_",)
+_PROXIES = (
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+)  # fmt: skip
 HUB_VARIABLES = (
     "HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "HF_HUB_DISABLE_XET", "MODELSCOPE_ENDPOINT", "MODELSCOPE_API_TOKEN",
-    "MODELSCOPE_DOMAIN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-    "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "MODELSCOPE_DOMAIN", *_PROXIES,
 )  # fmt: skip
+# Where a training's figures can be followed, and what only that training's process may know; the key comes first.
+TRACKERS = {
+    "wandb": ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", *_PROXIES),
+    "swanlab": ("SWANLAB_API_KEY", "SWANLAB_API_HOST", "SWANLAB_WEB_HOST", "SWANLAB_PROJECT", *_PROXIES),
+}
 HUB_TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
 
 

@@ -2,7 +2,7 @@
 # Install locked environments, each under one root, with uv:  requirements/install.sh core train dev
 #
 #   APPLIANCE_ENVS   the root (default: .envs beside this folder)
-#   APPLIANCE_TORCH  cpu | cuda: which build of PyTorch `train` gets (default: cuda where an NVIDIA device is seen)
+#   APPLIANCE_TORCH  cpu | cuda: which build of PyTorch `train` and `quantize` get (default: cuda where an NVIDIA device is seen)
 #
 # An environment whose lock has not changed is left as it is, so the second call takes no time. A folder of wheels that
 # pip knows (`find-links`) is used by uv too; without one, CPU PyTorch comes from PyTorch's own CPU index.
@@ -49,7 +49,7 @@ fi
 
 install() { # install NAME FILE... : make the environment NAME from these files, unless it is so already
   name=$1; shift
-  [ "$name" != train ] || echo "train: PyTorch for $torch" >&2
+  case $name in train | quantize) echo "$name: PyTorch for $torch" >&2 ;; esac
   want=$version-$torch-$(stamp "$@")
   if [ "$(cat "$root/$name/.stamp" 2>/dev/null)" = "$want" ]; then return; fi
   echo "installing the environment '$name' into $root/$name" >&2
@@ -72,15 +72,18 @@ for name in "$@"; do
   case $name in
     core) install core "$here/core.lock" ;;
     dev) install dev "$here/core.lock" "$here/dev.lock" ;;
-    train)
+    page) install page "$here/core.lock" "$here/page.lock" ;;
+    train | quantize)
       if [ "$torch" = cuda ]; then
-        install train "$here/train-cuda.lock"
+        install "$name" "$here/$name-cuda.lock"
       else
         # Never a CUDA build on a machine without a GPU: from the folder of wheels, else from the CPU index.
         ls "${UV_FIND_LINKS:-/nonexistent}"/torch-2.13.0* >/dev/null 2>&1 || backend=--torch-backend=cpu
-        install train "$here/train.lock" "$here/torch-cpu.txt"
+        install "$name" "$here/$name.lock" "$here/torch-cpu.txt"
       fi ;;
+    track) install track "$here/track.lock" ;;
+    deepspeed) install deepspeed "$here/deepspeed.lock" ;;
     vllm) install vllm "$here/vllm.lock" ;;
-    *) echo "no such environment: $name (core, train, vllm, dev)" >&2; exit 2 ;;
+    *) echo "no such environment: $name (core, train, quantize, track, deepspeed, vllm, page, dev)" >&2; exit 2 ;;
   esac
 done

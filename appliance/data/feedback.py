@@ -32,6 +32,7 @@ def add(path: Path, model: str, messages: list[dict[str, Any]], good: bool) -> N
         size = os.fstat(handle).st_size
         torn = size and os.pread(handle, 1, size - 1) != b"\n"  # half a line from a power cut: close it off
         os.write(handle, (b"\n" if torn else b"") + json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        os.fsync(handle)  # a person's word is not given twice
     finally:
         os.close(handle)
 
@@ -54,8 +55,8 @@ def to_kto(path: Path, to: Path, model: str | None = None) -> dict[str, Any]:
             _("There is no feedback yet.")
             if model is None
             else _("There is no feedback for {name}.").format(name=model),
-            _("It comes from /good and /bad in a chat."),
-            _("Talk to a server: appliance chat"),
+            _("It comes from the thumbs on the chat page, and from /good and /bad in the terminal."),
+            _("Talk to a server: appliance serve M --page, or appliance chat"),
         )
     with files.replacing(to, mode=0o600) as file:
         for row in judged.values():
@@ -64,6 +65,11 @@ def to_kto(path: Path, to: Path, model: str | None = None) -> dict[str, Any]:
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     good = sum(row["label"] for row in judged.values())
     return {"file": str(to), "rows": len(judged), "good": good, "bad": len(judged) - good, "models": models}
+
+
+def count(path: Path) -> int:
+    """How many thumbs there are."""
+    return sum(1 for _row in _rows(path))
 
 
 def facts(made: dict[str, Any]) -> list[tuple[str, str]]:

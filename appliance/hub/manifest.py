@@ -16,6 +16,7 @@ from typing import Any
 
 from appliance.files import read_json, sha256, write_json
 from appliance.hub.needed import why_hostile
+from appliance.hub.transfer import journal
 
 NAME = "appliance-model.json"
 LARGEST_BYTES = 64 * 1024 * 1024  # of a manifest that a stranger wrote
@@ -74,7 +75,7 @@ def write(
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        if name != NAME:
+        if name not in (NAME, journal.NAME):
             state = _state(path)
             files[name] = {"size": path.stat().st_size, "sha256": known.get(name) or sha256(path), "state": state}
     value = {

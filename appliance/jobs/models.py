@@ -18,7 +18,7 @@ from appliance.hub import push as pushing
 from appliance.jobs import prepare
 from appliance.jobs.control import Draft
 from appliance.jobs.folder import Job, all_jobs
-from appliance.jobs.sweep import MERGE_STAGING
+from appliance.jobs.sweep import STAGING
 from appliance.locale import _
 
 _TAIL_BYTES = 65536  # of a job's events; a line of progress has about 200
@@ -75,9 +75,7 @@ def entries() -> list[Entry]:
     found = [_whole(item.folder, item.complete) for item in workspace.list_models()]
     found += [_whole(item.folder, True) for item in workspace.list_adapters()]
     known = {entry.folder for entry in found}
-    found += [
-        _unfinished(item, jobs) for item in workspace.unfinished() if not MERGE_STAGING.fullmatch(item.folder.name)
-    ]
+    found += [_unfinished(item, jobs) for item in workspace.unfinished() if not STAGING.fullmatch(item.folder.name)]
     # An adapter that can't even be read, say.
     for folder in workspace.whole_folders():
         if folder not in known:

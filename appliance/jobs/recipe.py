@@ -7,8 +7,8 @@
       - serve: {host: 0.0.0.0, port: 8000, key_file: /data/key}
 
 What a step leaves out comes from the steps before it: `finetune` takes the downloaded model, `merge` the adapter,
-`serve` the merged model, `push` the newest thing that was made. The same recipe run again goes on where it was:
-finished steps are kept, a step that was cut is resumed.
+`quantize` the merged model and the rows that it was taught with, `serve` the newest model, `push` the newest thing that
+was made. The same recipe run again goes on where it was: finished steps are kept, a step that was cut is resumed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from appliance.jobs import control, models, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
+from appliance.planning.quantising import SCHEMES
 from appliance.planning.way import METHODS
+from appliance.planning.wish import SHARDINGS
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -34,21 +36,28 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "download": {"model": str, "source": str, "revision": str, "to": str},
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
-        "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
-        "held_out": _NUMBER, "rewards": list, "accept_drops": bool,
+        "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "sharding": str, "map": dict,
+        "sheet": str, "name": str,
+        "held_out": _NUMBER, "rewards": list, "track": list, "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "push": {"model": str, "to": str, "public": bool},
+    "quantize": {
+        "model": str, "data": str, "scheme": str, "to": str, "samples": int, "length": int, "map": dict, "sheet": str,
+        "accept_loss": bool,
+    },
     "serve": {
         "model": str, "engine": str, "host": str, "port": int, "name": str, "length": int, "key_file": str,
-        "no_key": bool, "log_requests": bool,
+        "no_key": bool, "log_requests": bool, "page": bool,
     },
 }  # fmt: skip
-_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus")
+_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus", "sharding")
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
     ("finetune", "method"): ("auto", *METHODS),
+    ("finetune", "sharding"): ("auto", *SHARDINGS),
+    ("quantize", "scheme"): ("auto", *SCHEMES),
     ("serve", "engine"): ("auto", "vllm", "transformers"),
 }
 
@@ -120,7 +129,8 @@ def check(document: Any) -> tuple[list[Step], list[str]]:
             problems.append(f"{where} ({kind}): " + _("must hold words and values."))
             continue
         problems += [f"{where} ({kind}): {problem}" for problem in _check_words(kind, words, given)]
-        made = {"download": {"model"}, "finetune": {"adapter", "made"}, "merge": {"model", "made"}}
+        made = {"download": {"model"}, "finetune": {"adapter", "made"}, "merge": {"model", "made"},
+                "quantize": {"model", "made"}}  # fmt: skip
         given |= made.get(kind, set())
         steps.append((kind, dict(words)))
     if any(kind == "serve" for kind, _words in steps[:-1]):
@@ -151,8 +161,8 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
             )
     needed = {
-        "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "push": ["to", "model"],
-        "serve": ["model"],
+        "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "quantize": ["model"],
+        "push": ["to", "model"], "serve": ["model"],
     }[kind]  # fmt: skip
     if kind == "finetune" and "adapter" in words:
         needed.remove("model")
@@ -281,4 +291,7 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
         return prepare.merge(words.pop("adapter", None) or known["adapter"], **words)
     if kind == "push":
         return models.push(words.pop("model", None) or known["made"], **words)
-    return prepare.serve(words.pop("model", None) or known["model"], **words)
+    model = words.pop("model", None) or known["model"]
+    if kind == "quantize":
+        return prepare.quantize(model, words.pop("data", None), mapping=words.pop("map", None), **words)
+    return prepare.serve(model, **words)

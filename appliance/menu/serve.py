@@ -40,7 +40,7 @@ def ask_and_start(model: str) -> None:
                 (_("everyone in the network who has the key"), "0.0.0.0"),  # noqa: S104
             ],
         )
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"page": prepare.has_page()}
     while True:
         chosen = pick.start(prepare.serve(model, host=host, **options), extra=[(_("advanced"), _ADVANCED)])
         if chosen != _ADVANCED:
@@ -51,6 +51,8 @@ def ask_and_start(model: str) -> None:
         options["engine"] = questions.choose(
             _("Engine:"), [("auto", "auto"), ("vllm", "vllm"), ("transformers", "transformers")]
         )
+        if prepare.has_page():
+            options["page"] = questions.yes(_("A chat page for the browser as well?"))
 
 
 def _is_port(value: str) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from appliance import engines, locale, settings
@@ -75,9 +76,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     drain = threading.Thread(target=running.log.extend, args=(child.stdout,))
     drain.start()
     yield running
+    mine = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
     child.terminate()
     child.wait(10)
     drain.join()
+    assert not [one for one in mine if one.is_running()]
     assert key not in "".join(running.log)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

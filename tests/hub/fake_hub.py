@@ -153,7 +153,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def _lfs(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
+    return name.endswith((".safetensors", ".bin", ".jsonl"))
 
 
 @lru_cache(256)
@@ -273,14 +273,20 @@ class _Handler(BaseHTTPRequestHandler):
         if own and own[2] in hub.pushed:
             answer = self.repository(own[2], bool(own[1]), bool(own[3]))
             return self.send(200, json.dumps(answer).encode(), {}, body)
-        if re.fullmatch(rf"/api/models/{MODEL}(/revision/[^/]+)?", path):
+        if re.fullmatch(rf"/api/(models|datasets)/{MODEL}(/revision/[^/]+)?", path):
             hub.listings += 1
             return self.send(200, json.dumps(self.huggingface_listing()).encode(), {}, body)
-        if path == f"/api/v1/models/{MODEL}/repo/files":
+        if path in (f"/api/v1/models/{MODEL}/repo/files", f"/api/v1/datasets/{MODEL}/repo/tree"):
             hub.listings += 1
             return self.send(200, json.dumps(self.modelscope_listing()).encode(), {}, body)
-        resolve = re.fullmatch(rf"/{MODEL}/resolve/[^/]+/(.+)", path)
-        name = resolve[1] if resolve else query.get("FilePath", "") if path == f"/api/v1/models/{MODEL}/repo" else ""
+        resolve = re.fullmatch(rf"(?:/datasets)?/{MODEL}/resolve/[^/]+/(.+)", path)
+        name = (
+            resolve[1]
+            if resolve
+            else query.get("FilePath", "")
+            if re.fullmatch(rf"/api/v1/(models|datasets)/{MODEL}/repo", path)
+            else ""
+        )
         if name not in hub.files:
             return self.send(404, b'{"Message": "not found"}', {"X-Error-Code": "RepoNotFound"}, body)
         if hub.file_status != 200:
