@@ -229,7 +229,7 @@ def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool
                     if result.get(name) and not (kind == "finetune" and name == "model")
                 }
             )
-        if kind in ("finetune", "merge"):
+        if kind in ("finetune", "merge", "quantize"):
             known["made"] = known["adapter" if kind == "finetune" else "model"]
     return jobs
 
