@@ -175,10 +175,10 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
         "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "quantize": ["model"],
         "push": ["to", "model"], "serve": ["model"],
     }[kind]  # fmt: skip
-    if kind == "push" and "made" in given:
-        needed.remove("model")
     if kind == "finetune" and "adapter" in words:
         needed.remove("model")
+    if kind == "push":
+        given = {"model"} if "made" in given else set()  # a downloaded model is not sent back by itself
     problems += [
         _("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given
     ]
