@@ -75,7 +75,7 @@ def listing(hub: str, reference: str, revision: str | None, kind: Kind = "model"
     try:
         found = (_list_huggingface if hub == "huggingface" else _list_modelscope)(reference, revision, kind)
     except Exception as error:
-        raise _told(hub, reference, error) from None
+        raise told(hub, reference, error) from None
     check_names(
         (file.name for file in found.files),
         _("{hub} lists {model} with files that are refused.").format(hub=NAMES[hub], model=reference),
@@ -115,7 +115,7 @@ def addresses(found: Listing) -> Callable[[str], str]:
             hf_hub_url(name_there, name, repo_type=found.kind, revision=found.asked, endpoint=place)
         )
     with TemporaryDirectory() as folder:
-        client = _modelscope(Path(folder)).legacy
+        client = modelscope(Path(folder)).legacy
     return lambda name: str(client.get_download_url(name_there, found.kind, name, revision=found.asked))
 
 
@@ -142,6 +142,7 @@ def _quiet() -> None:
     for name, value in {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",
         "TQDM_DISABLE": "1",
         "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "2",
     }.items():
@@ -169,11 +170,16 @@ def is_own(hub: str, address: str) -> bool:
         return False
 
 
-def _list_huggingface(reference: str, revision: str | None, kind: Kind) -> Listing:
+def huggingface() -> Any:
+    """Its client."""
     _quiet()
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=settings.variable("HF_ENDPOINT") or None, token=_token("huggingface") or False)
+    return HfApi(endpoint=settings.variable("HF_ENDPOINT") or None, token=_token("huggingface") or False)
+
+
+def _list_huggingface(reference: str, revision: str | None, kind: Kind) -> Listing:
+    api = huggingface()
     ask = api.model_info if kind == "model" else api.dataset_info
     info = ask(_name("huggingface", reference, kind), revision=revision, files_metadata=True, timeout=15)
     files = tuple(
@@ -189,7 +195,8 @@ def _list_huggingface(reference: str, revision: str | None, kind: Kind) -> Listi
     return Listing("huggingface", reference, commit, commit, files, kind)
 
 
-def _modelscope(place: Path) -> Any:
+def modelscope(place: Path) -> Any:
+    """Its client, which keeps what it keeps in `place`."""
     _quiet()
     from modelscope_hub import HubApi, HubConfig
 
@@ -207,7 +214,7 @@ def _list_modelscope(reference: str, revision: str | None, kind: Kind) -> Listin
     asked = revision or "master"
     # The legacy client and not HubApi.list_repo_files: that one drops the commit.
     with TemporaryDirectory() as place:
-        api = _modelscope(Path(place))
+        api = modelscope(Path(place))
         name = _name("modelscope", reference, kind)
         raw = api.legacy.list_repo_files(name, kind, revision=asked, recursive=True)
     entries = [entry for entry in raw if entry.get("Type") != "tree"]
@@ -224,7 +231,7 @@ def _list_modelscope(reference: str, revision: str | None, kind: Kind) -> Listin
     return Listing("modelscope", reference, str(commit or asked), asked, files, kind)
 
 
-def _told(hub: str, reference: str, error: Exception) -> ApplianceError:
+def told(hub: str, reference: str, error: Exception) -> ApplianceError:
     """A client's error for a person. The libraries' messages carry addresses with signatures: scrubbed."""
     if isinstance(error, ApplianceError):
         return error

@@ -92,6 +92,11 @@ def write(
     return value
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether this is an adapter and no model. One that a fine-tune has made has no manifest."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
 def mark(folder: Path, damaged: Sequence[str]) -> None:
     """Keep in the manifest what reading every byte has shown: the names of wrong files, or none."""
     value = read(folder)
