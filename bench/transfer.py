@@ -5,8 +5,9 @@
 The rows: `one` and `eight` (20 MB/s a connection and 60 ms to the first byte; one file of 512 MB, eight of 256 MB), and
 `free` (no limit, 2 GB). The server is on loopback, sends with sendfile and is not the limit. Every way ends with each
 file's sha256 compared: those that do not check it themselves are checked afterwards with hashlib on both cores, in
-their time; and every file is synced to its disk, which in memory takes no time. Everything, the files that are sent too, lies in one folder, in memory where there is room (--folder: where
-else). Seconds of the clock from the start of the process; the smallest of N rounds, the ways in turn.
+their time; and every file is synced to its disk, which in memory takes no time. Everything, the files that are sent
+too, lies in one folder, in memory where there is room (--folder: where else). Seconds of the clock from the start of
+the process; the smallest of N rounds, the ways in turn.
 """
 
 from __future__ import annotations
