@@ -57,7 +57,7 @@ RUN apt-get update && \
     apt-get install -y --no-install-recommends gcc libc6-dev python3-dev && \
     rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
 # Both on the same torch, and in one layer: the CUDA libraries are stored once.
-RUN UV_CACHE_DIR=/opt/envs/.cache APPLIANCE_TORCH=cuda /opt/appliance/requirements/install.sh train vllm && \
+RUN UV_CACHE_DIR=/opt/envs/.cache APPLIANCE_TORCH=cuda /opt/appliance/requirements/install.sh train quantize vllm && \
     rm -rf /opt/envs/.cache /opt/envs/*/.lock /tmp/*
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -21,9 +21,12 @@ from appliance.work.versions import library_versions
 KINDS = {
     "download": "appliance.work.download",
     "export": "appliance.work.export",
+    "push": "appliance.work.push",
     "verify": "appliance.work.verify",
     "finetune": "appliance.work.finetune",
     "merge": "appliance.work.merge",
+    "quantize": "appliance.work.quantize",
+    "install": "appliance.work.install",
     "serve": "appliance.work.serve",
     "demo-model": "appliance.work.demo_model",
 }
