@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
 from appliance.planning.way import METHODS
+from appliance.planning.wish import OPTIMIZERS, Wish
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -35,7 +37,8 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
         "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
-        "held_out": _NUMBER, "rewards": list, "accept_drops": bool,
+        "held_out": _NUMBER, "rewards": list, "accept_drops": bool, "optimizer": str, "neftune": _NUMBER,
+        "packing": bool, "padding_free": bool, "liger": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "serve": {
@@ -43,11 +46,12 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "no_key": bool, "log_requests": bool,
     },
 }  # fmt: skip
-_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus")
+_WISHES = tuple(field.name for field in fields(Wish))
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
     ("finetune", "method"): ("auto", *METHODS),
+    ("finetune", "optimizer"): ("auto", *OPTIMIZERS),
     ("serve", "engine"): ("auto", "vllm", "transformers"),
 }
 

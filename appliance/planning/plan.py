@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.hardware.types import Accelerator, Hardware
 from appliance.locale import _
-from appliance.planning import explain, schedule
+from appliance.planning import explain, schedule, techniques
 from appliance.planning.calibration import Calibration
 from appliance.planning.card import best_card, team
 from appliance.planning.counting import Counter
@@ -36,7 +36,8 @@ class Plan:
 
     accelerators, uuids  the cards that it will use; `gpus` is how many, 1 for the processor too
     sharding             none · ddp: each card holds the model · fsdp: each holds a share of it
-    micro_batch          rows at once on each card; a step learns from micro_batch × accumulation × gpus rows
+    micro_batch          rows at once on each card; a step learns from micro_batch × accumulation × gpus rows, or
+                         packs of rows
     """
 
     profile: str
@@ -60,6 +61,10 @@ class Plan:
     steps: int | None
     optimizer: str
     checkpointing: bool
+    padding_free: bool
+    packing: bool
+    liger: bool
+    neftune: float
     verdict: str
     memory: Estimate
     free_gib: float
@@ -130,13 +135,21 @@ def plan(
         first, profile, hardware, shape, wanted, batch, cards, counter, alone_first=alone_first
     )
     cards = cards if chosen.gpus > 1 else [card] if card else []
-    accumulation = max(1, round(batch / (chosen.micro_batch * chosen.gpus)))
-    step = chosen.micro_batch * accumulation * chosen.gpus
+    used = techniques.decide(chosen, shape, lengths, rows, batch, wanted, reasons)
+    packs = used.micro_batch * used.accumulation * chosen.gpus
+    step = max(1, round(packs * used.rows_a_pack))
     epochs, steps = schedule.length_of_training(profile.choose.epochs, rows, step, wanted.epochs, wanted.steps, reasons)
+    if used.packing and lengths and steps and not wanted.steps:
+        steps = techniques.steps_of(sum(lengths.tokens), chosen.length, packs, epochs)
     explain.explain(chosen, first, memory, verdict, free, profile, card, wanted, step, reasons)
     if _SLOWER.get(task) and not wanted.learning_rate:
         reasons["learning_rate"] = _("Comparing answers needs smaller steps than copying them.")
     explain.explain_cards(chosen, cards, "" if alone_first and chosen.gpus > 1 else why_not_more, reasons)
+    reasons["neftune"] = (
+        _("You asked for it.")
+        if wanted.neftune is not None
+        else _("Noise on the words' vectors makes answers longer, and exact ones worse: only if you ask for it.")
+    )
     counted = counter.reason(chosen, free) if counter else None
     if counted:
         reasons["exact"] = counted
@@ -153,8 +166,8 @@ def plan(
         uuids=[one.uuid for one in cards],
         gpus=chosen.gpus,
         sharding=chosen.sharding,
-        micro_batch=chosen.micro_batch,
-        accumulation=accumulation,
+        micro_batch=used.micro_batch,
+        accumulation=used.accumulation,
         length=chosen.length,
         rank=chosen.rank,
         alpha=profile.choose.alpha if wanted.rank is None else 2 * chosen.rank,
@@ -164,6 +177,10 @@ def plan(
         steps=steps,
         optimizer=chosen.optimizer,
         checkpointing=chosen.checkpointing,
+        padding_free=used.padding_free,
+        packing=used.packing,
+        liger=used.liger,
+        neftune=wanted.neftune or 0.0,
         verdict=verdict,
         memory=memory,
         free_gib=free,
@@ -178,7 +195,7 @@ def plan(
                 hours=result.seconds / 3600
             )
         )
-    if lengths and (cut := cut_sentence(lengths, chosen.length)):
+    if lengths and task != "pretrain" and (cut := cut_sentence(lengths, chosen.length)):
         warnings.append(cut)
     result.alternatives = explain.alternatives(chosen, shape, free, verdict, card)
     if verdict != "fits" and any(

@@ -40,7 +40,8 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, held_out: Collection[int] = ()) -> Encoded:
-    """Encode every row to at most `length` tokens; those with the numbers in `held_out` are kept apart.
+    """Encode every row to at most `length` tokens, plain texts in pieces; those with the numbers in `held_out` are
+    kept apart.
 
     Raises ApplianceError when nothing is left to learn.
     """
@@ -54,17 +55,18 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, held
             encoded.refused += 1
             continue
         encoded.longest = max(encoded.longest, len(ids))
-        too_long = len(ids) > length
-        ids, labels = ids[:length], labels[:length]
-        if all(label == READ_ONLY for label in labels[1:]):
-            encoded.left_out += 1
-            continue
-        if number in held_out:
-            encoded.held_out.append({"input_ids": ids, "labels": labels})
-            continue
-        encoded.cut += too_long
-        encoded.learned_tokens += sum(label != READ_ONLY for label in labels)
-        encoded.examples.append({"input_ids": ids, "labels": labels})
+        # A text goes on in the next piece; a conversation would lose what its answers are about.
+        starts = range(0, len(ids) - 1, length) if "text" in row else (0,)
+        pieces = [(ids[start : start + length], labels[start : start + length]) for start in starts]
+        pieces = [piece for piece in pieces if any(label != READ_ONLY for label in piece[1][1:])]
+        encoded.left_out += not pieces
+        for piece, learned in pieces:
+            if number in held_out:
+                encoded.held_out.append({"input_ids": piece, "labels": learned})
+                continue
+            encoded.learned_tokens += sum(label != READ_ONLY for label in learned)
+            encoded.examples.append({"input_ids": piece, "labels": learned})
+        encoded.cut += len(ids) > length and "text" not in row and bool(pieces) and number not in held_out
     if not encoded.examples and refusal and not encoded.left_out:
         raise refusal
     if not encoded.examples:

@@ -8,6 +8,7 @@ import math
 import os
 from typing import Any
 
+from appliance.locale import _
 from appliance.rewards import TASKS as BY_TRIAL
 from appliance.work import checkpoints, order, prompts, watching
 from appliance.work.context import Context
@@ -83,6 +84,8 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
     from datasets.utils.logging import disable_progress_bar
     from transformers import PrinterCallback
 
+    from appliance.work import attention
+
     disable_progress_bar()
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(context.folder / "tensorboard")
     plan, spec = context.plan, context.spec
@@ -98,9 +101,11 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         }
     if task == "kto":
         own |= balanced([example["label"] for example in encoded.examples])
+    end_to_end = plan.get("padding_free") and task in ("sft", "pretrain") and _end_to_end(model, context)
+    learned = _learned(encoded.examples, context, end_to_end=end_to_end)
     batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
     # The rows that are left to learn from; a question that is tried several times counts as often.
-    rows = len(encoded.examples) * own.get("num_generations", 1)
+    rows = len(learned) * own.get("num_generations", 1)
     steps = spec.get("steps") or max(1, math.ceil(plan["epochs"] * rows / batch))
     look = _look(steps, batch, len(encoded.held_out))
     every = spec.get("save_steps") or min(100, look)
@@ -121,7 +126,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         def _get_train_sampler(self, *words: Any) -> Any:
             if task not in ("sft", "pretrain"):
                 return super()._get_train_sampler(*words)
-            lengths = [len(example["input_ids"]) for example in encoded.examples]
+            lengths = [len(ids) for ids in learned["input_ids"]]
             self.row_order = order.GroupedByLength(lengths, batch, spec.get("seed", SEED))
             return self.row_order
 
@@ -146,7 +151,8 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         model=model,
         args=settings(**{**_arguments(plan, spec, steps, every, str(context.folder / "trainer"), task), **own}),
         **tried,
-        train_dataset=Dataset.from_list(encoded.examples),
+        train_dataset=learned,
+        **({"data_collator": attention.collator_of(tokenizer.pad_token_id)} if end_to_end else {}),
         eval_dataset=Dataset.from_list(encoded.held_out) if encoded.held_out else None,
         processing_class=tokenizer,
         peft_config=None if continues else _adapter(plan, spec, task),
@@ -168,6 +174,36 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
     trainer.checkpoint_root = context.folder / "checkpoints"
     trainer.checkpoint_root.mkdir(exist_ok=True)
     return trainer
+
+
+def _end_to_end(model: Any, context: Context) -> bool:
+    """Whether rows can go through this model end to end; where not, it is said and they are padded."""
+    from appliance.work import attention
+
+    why = attention.use(model)
+    if why:
+        context.note(_("Rows are padded to the same length: {why}.").format(why=why))
+    elif model.config._attn_implementation == attention.FLASH:
+        context.note(_("Attention by the flash_attn package."))
+    return not why
+
+
+def _learned(examples: list[dict[str, Any]], context: Context, *, end_to_end: bool) -> Any:
+    """What is learned as a Dataset: rows, or packs of them.
+
+    A step's packs hold as many rows as it had without: where they can't be, there are so many more steps' rows.
+    """
+    from datasets import Dataset
+    from trl import pack_dataset
+
+    rows = Dataset.from_list(examples)
+    if not context.plan.get("packing"):
+        return rows
+    packs = pack_dataset(rows, context.plan["length"], "bfd")
+    if end_to_end:
+        return packs
+    context.plan["accumulation"] = round(context.plan["accumulation"] * len(rows) / len(packs))
+    return rows
 
 
 def _look(steps: int, batch: int, held_out: int) -> int:

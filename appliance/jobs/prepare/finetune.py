@@ -46,6 +46,7 @@ def finetune(
     """
     from appliance import data
     from appliance.planning import words
+    from appliance.planning.wish import SWITCHES
 
     if task not in ("auto", *TASKS):
         raise UsageError(_("There is no task {task}.").format(task=task), "", TASK_CHOICES)
@@ -96,6 +97,7 @@ def finetune(
         *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
+        *(f"--no-{switch.replace('_', '-')}" for switch in SWITCHES if wish.get(switch) is False),
         *(word for reward in rewards for word in ("--reward", reward)),
         *flags(held_out=held_out, yes=accept_drops),
     )
