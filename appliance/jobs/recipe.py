@@ -27,7 +27,7 @@ from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
-from appliance.planning.way import METHODS
+from appliance.planning.way import METHODS, WHOLE
 from appliance.planning.wish import OPTIMIZERS, Wish
 
 _NUMBER = (int, float)
@@ -123,7 +123,8 @@ def check(document: Any) -> tuple[list[Step], list[str]]:
             problems.append(f"{where} ({kind}): " + _("must hold words and values."))
             continue
         problems += [f"{where} ({kind}): {problem}" for problem in _check_words(kind, words, given)]
-        given |= {"download": {"model"}, "finetune": {"adapter"}, "merge": {"model"}}.get(kind, set())
+        made = "model" if words.get("method") in WHOLE else "adapter"
+        given |= {"download": {"model"}, "finetune": {made}, "merge": {"model"}}.get(kind, set())
         steps.append((kind, dict(words)))
     if any(kind == "serve" for kind, _words in steps[:-1]):
         problems.append(_("serve must be the last step: it does not end by itself."))
@@ -208,6 +209,8 @@ def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool
         if state.state == "stopped":
             break
         result = job.result or {}
+        if result.get("made"):  # all weights learned: there is nothing to merge
+            known["model"] = result["made"]
         known.update(
             {
                 name: result[name]
@@ -234,7 +237,7 @@ def _earlier(trail: str) -> Job | None:
             if state.state != "done":
                 return job
             result = job.result or {}
-            made = result.get("adapter") if job.kind == "finetune" else result.get("model")
+            made = result.get("made") or result.get("adapter") if job.kind == "finetune" else result.get("model")
             if made and Path(made).exists():
                 return job
     return None

@@ -233,7 +233,7 @@ def summary(job: Job) -> list[tuple[str, str]]:
         rows.append((_("Loss"), f"{picture.curve()}  {picture.losses[0]:.3f} → {picture.losses[-1]:.3f}"))
     result = job.result or {}
     model = _("Base model") if job.kind == "finetune" else _("Model")
-    for label, key in ((model, "model"), (_("Adapter"), "adapter"), (_("Written to"), "exported")):
+    for label, key in ((model, "model"), (_("Adapter"), "adapter"), (_("Made"), "made"), (_("Written to"), "exported")):
         if result.get(key):
             rows.append((label, str(result[key])))
     if result.get("models"):

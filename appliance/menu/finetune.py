@@ -24,7 +24,13 @@ def show(hardware: Any) -> None:
     if not pick.bring_here(model):
         return
     job = ask_and_start(model, file, words)
-    if job is not None and job.state().state == "done" and questions.yes(_("Merge it into a model of its own now?")):
+    done = job is not None and job.state().state == "done"
+    if (
+        job is not None
+        and done
+        and "adapter" in (job.result or {})
+        and questions.yes(_("Merge it into a model of its own now?"))
+    ):
         pick.start(prepare.merge(job.id))
 
 

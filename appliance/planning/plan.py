@@ -17,7 +17,7 @@ from appliance.planning.exact import Exact
 from appliance.planning.lengths import Lengths, cut_sentence
 from appliance.planning.profiles import Profile, choose
 from appliance.planning.shape import Shape
-from appliance.planning.way import BYTES, Way
+from appliance.planning.way import BYTES, WHOLE, Way
 from appliance.planning.ways import first_try, pick, ways
 from appliance.planning.wish import Wish, read_wish
 
@@ -184,7 +184,13 @@ def plan(
         verdict=verdict,
         memory=memory,
         free_gib=free,
-        disk_gib=schedule.disk_gib(shape, chosen.method, chosen.rank, chosen.optimizer, BYTES[chosen.dtype]),
+        disk_gib=schedule.disk_gib(
+            shape,
+            chosen.method,
+            chosen.rank,
+            chosen.optimizer,
+            BYTES[shape.dtype if shape.dtype in BYTES else "float32"],
+        ),
         seconds=seconds(chosen, steps, step),
         reasons=reasons,
         warnings=warnings,
@@ -255,5 +261,5 @@ def _choose(
 
 def _learning_rate(profile: Profile, method: str, task: str) -> float:
     # All weights move at once: the customary rate for it is a tenth of LoRA's.
-    usual = profile.choose.learning_rate / 10 if method == "full" else profile.choose.learning_rate
+    usual = profile.choose.learning_rate / 10 if method in WHOLE else profile.choose.learning_rate
     return usual / _SLOWER.get(task, 1)

@@ -38,7 +38,13 @@ class Techniques:
 
 
 def decide(
-    chosen: Way, shape: Shape, lengths: Lengths | None, rows: int | None, batch: int, wanted: Wish, reasons: dict[str, str]
+    chosen: Way,
+    shape: Shape,
+    lengths: Lengths | None,
+    rows: int | None,
+    batch: int,
+    wanted: Wish,
+    reasons: dict[str, str],
 ) -> Techniques:
     """`batch`: the rows that a step of all cards should learn from."""
     accumulation = max(1, round(batch / (chosen.micro_batch * chosen.gpus)))

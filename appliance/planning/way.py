@@ -15,11 +15,15 @@ METHODS = {
     "rslora": "rsLoRA",
     "lora+": "LoRA+",
     "pissa": "PiSSA",
+    "full": "full",
+    "galore": "GaLore",
 }
 METHOD_CHOICES = " | ".join(("auto", *METHODS))
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # They differ from LoRA in a factor, a learning rate or how they begin, not in memory.
-_AS_LORA = {"rslora": "lora", "lora+": "lora", "pissa": "lora"}
+_AS_LORA = {"rslora": "lora", "lora+": "lora", "pissa": "lora", "galore": "full"}
+# All weights learn: what comes out is a model, not an adapter.
+WHOLE = ("full", "galore")
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Way:
             gpus=self.gpus,
             sharding=self.sharding,
             task="grpo" if self.task == "rloo" else self.task,
+            float_weights=self.method in WHOLE and BYTES[self.dtype] == 2,
         )
         # Our worker shares out the model's weights alone: adapters, small as they are, stay whole on each card.
         return grown(made, self.gpus, ("gradients", "optimizer")) if self.sharding == "fsdp" else made

@@ -8,6 +8,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 from appliance.locale import _
+from appliance.planning.way import WHOLE
 
 
 def load_tokenizer(base: Path) -> Any:
@@ -35,7 +36,8 @@ def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
 
-    dtype = getattr(torch, plan["dtype"])
+    # Weights that learn move by less than 16 bits can hold.
+    dtype = torch.float32 if plan["method"] in WHOLE else getattr(torch, plan["dtype"])
     options: dict[str, Any] = {}
     if plan["method"] == "qlora":
         options["quantization_config"] = BitsAndBytesConfig(

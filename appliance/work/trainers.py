@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from appliance.locale import _
+from appliance.planning.way import WHOLE
 from appliance.rewards import TASKS as BY_TRIAL
 from appliance.work import checkpoints, order, prompts, watching
 from appliance.work.context import Context
@@ -145,6 +146,10 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
                 self.optimizer = create_loraplus_optimizer(
                     self.model, cls, lr=rate, loraplus_lr_ratio=_LORA_PLUS, **options
                 )
+            if plan["method"] == "galore" and getattr(self, "optimizer", None) is None:
+                from appliance.work import galore
+
+                self.optimizer = galore.GaLore(galore.groups(self.model, plan["rank"]), lr=self.args.learning_rate)
             return super().create_optimizer(*words)
 
     trainer = Trainer(
@@ -155,7 +160,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         **({"data_collator": attention.collator_of(tokenizer.pad_token_id)} if end_to_end else {}),
         eval_dataset=Dataset.from_list(encoded.held_out) if encoded.held_out else None,
         processing_class=tokenizer,
-        peft_config=None if continues else _adapter(plan, spec, task),
+        peft_config=None if continues or plan["method"] in WHOLE else _adapter(plan, spec, task),
         callbacks=[watching.reporter(context, steps)],
     )
     # A Trainer prints its metrics by itself; here they are events.
@@ -231,10 +236,12 @@ def _arguments(
         "learning_rate": plan["learning_rate"],
         "lr_scheduler_type": "cosine",
         "warmup_steps": min(10, steps // 10),
-        "optim": plan.get("optimizer") or "adamw_torch",
+        # GaLore's is made by hand.
+        "optim": "adamw_torch" if plan["method"] == "galore" else plan.get("optimizer") or "adamw_torch",
         "bf16": plan["dtype"] == "bfloat16",
         "fp16": plan["dtype"] == "float16",
         "use_cpu": on_cpu,
+        "neftune_noise_alpha": plan.get("neftune") or None,
         "gradient_checkpointing": bool(plan.get("checkpointing")),
         "gradient_checkpointing_kwargs": {"use_reentrant": False} if plan.get("checkpointing") else None,
         **({} if task in BY_TRIAL else {"max_length": plan["length"]}),

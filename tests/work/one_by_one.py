@@ -34,7 +34,9 @@ def loss(model: Any, batches: list[dict[str, Any]]) -> float:
         labels = batch.pop("labels")[:, 1:]
         with torch.no_grad():
             said = model(**batch, use_cache=False).logits[:, :-1]
-        total += torch.nn.functional.cross_entropy(said.reshape(-1, said.shape[-1]), labels.reshape(-1), reduction="sum").item()
+        total += torch.nn.functional.cross_entropy(
+            said.reshape(-1, said.shape[-1]), labels.reshape(-1), reduction="sum"
+        ).item()
         tokens += int((labels != -100).sum())
     return total / tokens
 

@@ -12,9 +12,11 @@ from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.jobs.control import Draft
 from appliance.jobs.prepare.adapters import adapter_folder, base_of
+from appliance.jobs.prepare.merge import target
 from appliance.jobs.prepare.planned import make_plan
 from appliance.jobs.prepare.words import command, flags, manifest_of, model_folder
 from appliance.locale import _
+from appliance.planning.way import WHOLE
 
 # The rows that a task needs, where they are not called as the task is.
 _ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo", "grpo": "sft", "rloo": "sft"}
@@ -67,6 +69,16 @@ def finetune(
             _("It changes the weights that the model is held against."),
             "--method lora",
         )
+    if wish.get("method") in WHOLE and (task in ("dpo", "kto", *judging.TASKS) or earlier):
+        raise UsageError(
+            _("All weights can't be trained for {task}.").format(task=task)
+            if not earlier
+            else _("An adapter can't go on learning as a whole model."),
+            _("Answers are held against the model as it was, which an adapter still has beneath it.")
+            if not earlier
+            else "",
+            "--method lora" if not earlier else _("Merge it first: appliance merge ADAPTER"),
+        )
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
     facts = models.inspect(base, need_chat_template=task != "pretrain")
@@ -91,6 +103,7 @@ def finetune(
             [alternative["sentence"] for alternative in plan.alternatives],
         )
     described = plan.as_dict()
+    to = target(None, base.name) if plan.method in WHOLE else None
     manifest = manifest_of(base)
     same = command(
         "finetune",
@@ -110,6 +123,7 @@ def finetune(
             "rewards": judged,
             "steps": wish.get("steps"),
             "earlier": str(earlier) if earlier else None,
+            "to": str(to) if to else None,
             "base": {
                 **{key: manifest.get(key) for key in ("source", "reference", "revision")},
                 # A merge then knows these weights again, wherever the base was downloaded to.
@@ -136,10 +150,8 @@ def finetune(
             ),
             *words.rows(described, words.BRIEF),
             (_("Memory"), _memory(described)),
-            (
-                _("Disk"),
-                _("about {n:.1f} GiB for the adapter and its checkpoints").format(n=described.get("disk_gib") or 0.1),
-            ),
+            (_("Disk"), _disk(described)),
+            *([(_("To"), str(to))] if to else []),
             *_time(described),
         ],
         warnings=[*plan.warnings, *map(str, report.warnings)],
@@ -226,6 +238,13 @@ def _memory(plan: dict[str, Any]) -> str:
     return _("about {n:.1f} GiB (between {low:.1f} and {high:.1f})").format(
         n=memory["total_gib"], low=memory["low_gib"], high=memory["high_gib"]
     )
+
+
+def _disk(plan: dict[str, Any]) -> str:
+    text = _("about {n:.1f} GiB for the adapter and its checkpoints")
+    if plan["method"] in WHOLE:
+        text = _("about {n:.1f} GiB for the model and its checkpoints")
+    return text.format(n=plan.get("disk_gib") or 0.1)
 
 
 def _time(plan: dict[str, Any]) -> list[tuple[str, str]]:
