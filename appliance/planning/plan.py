@@ -118,6 +118,7 @@ def plan(
     batch = schedule.effective_batch(profile.choose.effective_batch, profile.choose.epochs, rows)
     if task in ("grpo", "rloo"):  # so many answers to one question: with two there is hardly a better one
         batch = max(batch, _ANSWERS)
+    first = replace(first, rows_a_step=batch)
 
     def seconds(way: Way, steps: int | None, batch: int) -> float | None:
         longest = lengths.longest if lengths else None

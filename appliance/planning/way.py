@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from appliance.planning.calibration import Calibration, corrected
@@ -32,6 +33,7 @@ class Way:
 
     gpus, sharding  how many cards, and whether each holds the model (ddp) or a share of it (fsdp); alone: none
     micro_batch     rows at once on each of them
+    rows_a_step     of all of them together; answers, where those are tried
     calibration     what this machine has measured, if its runs count
     """
 
@@ -46,6 +48,7 @@ class Way:
     gpus: int = 1
     sharding: str = "none"
     task: str = "sft"
+    rows_a_step: int = 8
     calibration: Calibration | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -77,6 +80,8 @@ class Way:
             gpus=self.gpus,
             sharding=self.sharding,
             task="grpo" if self.task == "rloo" else self.task,
+            # TRL samples the answers of a whole step at once.
+            generations=max(1, math.ceil(self.rows_a_step / self.gpus)),
             float_weights=self.method in WHOLE and BYTES[self.dtype] == 2,
         )
         # Our worker shares out the model's weights alone: adapters, small as they are, stay whole on each card.

@@ -79,10 +79,13 @@ def train(context: Context) -> dict[str, Any]:
     encoded = _encoded(tokenizer, task, context)
     _tell_about(encoded, context)
     model = loading.load_model(base, plan, task, earlier)
+    if plan.get("liger") and (why := loading.use_liger(model)):
+        context.note(_("Without Liger's kernels: {why}.").format(why=why))
     context.progress("loading", 2, 3)
-    if int(os.environ.get("RANK", 0)) == 0:
-        before_after.before(context, model, tokenizer, task)
-    trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None)
+    with out_of_memory.told():
+        if int(os.environ.get("RANK", 0)) == 0:
+            before_after.before(context, model, tokenizer, task)
+        trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None)
     context.progress("loading", 3, 3)
 
     began = time.time()

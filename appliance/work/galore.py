@@ -28,13 +28,13 @@ def groups(model: torch.nn.Module, rank: int) -> list[dict[str, Any]]:
     return [{"params": matrices, "rank": rank}, {"params": rest, "rank": 0}]
 
 
-class GaLore(torch.optim.Optimizer):
+class GaLore(torch.optim.Optimizer):  # type: ignore[misc]
     """AdamW without weight decay; groups with a `rank` above 0 keep their moments in that many directions."""
 
     def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "rank": 0})
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Any = None) -> None:
         """One step; `closure` as torch has it."""
         if closure is not None:

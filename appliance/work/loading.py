@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,20 @@ def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None
         ) from error
     model.config.use_cache = False
     return _with_adapter(model, earlier) if earlier else model
+
+
+# TRL's own head goes over the words' scores in tiles, for every task; Liger's would take its place.
+LIGER = {"cross_entropy": False, "fused_linear_cross_entropy": False}
+
+
+def use_liger(model: Any) -> str:
+    """Put Liger's kernels into the model's layers. "" when done, else the sentence why not."""
+    if importlib.util.find_spec("liger_kernel") is None:
+        return _("liger-kernel is not installed")
+    from transformers.integrations.liger import apply_liger_kernel
+
+    apply_liger_kernel(model, LIGER)
+    return ""
 
 
 def _with_adapter(model: Any, earlier: Path) -> Any:

@@ -102,7 +102,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         }
     if task == "kto":
         own |= balanced([example["label"] for example in encoded.examples])
-    end_to_end = plan.get("padding_free") and task in ("sft", "pretrain") and _end_to_end(model, context)
+    end_to_end = bool(plan.get("padding_free")) and task in ("sft", "pretrain") and _end_to_end(model, context)
     learned = _learned(encoded.examples, context, end_to_end=end_to_end)
     batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
     # The rows that are left to learn from; a question that is tried several times counts as often.
@@ -119,6 +119,14 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         }
         if spec.get("save_steps"):
             own["eval_steps"] = every
+
+    adapter = None if continues or plan["method"] in WHOLE else _adapter(plan, spec, task)
+    if plan["method"] == "qlora" and task in ("orpo", "simpo") and adapter is not None:
+        # Left to put the adapter on, these two would turn all that is not in 4 bits into float32.
+        from peft import get_peft_model
+
+        model, adapter = get_peft_model(model, adapter), None
+        model.enable_input_require_grads()
 
     class Trainer(checkpoints.StagedCheckpoints, kind):  # type: ignore[misc, valid-type]
         def together(self) -> None:
@@ -160,7 +168,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         **({"data_collator": attention.collator_of(tokenizer.pad_token_id)} if end_to_end else {}),
         eval_dataset=Dataset.from_list(encoded.held_out) if encoded.held_out else None,
         processing_class=tokenizer,
-        peft_config=None if continues or plan["method"] in WHOLE else _adapter(plan, spec, task),
+        peft_config=adapter,
         callbacks=[watching.reporter(context, steps)],
     )
     # A Trainer prints its metrics by itself; here they are events.

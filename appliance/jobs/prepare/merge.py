@@ -10,7 +10,7 @@ from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.hub import workspace
 from appliance.jobs.control import Draft
-from appliance.jobs.prepare.adapters import adapter_folder, base_of
+from appliance.jobs.prepare.adapters import adapter_folder, base_of, refuse_judge
 from appliance.jobs.prepare.words import command, flags, model_folder
 from appliance.locale import _
 
@@ -35,8 +35,9 @@ def merge(
         )
     folders = [adapter_folder(name) for name in names]
     facts = models.inspect_adapter(folders[0])
-    for folder in folders[1:]:
+    for folder in folders:
         models.inspect_adapter(folder)
+        refuse_judge(folder)
     base_folder = model_folder(base) if base else base_of(folders[0], facts.base)
     model = models.inspect(base_folder)
     if model.quantised:
