@@ -29,7 +29,19 @@ PEER = Path(__file__).with_name("training_peer.py")
 LEAST_OVERHEAD, LEAST_MIXED, SAME_LOSS = 0.99, 1.5, 0.02
 ROUNDS = 3
 WORDS = (
-    "the river runs under an old bridge while seven grey herons wait for fish and nobody counts the slow hours".split()
+    "river",
+    "bridge",
+    "under",
+    "heron",
+    "grey",
+    "waits",
+    "for",
+    "fish",
+    "nobody",
+    "counts",
+    "the",
+    "slow",
+    "hours",
 )
 
 
@@ -100,7 +112,7 @@ def mixed(base: Path, place: Path) -> bool:
     loss, theirs = found[made["adapter"]], found[stock["adapter"]]
     ratio = stock["seconds"] / made["seconds"]
     print(
-        f"stock options     ours {made['seconds']:6.2f} s  stock {stock['seconds']:6.2f} s   {ratio:.2f} x its useful tokens/s"
+        f"stock options     ours {made['seconds']:6.2f} s  stock {stock['seconds']:6.2f} s   {ratio:.2f} x useful tokens/s"
     )
     print(f"  without checkpointing stock {lighter['seconds']:6.2f} s   {lighter['seconds'] / made['seconds']:.2f} x")
     print(f"  held-out loss   ours {loss:.4f}  stock {theirs:.4f}  (before {found['base']:.4f})")

@@ -55,7 +55,8 @@ def trained(base: Path, job: Path, out: Path, **options: Any) -> dict[str, Any]:
     lora = LoraConfig(r=plan["rank"], lora_alpha=plan["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
     batch = plan["micro_batch"] * plan["accumulation"]
     arguments = {
-        "output_dir": str(out), "max_steps": -(-round(plan["epochs"] * len(examples)) // batch), "bf16": False, "use_cpu": True,
+        "output_dir": str(out), "max_steps": -(-round(plan["epochs"] * len(examples)) // batch), "bf16": False,
+        "use_cpu": True,
         "learning_rate": plan["learning_rate"], "dataset_kwargs": {"skip_prepare_dataset": True}, "disable_tqdm": True,
         "report_to": "none", "gradient_accumulation_steps": 1, "per_device_train_batch_size": batch, **options,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What makes a training faster or smaller without changing what is learned: each used where it helps, with its reason."""
+"""What makes a training faster or smaller, and changes nothing of what is learned: used where it helps, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLAIN_TASKS = ("sft", "pretrain")
 _FILLED = 0.95
 # Fewer packs than that are hardly mixed: the same rows would meet at every pass.
 _FEWEST_PACKS = 64
-# Families that liger-kernel 0.8 has kernels for (monkey_patch.MODEL_TYPE_TO_APPLY_LIGER_FN), of those the catalogue has.
+# Families that liger-kernel 0.8 has kernels for (its monkey_patch.MODEL_TYPE_TO_APPLY_LIGER_FN).
 _LIGER = (
     "deepseek_v2", "deepseek_v3", "gemma", "gemma2", "gemma3_text", "gemma3", "glm4", "gpt_oss", "granite", "internvl",
     "llama", "ministral", "mistral", "mixtral", "olmo2", "olmo3", "phi3", "qwen2", "qwen2_vl", "qwen2_5_vl", "qwen3",

@@ -8,6 +8,7 @@ without a mask, which PyTorch answers with the kernels of FlashAttention on NVID
 from __future__ import annotations
 
 import importlib.util
+from itertools import pairwise
 from typing import Any
 
 from transformers import AttentionInterface
@@ -34,7 +35,7 @@ def _attend(
     import torch
 
     made = []
-    for begin, end in zip(row_bounds[:-1], row_bounds[1:], strict=True):
+    for begin, end in pairwise(row_bounds):
         row = slice(begin, end)
         mask = attention_mask if attention_mask is None else attention_mask[..., row, row]
         made.append(

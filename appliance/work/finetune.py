@@ -41,7 +41,8 @@ ADAPTER_MANIFEST = "appliance-adapter.json"
 def run(context: Context) -> dict[str, Any]:
     """Train and write `adapter/` into the job folder, or a model of its own where all weights learn.
 
-    Spec: model (folder), to (where such a model goes), task, earlier (an adapter to go on from), data, seed, dropout; plan: the choices.
+    Spec: model (folder), to (where such a model goes), task, earlier (an adapter to go on from), data, seed, dropout;
+    plan: the choices.
     """
     if (made := whole.made_before(context)) is not None:
         return made

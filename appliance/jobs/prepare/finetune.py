@@ -69,16 +69,8 @@ def finetune(
             _("It changes the weights that the model is held against."),
             "--method lora",
         )
-    if wish.get("method") in WHOLE and (task in ("dpo", "kto", *judging.TASKS) or earlier):
-        raise UsageError(
-            _("All weights can't be trained for {task}.").format(task=task)
-            if not earlier
-            else _("An adapter can't go on learning as a whole model."),
-            _("Answers are held against the model as it was, which an adapter still has beneath it.")
-            if not earlier
-            else "",
-            "--method lora" if not earlier else _("Merge it first: appliance merge ADAPTER"),
-        )
+    if wish.get("method") in WHOLE:
+        _check_whole(task, earlier)
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
     facts = models.inspect(base, need_chat_template=task != "pretrain")
@@ -178,6 +170,20 @@ def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, 
             _("Leave them out."),
         )
     return {"rank": facts.rank} if facts.rank else {}
+
+
+def _check_whole(task: str, earlier: Path | None) -> None:
+    """Whether all weights can be trained for this. Raises UsageError."""
+    if earlier:
+        raise UsageError(
+            _("An adapter can't go on learning as a whole model."), "", _("Merge it first: appliance merge ADAPTER")
+        )
+    if task in ("dpo", "kto", *judging.TASKS):
+        raise UsageError(
+            _("All weights can't be trained for {task}.").format(task=task),
+            _("Answers are held against the model as it was, which an adapter still has beneath it."),
+            "--method lora",
+        )
 
 
 def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
