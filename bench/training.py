@@ -112,7 +112,7 @@ def mixed(base: Path, place: Path) -> bool:
     loss, theirs = found[made["adapter"]], found[stock["adapter"]]
     ratio = stock["seconds"] / made["seconds"]
     print(
-        f"stock options     ours {made['seconds']:6.2f} s  stock {stock['seconds']:6.2f} s   {ratio:.2f} x useful tokens/s"
+        f"stock options  ours {made['seconds']:6.2f} s  stock {stock['seconds']:6.2f} s  {ratio:.2f} x useful tokens/s"
     )
     print(f"  without checkpointing stock {lighter['seconds']:6.2f} s   {lighter['seconds'] / made['seconds']:.2f} x")
     print(f"  held-out loss   ours {loss:.4f}  stock {theirs:.4f}  (before {found['base']:.4f})")

@@ -13,6 +13,8 @@ from appliance.planning.estimate import Estimate, estimate_training
 from appliance.planning.serving_estimate import Serving, estimate_serving, usual_prompt
 from appliance.planning.shape import MODULES, Shape, read_shape
 from appliance.planning.training import ATTENTIONS, FIGURES, LOSSES, METHODS, SHARDINGS, TASKS, Training
+from appliance.planning.trained import GALORE
+from appliance.planning.way import AS
 from appliance.planning.weights import KINDS
 
 # Other names for the same thing, as other trainers write them.
@@ -125,6 +127,9 @@ def read_settings(words: Mapping[str, Any]) -> Training | Serving:
         batch, prompt = number("batch", 1), number("prompt", usual_prompt(common["length"] or 1))
         _raise(problems)
         return Serving(parallel=batch or 1, prompt=prompt, logits=logits, **common)
+    if method == "galore":
+        given["optimizer"] = GALORE
+    method = AS.get(method, method)
     if method not in METHODS:
         text = _("{name}: must be one of {names}, not {given}")
         problems.append(text.format(name="method", names=", ".join(METHODS), given=given["method"]))

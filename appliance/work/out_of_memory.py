@@ -99,6 +99,8 @@ def start_smaller(context: Context, full: Full) -> NoReturn:
             _("Choose a smaller model or --method qlora, or close other programs that hold the card's memory."),
         ) from full
     if smaller["length"] < plan["length"]:
+        if plan.get("packing"):  # there are twice as many packs now
+            smaller["accumulation"] *= 2
         context.warn(
             _(
                 "The memory was full at step {step}. It goes on from the last checkpoint with rows of at most {length}"
