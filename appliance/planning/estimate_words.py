@@ -12,9 +12,9 @@ from appliance.locale import _
 from appliance.planning.estimate import Estimate, estimate_training
 from appliance.planning.serving_estimate import Serving, estimate_serving, usual_prompt
 from appliance.planning.shape import MODULES, Shape, read_shape
-from appliance.planning.training import ATTENTIONS, FIGURES, LOSSES, METHODS, SHARDINGS, TASKS, Training
 from appliance.planning.trained import GALORE
-from appliance.planning.way import AS
+from appliance.planning.training import ATTENTIONS, FIGURES, LOSSES, METHODS, SHARDINGS, TASKS, Training
+from appliance.planning.way import COSTS_LIKE
 from appliance.planning.weights import KINDS
 
 # Other names for the same thing, as other trainers write them.
@@ -129,7 +129,7 @@ def read_settings(words: Mapping[str, Any]) -> Training | Serving:
         return Serving(parallel=batch or 1, prompt=prompt, logits=logits, **common)
     if method == "galore":
         given["optimizer"] = GALORE
-    method = AS.get(method, method)
+    method = COSTS_LIKE.get(method, method)
     if method not in METHODS:
         text = _("{name}: must be one of {names}, not {given}")
         problems.append(text.format(name="method", names=", ".join(METHODS), given=given["method"]))
@@ -212,7 +212,7 @@ def _optimizer(word: str, problems: list[str]) -> str:
         return "paged_adamw_32bit"
     if text.startswith("adam"):
         return "adafactor" if text.startswith("adaf") else "adamw_torch_fused" if "fused" in text else "adamw_torch"
-    for name in ("adafactor", "sgd", "lion", "muon"):
+    for name in ("adafactor", "sgd", "lion", "muon", GALORE):
         if text.startswith(name):
             return name
     problems.append(

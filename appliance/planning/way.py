@@ -22,7 +22,7 @@ METHODS = {
 METHOD_CHOICES = " | ".join(("auto", *METHODS))
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # They differ from LoRA in a factor, a learning rate or how they begin, not in memory.
-AS = {"rslora": "lora", "lora+": "lora", "pissa": "lora", "galore": "full"}
+COSTS_LIKE = {"rslora": "lora", "lora+": "lora", "pissa": "lora", "galore": "full"}
 # All weights learn: what comes out is a model, not an adapter.
 WHOLE = ("full", "galore")
 
@@ -54,7 +54,7 @@ class Way:
     @property
     def costs_as(self) -> str:
         """The method whose memory it takes."""
-        return AS.get(self.method, self.method)
+        return COSTS_LIKE.get(self.method, self.method)
 
     def memory(self, shape: Shape) -> Estimate:
         """Its peak for that model, on each card."""

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
 from trl import pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from appliance.work import attention
+from appliance.work import attention, loading
 
 WORDS, LONGEST = 250, 60
 
@@ -74,6 +74,7 @@ def main(base: Path) -> None:
     answer = {
         "full": measured(AutoModelForCausalLM.from_pretrained(base).eval()),
         "window": measured(MistralForCausalLM(config).eval()),
+        "liger": loading.use_liger(None),
         "mixed": {"why": attention.use(Mixed(config))},
     }
     sys.stdout.write("\n" + json.dumps(answer) + "\n")

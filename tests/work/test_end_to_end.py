@@ -48,6 +48,7 @@ def test_rows_do_not_see_each_other(shelf: Path) -> None:
             assert found[model][way] == pytest.approx(found[model]["alone"], abs=1e-4), (model, way)
     assert found["full"]["why"] == found["window"]["why"] == ""
     assert found["mixed"]["why"]
+    assert found["liger"]  # without the package: a sentence, and the training goes on
 
 
 @pytest.mark.slow
