@@ -88,8 +88,8 @@ def _threads() -> dict[str, str]:
 
 def overhead(base: Path, place: Path) -> bool:
     """The same options: what events, checks and staged checkpoints cost."""
-    rows = write_rows(place / "even.jsonl", 160, 1, mixed=False)
-    wish = {"batch": 4, "epochs": 3, "rank": 8, "learning_rate": 1e-3, "padding_free": False}
+    rows = write_rows(place / "even.jsonl", 120, 1, mixed=False)
+    wish = {"batch": 4, "epochs": 2, "rank": 8, "learning_rate": 1e-3, "padding_free": False}
     our, bare = [], []
     for _round in range(ROUNDS):
         made = ours(base, rows, **wish)
@@ -104,9 +104,9 @@ def overhead(base: Path, place: Path) -> bool:
 
 def mixed(base: Path, place: Path) -> bool:
     """Chats of many lengths against the trainer as it comes."""
-    rows = write_rows(place / "mixed.jsonl", 240, 2, mixed=True)
-    held = write_rows(place / "held.jsonl", 60, 3, mixed=True)
-    made = ours(base, rows, batch=4, epochs=3, rank=8, learning_rate=2e-3)
+    rows = write_rows(place / "mixed.jsonl", 160, 2, mixed=True)
+    held = write_rows(place / "held.jsonl", 40, 3, mixed=True)
+    made = ours(base, rows, batch=4, epochs=2, rank=8, learning_rate=4e-3)
     stock, lighter = peer("stock", base, made["job"], place / "stock")
     found = peer("loss", base, held, made["adapter"], stock["adapter"])[0]
     loss, theirs = found[made["adapter"]], found[stock["adapter"]]
