@@ -37,6 +37,8 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     """A list of turns as messages; what it shows is added to `images`. Raises Unusable."""
     messages: list[Message] = []
     if raw and all(isinstance(one, str) for one in raw):
+        if all(text.startswith(_SPEAKERS[number % 2]) for number, text in enumerate(raw)):  # HuatuoGPT
+            raw = [text[2:].lstrip() for text in raw]
         return [message(("user", "assistant")[number % 2], text) for number, text in enumerate(raw)]
     for one in raw:
         if type(one) is dict:
@@ -54,6 +56,7 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     return messages
 
 
+_SPEAKERS = (("问：", "问:"), ("答：", "答:"))
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 

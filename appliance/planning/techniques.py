@@ -83,6 +83,8 @@ def _padding_free(chosen: Way, shape: Shape, wanted: Wish, reasons: dict[str, st
     why = ""
     if chosen.task not in PLAIN_TASKS:
         why = _("Answers that are compared are laid out side by side.")
+    elif shape.vision:
+        why = _("Rows with pictures are laid out side by side.")
     elif shape.own_scores:
         why = _("This model computes its attention in a way that needs rows side by side.")
     elif wanted.padding_free is not None:
@@ -91,7 +93,7 @@ def _padding_free(chosen: Way, shape: Shape, wanted: Wish, reasons: dict[str, st
         reasons["padding_free"] = _("Rows go through the model end to end, each seeing only itself: nothing is padded.")
         return True
     reasons["padding_free"] = why
-    return chosen.task in PLAIN_TASKS and not shape.own_scores and bool(wanted.padding_free)
+    return chosen.task in PLAIN_TASKS and not (shape.own_scores or shape.vision) and bool(wanted.padding_free)
 
 
 def _liger(chosen: Way, shape: Shape, wanted: Wish, reasons: dict[str, str]) -> bool:

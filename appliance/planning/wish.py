@@ -14,6 +14,9 @@ from appliance.planning.way import METHODS
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor")
 OPTIMIZER_CHOICES = " | ".join(("auto", *OPTIMIZERS))
 SWITCHES = ("packing", "padding_free", "liger")
+# ddp: each card holds the model; fsdp: each a share of it; zero2, zero3: DeepSpeed.
+SHARDINGS = ("ddp", "fsdp", "zero2", "zero3")
+SHARDING_CHOICES = " | ".join(("auto", *SHARDINGS))
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Wish:
     packing: bool | None = None
     padding_free: bool | None = None
     liger: bool | None = None
+    sharding: str | None = None  # of SHARDINGS: how several cards work together
 
 
 def read_wish(values: Mapping[str, Any] | None) -> Wish:
@@ -43,7 +47,7 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
     given = {name: value for name, value in (values or {}).items() if value is not None}
     problems: list[str] = []
     words: dict[str, Any] = {}
-    for name, choices in (("method", tuple(METHODS)), ("optimizer", OPTIMIZERS)):
+    for name, choices in (("method", tuple(METHODS)), ("optimizer", OPTIMIZERS), ("sharding", SHARDINGS)):
         word = given.pop(name, None)
         if word in (None, "auto"):
             continue

@@ -29,6 +29,24 @@ for number in range(20):
     print(control.submit(control.Draft("merge", "the same name", {"number": number})).id)
 """
 
+# A library that makes another error of whatever ends its import, and hides that it did.
+HIDES = """
+import os, signal, sys
+from appliance.work import __main__ as worker
+def run(context):
+    caught = False
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.sigtimedwait([], 60)
+    except BaseException:
+        caught = True
+    raise ImportError(f"Could not import module 'set_seed' ({caught}).")
+sys.modules["hides"] = type(sys)("hides")
+sys.modules["hides"].run = run
+worker.KINDS["merge"] = "hides"
+sys.exit(worker.main())
+"""
+
 
 def test_two_processes_submit_at_once(home: Path) -> None:
     menus = [
@@ -153,6 +171,16 @@ def test_a_job_that_was_stopped_before_its_worker_began_is_not_begun(home: Path,
     late = subprocess.run([sys.executable, "-m", "appliance.work", str(job.folder)], env=settings.child_environment())
     assert late.returncode == 143
     assert Job(job.folder).state().state == "stopped" and not (home / "models" / "out").exists()
+
+
+def test_stopped_inside_a_library_that_hides_it_a_job_is_stopped_not_failed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_spawn", lambda *_words: None)
+    job = control.submit(Draft("merge", "x", {}))
+    ran = subprocess.run([sys.executable, "-c", HIDES, str(job.folder)], env=settings.child_environment())
+    state = job.written_state()
+    assert (ran.returncode, state.state, state.error) == (143, "stopped", None)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")

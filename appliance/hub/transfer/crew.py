@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,16 +13,17 @@ from appliance.errors import explain
 from appliance.hub.transfer.keeper import Keeper
 from appliance.hub.transfer.limits import Limits
 from appliance.hub.transfer.pace import Pace
-from appliance.hub.transfer.piece import BLOCK, Cut, Piece
+from appliance.hub.transfer.piece import Cut, Piece
 from appliance.hub.transfer.ranges import Ranges
 from appliance.hub.transfer.source import Answer, Changed, Source
-from appliance.hub.transfer.target import DiskTrouble, Target
+from appliance.hub.transfer.target import DiskTrouble, Lost, Target
 from appliance.hub.transfer.trouble import Trouble
 from appliance.locale import _
 
 _STEAL_SECONDS = 1.5
 _END_SECONDS = 1.0  # what the threads get to end; the rest ends with the process
 _TICK = 0.05
+_NICE = 5
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,10 @@ class Crew:
             self._trouble.fail(error)
 
     def _work(self) -> None:
+        if (
+            sys.platform == "linux"
+        ):  # where the processor is the limit, hashing goes first: nothing can catch up with it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICE)
         while (piece := self._take()) is not None:
             error: Exception | None = None
             try:
@@ -232,7 +239,7 @@ class Crew:
         late = [piece for piece in self._active if piece.answer and piece.target.ranged and not piece.given_up]
         victim = max(late, key=Piece.seconds_left, default=None)
         # Far more than one read: the one at work may have some on the way that it has not counted yet.
-        if victim is None or victim.end - victim.at < 8 * BLOCK or victim.seconds_left() < _STEAL_SECONDS:
+        if victim is None or victim.end - victim.at < 8 * victim.block or victim.seconds_left() < _STEAL_SECONDS:
             return None
         return victim
 
@@ -311,3 +318,8 @@ class Crew:
     def _disk(self, trouble: DiskTrouble) -> None:
         with self._change:
             self._trouble.disk(trouble)
+            if isinstance(trouble, Lost):
+                try:
+                    trouble.target.distrust()
+                except DiskTrouble as further:
+                    self._trouble.disk(further)
