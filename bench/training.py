@@ -67,7 +67,7 @@ def peer(*words: object) -> list[dict[str, Any]]:
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
 
 
 def ours(base: Path, rows: Path, **wish: Any) -> dict[str, Any]:
