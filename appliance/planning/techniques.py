@@ -83,17 +83,20 @@ def _padding_free(chosen: Way, shape: Shape, wanted: Wish, reasons: dict[str, st
     why = ""
     if chosen.task not in PLAIN_TASKS:
         why = _("Answers that are compared are laid out side by side.")
+    elif chosen.sharding == "zero3":
+        why = _("DeepSpeed shares the weights between the cards: rows are laid out side by side.")
     elif shape.vision:
         why = _("Rows with pictures are laid out side by side.")
     elif shape.own_scores:
         why = _("This model computes its attention in a way that needs rows side by side.")
     elif wanted.padding_free is not None:
-        why = _("You asked for it.")
+        reasons["padding_free"] = _("You asked for it.")
+        return wanted.padding_free
     else:
         reasons["padding_free"] = _("Rows go through the model end to end, each seeing only itself: nothing is padded.")
         return True
     reasons["padding_free"] = why
-    return chosen.task in PLAIN_TASKS and not (shape.own_scores or shape.vision) and bool(wanted.padding_free)
+    return False
 
 
 def _liger(chosen: Way, shape: Shape, wanted: Wish, reasons: dict[str, str]) -> bool:

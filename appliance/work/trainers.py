@@ -205,7 +205,10 @@ def _end_to_end(model: Any, context: Context) -> bool:
     """Whether rows can go through this model end to end; where not, it is said and they are padded."""
     from appliance.work import attention
 
-    why = attention.use(model)
+    if context.plan.get("sharding") == "zero3":  # no model to look at before DeepSpeed has it
+        why = _("its weights are shared between the cards")
+    else:
+        why = attention.use(model)
     if why:
         context.note(_("Rows are padded to the same length: {why}.").format(why=why))
     elif model.config._attn_implementation == attention.FLASH:
