@@ -60,13 +60,14 @@ def test_the_same_learning_with_and_without_padding(home: Path, shelf: Path, tmp
     assert free == pytest.approx(padded, abs=1e-4) and free[-1] < free[0]
 
 
-def test_packs_of_a_long_text_killed_and_resumed(home: Path, shelf: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("disturbed", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_packs_of_a_long_text(home: Path, shelf: Path, tmp_path: Path, disturbed: bool) -> None:
     """A text of several lengths is learned to its end; a packed training that is killed ends with the same adapter."""
     rows = tmp_path / "texts.jsonl"
     texts = ["The quick brown fox. " * 30, *(f"Note {n}: jumps over the lazy dog." for n in range(30))]
     rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
     hashes = []
-    for killed in (False, True):
+    for killed in (False, True)[: 1 + disturbed]:
         words: dict[str, Any] = {"length": 128, "steps": 120, "batch": 2}
         draft = prepare.finetune(str(shelf / "base-float32"), str(rows), wish=words, held_out=0.0)
         assert draft.plan and draft.plan["packing"] and draft.plan["reasons"]["packing"]
@@ -83,4 +84,4 @@ def test_packs_of_a_long_text_killed_and_resumed(home: Path, shelf: Path, tmp_pa
         rows_at_once, tokens = result["memory"]["largest_batch"]
         assert rows_at_once == 1 and tokens <= 2 * 128
         assert result["loss_last"] < result["loss_first"]
-    assert hashes[0] == hashes[1]
+    assert hashes[0] == hashes[-1]

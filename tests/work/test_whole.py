@@ -56,16 +56,12 @@ def loaded(*folders: str | Path) -> list[tuple[float, str]]:
     return [tuple(found[str(folder)]) for folder in folders]
 
 
-def test_all_weights_learn_and_a_kill_changes_nothing(home: Path, shelf: Path, rows: Path) -> None:
+def test_all_weights_learn(home: Path, shelf: Path, rows: Path) -> None:
     base = shelf / "base-bfloat16"
     made = []
-    for method, killed in (("full", False), ("galore", False), ("galore", True)):
+    for method in ("full", "galore"):
         job = start(base, rows, method=method, **({"neftune": 5.0} if method == "full" else {}))
         assert job.described["plan"]["optimizer"] == ("galore" if method == "galore" else "adamw_torch_fused")
-        if killed:
-            until(job, saved(job, 20))
-            kill(job)
-            control.resume(job)
         result = done(job)
         assert "adapter" not in result and result["loss_last"] < 0.8 * result["loss_first"]
         folder = Path(result["made"])
@@ -73,10 +69,22 @@ def test_all_weights_learn_and_a_kill_changes_nothing(home: Path, shelf: Path, r
         models.inspect(folder, need_chat_template=True)
         assert "served" in result["verdict"] or not result["good"]
         made.append(folder)
-    assert [path.name for path in made] == [f"base-bfloat16-tuned{n}" for n in ("", "-2", "-3")]
-    (before, _kind), (full, kind), (galore, _same) = loaded(base, *made[:2])
+    assert [path.name for path in made] == ["base-bfloat16-tuned", "base-bfloat16-tuned-2"]
+    (before, _kind), (full, kind), (galore, _same) = loaded(base, *made)
     assert full < 0.8 * before and galore < 0.8 * before and kind == "torch.bfloat16"
-    assert files.sha256(made[1] / "model.safetensors") == files.sha256(made[2] / "model.safetensors")
+
+
+@pytest.mark.slow
+def test_killed_it_ends_with_the_same_model(home: Path, shelf: Path, rows: Path) -> None:
+    hashes = []
+    for killed in (False, True):
+        job = start(shelf / "base-float32", rows, method="galore", rank=4)
+        if killed:
+            until(job, saved(job, 20))
+            kill(job)
+            control.resume(job)
+        hashes.append(files.sha256(Path(done(job)["made"]) / "model.safetensors"))
+    assert hashes[0] == hashes[1]
 
 
 def test_what_needs_the_model_as_it_was_is_refused_for_all_weights(home: Path, shelf: Path, tmp_path: Path) -> None:
