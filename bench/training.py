@@ -27,7 +27,7 @@ from appliance.jobs.folder import follow
 
 PEER = Path(__file__).with_name("training_peer.py")
 LEAST_OVERHEAD, LEAST_MIXED, SAME_LOSS = 0.99, 1.5, 0.02
-ROUNDS = 3
+ROUNDS = 2
 WORDS = (
     "river",
     "bridge",
