@@ -118,8 +118,8 @@ def _beside(reward: str, folder: Path) -> str:
 def _adapter_beside(words: str, folder: Path) -> str:
     """An adapter (NAME=REFERENCE or a reference) that stands beside the recipe, with its whole path."""
     name, equals, reference = words.rpartition("=")
-    beside = folder / Path(reference).expanduser()
-    return f"{name}{equals}{beside}" if beside.exists() else words
+    beside = os.path.join(folder, os.path.expanduser(reference))
+    return f"{name}{equals}{beside}" if os.path.exists(beside) else words
 
 
 def check(document: Any) -> tuple[list[Step], list[str]]:
@@ -177,10 +177,10 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
         "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "quantize": ["model"],
         "push": ["to", "model"], "serve": ["model"],
     }[kind]  # fmt: skip
-    if kind == "push" and "made" in given:
-        needed.remove("model")
     if kind == "finetune" and "adapter" in words:
         needed.remove("model")
+    if kind == "push":
+        given = {"model"} if "made" in given else set()  # a downloaded model is not sent back by itself
     problems += [
         _("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given
     ]

@@ -117,14 +117,17 @@ def _uv_does(context: Context, engine: engines.Engine, words: list[Any], staging
         "UV_CACHE_DIR": str(cache),
         "UV_NO_CONFIG": "1",
         "UV_NO_PROGRESS": "1",
+        "APPLIANCE_PARENT": str(os.getpid()),
     }
     if "UV_DEFAULT_INDEX" not in variables and variables.get("PIP_INDEX_URL"):
         variables["UV_DEFAULT_INDEX"] = variables["PIP_INDEX_URL"]
     printed = context.folder / "uv.txt"
     expected = engine.disk_gib * 2**30
     with printed.open("wb") as out:
+        # Tied to us: one that outlived a killed job would write into what the resumed one takes for its own.
+        tether = [sys.executable, "-P", "-m", "appliance.engines.tether"]
         child = subprocess.Popen(
-            [str(word) for word in words], env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            [*tether, *(str(word) for word in words)], env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
         try:
             while child.poll() is None:
@@ -139,7 +142,8 @@ def _uv_does(context: Context, engine: engines.Engine, words: list[Any], staging
     told = printed.read_text(encoding="utf-8", errors="replace")
     print(told, flush=True)
     if child.returncode != 0:
-        why = [line.strip(" ×├─▶╰") for line in told.splitlines() if line.strip()]
+        said = [line.strip(" ×├─▶╰") for line in told.splitlines() if line.strip()]
+        why = said[next((n for n, line in enumerate(said) if line.startswith("error")), 0) :]
         raise ApplianceError(
             _("{name} could not be installed.").format(name=engine.name),
             " ".join(why[:3])[:500],

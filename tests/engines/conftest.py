@@ -133,30 +133,45 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         draft.spec["guard"] = {"body_limit": 100_000, "body_seconds": 1}
         draft.spec["options"] |= {"dtype": "bfloat16", "length": 400, "parallel": 8, "memory_share": 0.5}
         job = control.submit(draft)
-        events = until(job, lambda events: any(event["kind"] == "ready" for event in events))
-        at = serving(job)
-        key = keys.read_key(Path(at["key_file"]))
-        host, port = at["address"].removeprefix("http://").removesuffix("/v1").split(":")
-        phases = [event["text"] for event in events if event["kind"] == "phase"]
-        log = job.log.read_text()
-        routes = [
+        try:
+            server = vllm_ready(job, model)
+            yield server
+        finally:
+            locale.set_language("en")
+            group = job.written_state().pid
+            state = control.stop(job).state
+            gone(group)
+        assert state == "stopped"
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((server.host, server.port))
+        for path in job.folder.rglob("*"):
+            assert not path.is_file() or server.key.encode() not in path.read_bytes()
+        locale.set_language()
+
+
+def vllm_ready(job: Job, model: Path) -> Server:
+    events = until(job, lambda events: any(event["kind"] == "ready" for event in events))
+    at = serving(job)
+    host, port = at["address"].removeprefix("http://").removesuffix("/v1").split(":")
+    log = job.log.read_text()
+    return Server(
+        host,
+        int(port),
+        key=keys.read_key(Path(at["key_file"])),
+        model=model,
+        pid=files.read_json(job.folder / "serving.json")["process"]["pid"],
+        routes=[
             [method, path]
             for path, methods in re.findall(r"Route: (\S+), Methods: ([A-Z, ]+)", log)
             for method in methods.split(", ")
-        ]
-        pid = files.read_json(job.folder / "serving.json")["process"]["pid"]
-        names = (NAME, ADAPTER)
-        yield Server(host, int(port), key, model, pid, routes, phases, log.splitlines(), "vllm", names, job)
-        locale.set_language("en")
-        group = job.written_state().pid
-        assert control.stop(job).state == "stopped"
-        gone(group)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, int(port)))
-        for path in job.folder.rglob("*"):
-            assert not path.is_file() or key.encode() not in path.read_bytes()
-        locale.set_language()
+        ],
+        phases=[event["text"] for event in events if event["kind"] == "phase"],
+        log=log.splitlines(),
+        engine="vllm",
+        names=(NAME, ADAPTER),
+        job=job,
+    )
 
 
 def free_port() -> int:

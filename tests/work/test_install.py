@@ -87,7 +87,7 @@ def test_another_file_under_the_same_name_is_refused(lock: Path, tmp_path: Path)
     job = control.submit(prepare.install("vllm"))
     state = ended(job)
     assert state.state == "failed" and state.error
-    assert "hash" in state.error["why"].lower() and f"appliance jobs resume {job.id}" in state.error["next_step"]
+    assert "hash" in state.error["why"].lower() and f"appliance jobs resume {job.id}" in state.error["next"]
     assert not engines.is_installed(engines.by_name("vllm"))
 
 
@@ -103,7 +103,7 @@ def test_killed_in_the_middle_and_resumed(lock: Path) -> None:
 
 def test_no_room_and_no_such_engine(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Vllm, "disk_gib", 1e6)
-    with pytest.raises(ApplianceError, match="GiB"):
+    with pytest.raises(ApplianceError, match="disk space"):
         control.submit(prepare.install("vllm"))
     with pytest.raises(UsageError, match="always there"):
         prepare.install("transformers")
