@@ -147,7 +147,7 @@ def test_qlora_without_an_nvidia_card_is_lora() -> None:
         made = plan(MACHINES[name], MODELS["0.6B"], wish={"method": "qlora"})
         assert made.method == "lora"
         assert "bitsandbytes" in made.warnings[0]
-        assert made.optimizer == "adamw_torch"
+        assert made.optimizer == ("adamw_torch" if name == "M2 16" else "adamw_torch_fused")
 
 
 def test_every_wrong_wish_at_once() -> None:
