@@ -15,7 +15,7 @@ import numpy as np
 
 from appliance import files
 from appliance.data import duplicates
-from appliance.data.look import flat, written
+from appliance.data.texts import flat, written
 from appliance.data.rows import Row
 
 SHARE = 0.05

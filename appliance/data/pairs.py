@@ -17,12 +17,12 @@ from appliance.data.blocks import Block
 from appliance.data.convert import Layout, convert
 from appliance.data.parse import END, Cells
 from appliance.data.rows import Row, Unusable
-from appliance.data.search import count
+from appliance.data.texts import ROLE, Texts, flat, written
 
 
 @dataclass
 class Pairs:
-    """The rows of a block. Questions and answers are arrow arrays; `flat` and `starts` are all rows' flat texts."""
+    """The rows of a block. Questions and answers are arrow arrays."""
 
     lines: NDArray[np.int64]
     questions: Any
@@ -30,31 +30,30 @@ class Pairs:
     rows: int  # all of the block, those left out too
     dropped: list[tuple[str, int]]  # (reason, line)
     layout: Layout
-
-    def __len__(self) -> int:
-        return len(self.lines)
+    share: float = 1.0  # of the file
 
     def row(self, number: int) -> Row:
         """One row in the internal form."""
         return _row(self.questions[number].as_py(), self.answers[number].as_py())
 
-    def flat(self) -> tuple[bytes, NDArray[np.int64]]:
-        """The rows' flat texts (`look.flat`) in UTF-8, one behind the other; where each begins, and the last ends."""
-        import pyarrow
-        import pyarrow.compute
+    def texts(self) -> Texts:
+        """The rows' flat texts."""
+        import pyarrow.compute as compute
 
         parts = ["user\x1e", self.questions, "\x1eassistant\x1e", self.answers, "\x1e\x1d"]
-        made = pyarrow.compute.binary_join_element_wise(*parts, "")
+        made = compute.binary_join_element_wise(*parts, "")
         _valid, places, data = made.buffers()
         starts = np.frombuffer(places, dtype=np.int32)[: len(made) + 1].astype(np.int64)
-        return data.to_pybytes()[: starts[-1]], starts
-
-    def characters(self) -> NDArray[np.int64]:
-        """Of each question and its answer together."""
-        import pyarrow.compute
-
-        asked, answered = (pyarrow.compute.utf8_length(part) for part in (self.questions, self.answers))
-        return _numbers(asked) + _numbers(answered)
+        asked, answered = (_numbers(compute.utf8_length(part)) for part in (self.questions, self.answers))
+        marks = len(flat(_row("", "")))
+        return Texts(
+            data.slice(0, int(starts[-1])).to_pybytes(),
+            starts,
+            starts[:-1] + ROLE,
+            asked + answered,
+            np.diff(starts) - marks,
+            lambda number: written(self.row(number)),
+        )
 
 
 def _numbers(array: Any) -> NDArray[np.int64]:
@@ -79,8 +78,7 @@ def pairs_of(data: bytes, block: Block, parser: Cells, layout: Layout) -> Pairs 
     """A block's rows; None where it has to be read row by row."""
     if layout.pair is None or block.last or block.line <= max(parser.skipped, default=0) or b"\0" in data:
         return None
-    octets = np.frombuffer(data, dtype=np.uint8)
-    if count(octets, b"\r") != count(octets, b"\r\n"):
+    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         return None
     table = _parsed(data, parser)
     if table is None:
@@ -88,7 +86,7 @@ def pairs_of(data: bytes, block: Block, parser: Cells, layout: Layout) -> Pairs 
     import pyarrow.compute as compute
 
     lines = block.line + np.arange(table.num_rows, dtype=np.int64)
-    if count(octets, b"\n") != table.num_rows:  # some rows go over several lines
+    if block.ends != table.num_rows:  # some rows go over several lines
         more = sum(_line_ends(column.combine_chunks()) for column in table.columns)
         lines[1:] += np.cumsum(more)[:-1]
     questions, answers = (table.column(parser.columns.index(name)).combine_chunks() for name in layout.pair)
