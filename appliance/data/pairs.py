@@ -8,6 +8,7 @@ judged here: then the block is read row by row, like any other. Both ways give t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from appliance.data.blocks import Block
 from appliance.data.convert import Layout, convert
 from appliance.data.parse import END, Cells
 from appliance.data.rows import Row, Unusable
-from appliance.data.texts import ROLE, Texts, flat, written
+from appliance.data.texts import ROLE, Texts
 
 
 @dataclass
@@ -40,26 +41,47 @@ class Pairs:
         """The rows' flat texts."""
         import pyarrow.compute as compute
 
-        parts = ["user\x1e", self.questions, "\x1eassistant\x1e", self.answers, "\x1e\x1d"]
-        made = compute.binary_join_element_wise(*parts, "")
+        first, middle, last, nothing = _marks()
+        made = compute.binary_join_element_wise(first, self.questions, middle, self.answers, last, nothing)
         _valid, places, data = made.buffers()
         starts = np.frombuffer(places, dtype=np.int32)[: len(made) + 1].astype(np.int64)
         asked, answered = (_numbers(compute.utf8_length(part)) for part in (self.questions, self.answers))
-        marks = len(flat(_row("", "")))
-        return Texts(
-            data.slice(0, int(starts[-1])).to_pybytes(),
-            starts,
-            starts[:-1] + ROLE,
-            asked + answered,
-            np.diff(starts) - marks,
-            lambda number: written(self.row(number)),
-        )
+        whole, begins = data.slice(0, int(starts[-1])).to_pybytes(), starts[:-1] + ROLE
+        ends = begins + _numbers(compute.binary_length(self.questions))
+        behind, after = len(_MARKS[1]), len(_MARKS[2])
+
+        def written(number: int) -> str:
+            end = ends[number]
+            return (whole[begins[number] : end] + b"\n" + whole[end + behind : starts[number + 1] - after]).decode()
+
+        octets = np.diff(starts) - sum(map(len, _MARKS))
+        return Texts(whole, starts, begins, asked + answered, octets, written)
+
+
+_MARKS = ("user\x1e", "\x1eassistant\x1e", "\x1e\x1d", "")  # around a question and an answer, see `texts.flat`
+
+
+@cache
+def _marks() -> list[Any]:
+    """The same for arrow, which looks for pandas each time when it makes a value."""
+    import pyarrow
+
+    return [pyarrow.scalar(mark) for mark in _MARKS]
 
 
 def _numbers(array: Any) -> NDArray[np.int64]:
     """An arrow array of 32-bit integers without gaps. Its own `to_numpy` looks for pandas each time it is called."""
     begin = array.offset
     return np.frombuffer(array.buffers()[1], dtype=np.int32)[begin : begin + len(array)].astype(np.int64)
+
+
+def _ends_whole(data: bytes) -> bool:
+    """Whether every CR stands before a LF."""
+    if b"\r" not in data:
+        return True
+    octets = np.frombuffer(data, dtype=np.uint8)
+    places = np.flatnonzero(octets == 13) + 1
+    return bool(places[-1] < len(octets) and (octets[places] == 10).all())
 
 
 def _line_ends(texts: Any) -> NDArray[np.int64]:
@@ -78,7 +100,7 @@ def pairs_of(data: bytes, block: Block, parser: Cells, layout: Layout) -> Pairs 
     """A block's rows; None where it has to be read row by row."""
     if layout.pair is None or block.last or block.line <= max(parser.skipped, default=0) or b"\0" in data:
         return None
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+    if not _ends_whole(data):
         return None
     table = _parsed(data, parser)
     if table is None:

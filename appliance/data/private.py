@@ -65,7 +65,7 @@ def suspects(whole: bytes, octets: Octets) -> Places:
             likely + 7,
             search.runs(octets, _IN_KEYS),
             search.singles(whole, octets, b"@"),
-            search.any_of(octets, [b"KEY-----"]) if b"-----" in whole else search.joined(()),
+            search.any_of(octets, [b"KEY-----"]),
         )
     )
 
