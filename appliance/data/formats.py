@@ -113,9 +113,8 @@ class Recogniser:
             if own.format != "transcript" and _PLAIN.issuperset(fields) and len(self._same) < 1000:
                 self._same[keys] = own
             # So are conversations that are lists: their shape is all that can differ.
-            elif set(fields) == {"turns"} and type(record[fields["turns"]]) is list:
-                if len(self._talks) < 1000:
-                    self._talks.setdefault(keys, (fields["turns"], {}))[1][own.format] = own
+            elif set(fields) == {"turns"} and type(record[fields["turns"]]) is list and len(self._talks) < 1000:
+                self._talks.setdefault(keys, (fields["turns"], {}))[1][own.format] = own
             return own
         if own is None and self.main.used() & set(record):
             return self.main

@@ -8,9 +8,7 @@ from appliance.data.search import Octets, Places, any_of
 
 TOO_MUCH = 0.02  # of a text: what is left of it can't be learned from
 # What common Chinese marks (，。) and Western accents and quotes become when UTF-8 is read as GB18030 or Latin-1.
-_TRACES = tuple(
-    trace.encode() for trace in ("锛", "銆", "\u00c3", "\u00e2\u20ac", "\u00e2\u0080", "锟斤拷", "\ufffd")
-)
+_TRACES = tuple(trace.encode() for trace in ("锛", "銆", "\u00c3", "\u00e2\u20ac", "\u00e2\u0080", "锟斤拷", "\ufffd"))
 _READ_AS = (("gb18030", "锛銆"), ("cp1252", "\u00c3\u00e2"), ("latin-1", "\u00c3\u00e2"))
 
 

@@ -52,7 +52,8 @@ class Pairs:
 
         def written(number: int) -> str:
             end = ends[number]
-            return (whole[begins[number] : end] + b"\n" + whole[end + behind : starts[number + 1] - after]).decode()
+            asking, answering = whole[begins[number] : end], whole[end + behind : starts[number + 1] - after]
+            return f"{asking.decode()}\n{answering.decode()}"
 
         octets = np.diff(starts) - sum(map(len, _MARKS))
         return Texts(whole, starts, begins, asked + answered, octets, written)

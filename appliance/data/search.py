@@ -90,4 +90,5 @@ def runs(octets: Octets, members: NDArray[np.bool_]) -> Places:
     fits = members[octets[np.where(inside, around, 0)]] & inside
     before = np.cumprod(fits[:, 7::-1], axis=1).sum(axis=1)
     after = np.cumprod(fits[:, 8:], axis=1).sum(axis=1)
-    return likely[(after >= 8) & (before + after >= 16)]
+    long: Places = likely[(after >= 8) & (before + after >= 16)]
+    return long

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,8 @@ class Texts:
     def digests(self) -> NDArray[np.uint64]:
         """Eight bytes for each row: the same for the same content, in every process."""
         view, ends = memoryview(self.whole), self.starts.tolist()
-        return np.fromiter(map(xxh3_64_intdigest, _slices(view, ends)), np.uint64, len(ends) - 1)
+        digests = (xxh3_64_intdigest(view[begin:end]) for begin, end in pairwise(ends))
+        return np.fromiter(digests, np.uint64, len(ends) - 1)
 
     def ranks(self, digests: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Numbers by which rows that begin alike stand together, and in any order else."""
@@ -75,10 +77,6 @@ class Texts:
 
 
 _FIRST = np.array([(1 << 8 * size) - 1 for size in range(9)], dtype=np.uint64)  # of eight bytes the first so many
-
-
-def _slices(view: memoryview, ends: list[int]) -> Any:
-    return (view[begin:end] for begin, end in zip(ends, ends[1:], strict=False))
 
 
 def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
