@@ -80,7 +80,10 @@ def _shape(value: Any) -> str:
 
 def _named(turns: list[Any]) -> str:
     """A list of turns by how they name their speakers."""
-    return "sharegpt" if any(isinstance(one, dict) and "from" in one for one in turns[:3]) else "messages"
+    for one in turns[:3]:
+        if isinstance(one, dict) and "from" in one:
+            return "sharegpt"
+    return "messages"
 
 
 @dataclass
