@@ -13,6 +13,10 @@ Places = NDArray[np.int64]
 _PIECE = 1 << 18  # bytes: a piece and what is made of it stay in the processor's cache
 _OVER = 64  # bytes that a piece has in common with the next one: longer than anything that is looked for
 
+# How many bits of a byte are set, from the lowest up and from the highest down, until one is not.
+_ONES_BELOW = np.array([(byte + 1 & ~byte).bit_length() - 1 for byte in range(256)])
+_ONES_ABOVE = np.array([8 - (byte ^ 255).bit_length() for byte in range(256)])
+
 
 def pieces(octets: Octets) -> Iterator[tuple[int, Octets]]:
     """(where it begins, a piece of the bytes); the last one ends in zeros, each is some times eight bytes long."""
@@ -84,11 +88,9 @@ def runs(octets: Octets, members: NDArray[np.bool_]) -> Places:
         # Of 16 bytes in a row eight fill an aligned word: it has no byte from 80 on, and none below 2D.
         likely = 8 * np.flatnonzero((eight + np.uint64(0x5353535353535353)) & ~eight & high == high)
         found.append(begin + likely)
-    likely = np.unique(joined(found))
+    likely = joined(found)
     around = likely[:, None] + np.arange(-8, 16)
     inside = (around >= 0) & (around < len(octets))
-    fits = members[octets[np.where(inside, around, 0)]] & inside
-    before = np.cumprod(fits[:, 7::-1], axis=1).sum(axis=1)
-    after = np.cumprod(fits[:, 8:], axis=1).sum(axis=1)
-    long: Places = likely[(after >= 8) & (before + after >= 16)]
+    before, within, after = np.packbits(members[octets[np.where(inside, around, 0)]] & inside, axis=1).T
+    long: Places = likely[(within == 255) & (_ONES_BELOW[before] + _ONES_ABOVE[after] >= 8)]
     return long
