@@ -54,11 +54,14 @@ class Texts:
 
     def ranks(self, digests: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Numbers by which rows that begin alike stand together, and in any order else."""
-        padded = np.frombuffer(self.whole + bytes(_BEGINNING), dtype=np.uint8)
         left = self.starts[1:] - self.begins
         mixed = np.zeros(len(left), dtype=np.uint64)
+        last = len(self.whole) - 8
+        if last < 0:
+            return digests
+        words = np.ndarray((last + 1,), dtype="<u8", buffer=self.whole, strides=(1,))
         for place in range(0, _BEGINNING, 8):
-            word = padded[(self.begins + place)[:, None] + np.arange(8)].view("<u8")[:, 0]
+            word = words[np.minimum(self.begins + place, last)]
             word = (word | np.uint64(0x2020202020202020)) & _FIRST[np.clip(left - place, 0, 8)]
             mixed = (mixed ^ word) * np.uint64(0x9E3779B97F4A7C15)
             mixed ^= mixed >> np.uint64(29)
