@@ -30,11 +30,11 @@ ENV LANG=C.UTF-8 \
 # The locks before the code: a change in the code leaves these layers as they are. The package cache goes in the same
 # layer that it came in; it stands beside the environments so that uv links files instead of copying them.
 COPY requirements/ /opt/appliance/requirements/
-RUN PIP_NO_CACHE_DIR=1 UV_CACHE_DIR=/opt/envs/.cache /opt/appliance/requirements/install.sh core && \
+RUN PIP_NO_CACHE_DIR=1 UV_CACHE_DIR=/opt/envs/.cache /opt/appliance/requirements/install.sh core page && \
     rm -rf /opt/envs/.cache /opt/envs/*/.lock /tmp/*
 VOLUME /data
 WORKDIR /data
-EXPOSE 8000
+EXPOSE 8000 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["/opt/envs/core/bin/python", "-I", "/opt/appliance/healthcheck.py"]
 # tini reaps what workers leave and hands SIGTERM on. Only what it starts is told that its end is the container's end:
 # a second menu (docker exec) may come and go.
@@ -57,7 +57,7 @@ RUN apt-get update && \
     apt-get install -y --no-install-recommends gcc libc6-dev python3-dev && \
     rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
 # Both on the same torch, and in one layer: the CUDA libraries are stored once.
-RUN UV_CACHE_DIR=/opt/envs/.cache APPLIANCE_TORCH=cuda /opt/appliance/requirements/install.sh train vllm && \
+RUN UV_CACHE_DIR=/opt/envs/.cache APPLIANCE_TORCH=cuda /opt/appliance/requirements/install.sh train quantize vllm && \
     rm -rf /opt/envs/.cache /opt/envs/*/.lock /tmp/*
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -1,7 +1,11 @@
 # make demo     the whole path on a tiny model made on the spot (no GPU, no hub); the first time it sets up what it needs
 # make test     the tests; likewise
+# make test-engines  the real vLLM on the CPU behind the guard; GPU command lines against the engines' own parsers
 # make menu     the menu, on this machine (the way for a Mac: Docker sees no GPU there)
-# make setup    the front and the training environment; afterwards the command is .venv/bin/appliance
+# make setup    the front, the training environment and the chat page; afterwards the command is .venv/bin/appliance
+# make setup-track  what sends a training's figures to Weights & Biases or SwanLab (fine-tune --track)
+# make setup-deepspeed  DeepSpeed ZeRO for several cards (fine-tune --sharding zero2 or zero3)
+# make setup-quantize   the environment for quantising, some 400 MB more
 # make check    ruff, types, import contracts, shellcheck, hadolint
 # make bench    ratios against peers, measured in one run
 # make exact-table  the memory formula against the counted step, over the catalogue, into docs/estimate-exact.md
@@ -13,6 +17,8 @@
 
 SHELL := /bin/sh
 ENVS ?= $(or $(APPLIANCE_ENVS),$(CURDIR)/.envs)
+# Processes that the tests are spread over, a file at a time.
+SIDE ?= 2
 DEV := $(ENVS)/dev/bin
 PO := appliance/locale/zh_CN/LC_MESSAGES/messages.po
 MO := $(PO:.po=.mo)
@@ -21,10 +27,10 @@ DOCKER ?= docker
 # uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
+.PHONY: setup setup-vllm setup-quantize setup-track setup-deepspeed dev demo menu test test-slow test-long test-engines check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
-	@requirements/install.sh core train
+	@requirements/install.sh core train page
 	@[ "$$(readlink .venv)" = "$(ENVS)/core" ] || { rm -rf .venv && ln -s "$(ENVS)/core" .venv; }
 	@$(MAKE) --no-print-directory $(MO)
 	@$(ENVS)/core/bin/python -m compileall -q appliance
@@ -32,8 +38,17 @@ setup:
 setup-vllm:
 	@requirements/install.sh vllm
 
+setup-track:
+	@requirements/install.sh track
+
+setup-deepspeed:
+	@requirements/install.sh deepspeed
+
+setup-quantize: setup
+	@requirements/install.sh quantize
+
 dev: setup
-	@requirements/install.sh dev
+	@requirements/install.sh track deepspeed quantize dev
 
 $(MO): $(PO)
 	@$(ENVS)/core/bin/pybabel -q compile -i $(PO) -o $(MO) -l zh_CN
@@ -45,13 +60,17 @@ menu: setup
 	@.venv/bin/appliance
 
 test: dev
-	$(DEV)/python -m pytest -m "not slow and not long"
+	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "not slow and not long and not engines"
 
 test-slow: dev
-	$(DEV)/python -m pytest -m slow
+	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "slow and not engines"
 
 test-long: dev
-	$(DEV)/python -m pytest -m long
+	$(DEV)/python -m pytest -m "long and not engines"
+
+test-engines: dev
+	@requirements/install.sh test-engines
+	$(DEV)/python -m pytest tests/engines -m "engines and not slow and not long"
 
 check: dev
 	$(DEV)/ruff check .
@@ -63,7 +82,11 @@ check: dev
 
 check-locks: setup
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/train-cuda.lock
+	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/quantize-cuda.lock
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/vllm.lock
+	for engine in lmdeploy sglang; do \
+	  env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/$$engine.lock || exit 1; \
+	done
 
 bench: dev
 	$(DEV)/python bench/menu.py

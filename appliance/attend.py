@@ -48,7 +48,8 @@ def show_address(job: Job) -> None:
     output.good(_("It answers."))
     rows = [(_("Address"), at["address"]), (_("Model name"), at["model"])]
     rows += [(_("Adapters"), ", ".join(at["adapters"]))] if at["adapters"] else []
-    output.pairs([*rows, (_("Key file"), at["key_file"] or _("none"))])
+    rows.append((_("Key file"), at["key_file"] or _("none")))
+    output.pairs([*rows, *([(_("Chat page"), at["page"])] if at["page"] else [])])
     if at["new_key"]:
         from appliance.engines import keys
 
@@ -57,4 +58,6 @@ def show_address(job: Job) -> None:
     curl, _python = how_to_ask(at["address"], at["model"], at["key_file"], _("Hello"))
     output.say(_("Try it:"), "bold")
     output.paste(curl)
+    if at["page"]:
+        output.note(_("The chat page asks for the key and opens in any browser."))
     output.note(_("Or talk to it here: appliance chat {id}").format(id=job.id))

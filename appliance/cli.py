@@ -13,11 +13,13 @@ from appliance import __version__, cli_data, cli_models, output, settings
 from appliance.attend import show_address
 from appliance.cli_watch import Detach, do, finish, see_through, watch
 from appliance.cli_words import Json, Lang, Map, Sheet, Yes, mapping_of, read_json
+from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
 from appliance.planning.way import METHOD_CHOICES
+from appliance.planning.wish import SHARDING_CHOICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
@@ -216,11 +218,15 @@ def finetune(
     epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
     learning_rate: float | None = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
+    sharding: Annotated[str, typer.Option(help=SHARDING_CHOICES)] = "auto",
     held_out: Annotated[
         float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
     ] = None,
     reward: Annotated[
         list[str] | None, typer.Option(help=_("For grpo: exact, number, regex:…, schema:FILE, length:1-200."))
+    ] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help=_("Send its figures to wandb or swanlab as well (see docs/training.md)."))
     ] = None,
     map: Map = None,
     sheet: Sheet = None,
@@ -239,6 +245,7 @@ def finetune(
         epochs=epochs,
         learning_rate=learning_rate,
         gpus=gpus,
+        sharding=sharding,
     )
     mapping = mapping_of(map)
     if model:
@@ -256,6 +263,7 @@ def finetune(
             accept_drops=yes,
             held_out=held_out,
             rewards=reward or (),
+            track=track or (),
         )
     do(draft, detach)
 
@@ -287,10 +295,54 @@ def merge(
     do(prepare.merge(adapters[0], more=adapters[1:], weights=numbers, base=base, to=to), detach)
 
 
+@app.command(help=_("Make a model smaller: 8 or 4 bits, measured on your rows before and after."))
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="M", help=_("A folder, a model in the workspace, or owner/name."))],
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help=_("Rows to calibrate and measure on; else those it was taught."))
+    ] = None,
+    scheme: Annotated[str, typer.Option(help="auto | fp8 | gptq | awq | int8 | bnb4")] = "auto",
+    to: Annotated[str | None, typer.Option(help=_("The folder, or a name in the workspace."))] = None,
+    samples: Annotated[int | None, typer.Option(min=1, max=4096, help=_("How many rows to calibrate on."))] = None,
+    length: Annotated[int | None, typer.Option(min=16, help=_("Longest row, in tokens."))] = None,
+    hardware: Annotated[
+        Path | None, typer.Option(help=_("A probe's JSON from the machine that will serve it, if another one."))
+    ] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help=_("Keep it even when it has lost more than 5 %."))
+    ] = False,
+    map: Map = None,
+    sheet: Sheet = None,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance.hardware import Hardware
+
+    machine = Hardware.from_dict(read_json(hardware)) if hardware else None
+    mapping = mapping_of(map)
+    _model_here(model)
+    with output.waiting(_("looking at the rows")):
+        draft = prepare.quantize(
+            model,
+            data,
+            scheme=scheme,
+            to=to,
+            samples=samples,
+            length=length,
+            mapping=mapping,
+            sheet=sheet,
+            hardware=machine,
+            accept_loss=accept_loss,
+        )
+    do(draft, detach)
+
+
 @app.command(help=_("Serve a model behind an OpenAI-compatible address."))
 def serve(
     model: Annotated[str, typer.Argument(metavar="M", help=_("A folder, a model in the workspace, or owner/name."))],
-    engine: Annotated[str, typer.Option(help="auto | vllm | transformers")] = "auto",
+    engine: Annotated[str, typer.Option(help=" | ".join(WORDS))] = "auto",
     host: Annotated[
         str | None, typer.Option(help=_("127.0.0.1: this machine only. 0.0.0.0: everyone with the key."))
     ] = None,
@@ -307,25 +359,43 @@ def serve(
     log_requests: Annotated[
         bool, typer.Option("--log-requests", help=_("Keep questions and answers in the workspace."))
     ] = False,
+    page: Annotated[bool, typer.Option("--page", help=_("A chat page for the browser, behind the same key."))] = False,
     detach: Detach = False,
     yes: Yes = False,
     json: Json = False,
     lang: Lang = None,
 ) -> None:
     _model_here(model)
-    draft = prepare.serve(
-        model,
-        engine=engine,
-        host=host,
-        port=port,
-        name=name,
-        length=length,
-        adapters=adapter or (),
-        key_file=key_file,
-        no_key=no_key,
-        log_requests=log_requests,
-    )
+    words: dict[str, Any] = {
+        "engine": engine, "host": host, "port": port, "name": name, "length": length, "adapters": adapter or (),
+        "key_file": key_file, "no_key": no_key, "log_requests": log_requests, "page": page,
+    }  # fmt: skip
+    try:
+        draft = prepare.serve(model, **words)
+    except NotInstalled as missing:
+        output.note(f"{missing.what} {missing.why}")
+        _first(prepare.install(missing.engine.name))
+        draft = prepare.serve(model, **words)
     do(draft, detach)
+
+
+@app.command(help=_("Install an engine that did not come with the appliance: vllm, lmdeploy or sglang."))
+def install(
+    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="vllm | lmdeploy | sglang")],
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    do(prepare.install(engine), detach)
+
+
+def _first(draft: control.Draft) -> None:
+    """A job that another one needs; shown until it is done."""
+    job = control.submit(draft)
+    state = watch(job)
+    if state.state != "done":
+        raise failure(job, state)
 
 
 def _model_here(model: str) -> None:
@@ -334,10 +404,7 @@ def _model_here(model: str) -> None:
         prepare.model_folder(model)
     except prepare.NotHere as missing:
         output.note(missing.what)
-        job = control.submit(prepare.download(missing.reference))
-        state = watch(job)
-        if state.state != "done":
-            raise failure(job, state) from None
+        _first(prepare.download(missing.reference))
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
@@ -392,9 +459,20 @@ def jobs_stop(name: JobName, yes: Yes = False, json: Json = False, lang: Lang = 
 
 
 @jobs_app.command("resume", help=_("Go on with a stopped or failed job."))
-def jobs_resume(name: JobName, detach: Detach = False, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
-    job = control.resume(folder.find(name))
-    see_through(job, detach)
+def jobs_resume(
+    name: JobName,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help=_("Keep a quantised model though it has lost more than 5 %."))
+    ] = False,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    found = folder.find(name)
+    if accept_loss:
+        prepare.accept(found)
+    see_through(control.resume(found), detach)
 
 
 @jobs_app.command("remove", help=_("Delete an ended job and what is in its folder."))

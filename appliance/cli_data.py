@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from appliance import output
+from appliance.cli_watch import Detach, do
 from appliance.cli_words import DataFile, DataTask, Json, Lang, Map, Sheet, Yes, fillings_of, mapping_of
+from appliance.errors import UsageError
 from appliance.locale import _
 
 app = typer.Typer(no_args_is_help=True, help=_("Look at a data file before training on it."))
@@ -67,6 +69,23 @@ def clean(
     with output.waiting(_("cleaning")):
         made = data.clean(file, to=to, mask=mask, fill=filling, **reading)
     output.answer(made.as_dict(), lambda: show_cleaned(made))
+
+
+@app.command("download", help=_("Bring a public data set here, by its name in `appliance datasets` or owner/name."))
+def download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=_("A name of the catalogue, or owner/name at a hub."))],
+    source: Annotated[str, typer.Option(help="auto | modelscope | huggingface")] = "auto",
+    revision: str | None = None,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance.jobs import prepare
+
+    if source not in ("auto", "modelscope", "huggingface"):
+        raise UsageError(_("Unknown source {name}.").format(name=source), "", "auto | modelscope | huggingface")
+    do(prepare.download_data(name, source=source, revision=revision), detach)
 
 
 @app.command("preview", help=_("Rows as a model will see them: what it reads, and what it learns."))

@@ -83,6 +83,30 @@ def models_export(
     do(stock.export(name, to), detach)
 
 
+@app.command("push", help=_("Send a model or an adapter to a hub, into a place of your own that nobody else sees."))
+def models_push(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=_("A model, an adapter's folder or job, or last."))],
+    to: Annotated[str, typer.Option(metavar="hf:ME/NAME|modelscope:ME/NAME", help=_("The hub and the name there."))],
+    public: Annotated[bool, typer.Option("--public", help=_("Everyone may see and copy it."))] = False,
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    from appliance import questions
+    from appliance.jobs import models as stock
+
+    draft = stock.push(name, to, public)
+    if public and not yes:
+        if output.is_json() or not sys.stdin.isatty():
+            raise UsageError(
+                _("Nothing was sent: nobody could be asked."), stock.public_question(to), _("To do it, add --yes.")
+            )
+        if not questions.yes(stock.public_question(to), default=False):
+            raise typer.Exit(130)
+    do(draft, detach)
+
+
 @app.command("import", help=_("Bring a model here from a stick or disk: a folder or an archive."))
 def models_import(
     path: Annotated[str, typer.Argument(metavar="FILE|FOLDER", help=_("What an export wrote, or any model."))],
@@ -151,7 +175,7 @@ def settings_token(
         else:
             token = sys.stdin.readline(10_000)
         tokens.store(hub, token)
-        said = _("Stored; only downloads read it.")
+        said = _("Stored; only downloads and pushes read it.")
     output.answer({"hub": hub, "token": tokens.state(hub)}, lambda: output.good(said))
     if tokens.state(hub) == "variable":
         output.warn(_("{variable} is set and wins over the stored one.").format(variable=settings.HUB_TOKENS[hub]))

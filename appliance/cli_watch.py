@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -78,6 +79,9 @@ def _what_next(job: folder.Job) -> None:
         "download": f"appliance finetune --model {Path(result.get('model', 'M')).name} --data FILE",
         "finetune": f"appliance merge {job.id}",
         "merge": f"appliance serve {result.get('name', 'M')}",
+        "quantize": f"appliance serve {result.get('name', 'M')}",
     }
+    if result.get("data"):
+        hints["download"] = f"appliance data check {shlex.quote(result['data'][0])}"
     if job.kind in hints:
         output.note(_("Next: {command}").format(command=hints[job.kind]))

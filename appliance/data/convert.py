@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from appliance.data import words
+from appliance.data import spoken_calls, words
 from appliance.data.rows import Message, Row, Unusable, calls_of, contents, joined, message, ordered, text_of, tools_of
 from appliance.data.turns import IMAGE, listed, named_images, plain_talk, transcript, turns_of
 
@@ -40,6 +40,9 @@ class Layout:
 
 Get = Callable[[str], Any]
 
+# A prompt that ends where the assistant is to speak (HH-RLHF).
+_OPEN = ("Assistant:", "助手：", "助手:")
+
 
 def convert(record: Mapping[str, Any], layout: Layout) -> Row:
     """A raw row in the internal form. Raises Unusable with the reason."""
@@ -68,6 +71,9 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
         messages = _asked(get, images)
         if "answer" in fields and not _holds_turns(get("turns")):
             messages += _answers(get("answer"), images, calls=bool(tools))
+        if not tools and _may_speak_calls(messages):
+            messages, tools = spoken_calls.with_calls(messages)
+            extra = {"tools": tools} if tools else {}
         messages = ordered(messages)
         answer, question = messages[-1], messages[-2]["content"]
         if not answer.get("tool_calls") and answer["content"].strip() == question.strip():
@@ -82,6 +88,15 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
     if images or "images" in fields:
         _show(row, [*images, *named_images(get("images"))])
     return row
+
+
+def _may_speak_calls(messages: list[Message]) -> bool:
+    """Whether a tool answers in this conversation, or may have been called, though nothing in it is a call."""
+    if any("tool_calls" in one for one in messages):
+        return False
+    return any(one["role"] == "tool" for one in messages) or (
+        bool(messages) and messages[0]["role"] == "system" and "[{" in messages[0]["content"]
+    )
 
 
 def _plain(question: str, answer: str) -> Row | None:
@@ -149,6 +164,8 @@ def _asked(get: Get, images: list[str]) -> list[Message]:
         if start and start[0]["content"].startswith("SYSTEM:"):
             start[0]["content"] = start[0]["content"].removeprefix("SYSTEM:").strip()
         return messages if messages and messages[0]["role"] == "system" else start + messages
+    if isinstance(question, str) and question.rstrip().endswith(_OPEN) and (talk := transcript(f"{question} .")):
+        return start + talk[:-1]
     history = listed(get("history"))
     if history is None and text_of(get("history")).strip():
         raise Unusable("history_unreadable")

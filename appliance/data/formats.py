@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.data import words
+from appliance.data import composed, words
 from appliance.data.convert import Layout
 from appliance.data.rows import Unusable
 from appliance.data.tables import letter
 from appliance.data.turns import listed, named_images, transcript
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
+
+_CLASS_NAME = 40  # characters at most
 
 FORMATS = (
     "alpaca", "sharegpt", "messages", "prompt_completion", "query_response", "question_answer", "preference", "caption",
@@ -22,14 +25,18 @@ FORMATS = (
 
 
 def layout_of(
-    record: Mapping[str, Any], fields: Mapping[str, str], label_counts: bool, transcripts: bool = True
+    record: Mapping[str, Any],
+    fields: Mapping[str, str],
+    label_counts: bool,
+    transcripts: bool = True,
+    classes: bool = False,
 ) -> Layout | None:
     """The layout of one raw row, given what its keys mean; None when they make no row of any kind.
 
     `label_counts` says whether the label column holds yes and no: a column of that name is often a category.
-    `transcripts`: a text may be a conversation.
+    `transcripts`: a text may be a conversation. `classes`: a text may have its class beside it.
     """
-    fields = _with_turns(record, fields)
+    fields = _with_label(_with_turns(record, fields), label_counts)
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
     asked, answered = bool(shape) or "question" in fields, bool(shape) or "answer" in fields
     name = shape or words.pair_name(fields)
@@ -45,10 +52,27 @@ def layout_of(
     if "text" in fields and not asked:
         if transcripts and transcript(record.get(fields["text"])):
             return Layout("transcript", "sft", {"turns": fields["text"]})
+        if classes and (kind := _class_of(record, fields["text"])):
+            return Layout("question_answer", "sft", {"question": fields["text"], "answer": kind}, guessed=True)
         return Layout("text", "pretrain", fields)
     if "question" in fields and _shape(record.get(fields["question"])):  # a tree of turns; a conversation called prompt
         return Layout("messages", "sft", {**fields, "turns": fields["question"]})
     return None
+
+
+def _class_of(record: Mapping[str, Any], text: str) -> str | None:
+    """The column that says of which class a text is; None where there is none, or another one that could be meant."""
+    found = [key for key in record if words.plain(key) in words.CLASSES and key != text]
+    others = [key for key, value in record.items() if key not in (*found, text) and isinstance(value, str) and value]
+    value = record[found[0]] if len(found) == 1 and not others else None
+    return found[0] if isinstance(value, (str, int)) and 0 < len(str(value)) <= _CLASS_NAME else None
+
+
+def _with_label(fields: Mapping[str, str], label_counts: bool) -> Mapping[str, str]:
+    """A question about a picture may have its answer under `label`."""
+    if "label" in fields and {"question", "images"} <= fields.keys() and "answer" not in fields and not label_counts:
+        return {**{word: key for word, key in fields.items() if word != "label"}, "answer": fields["label"]}
+    return fields
 
 
 def _with_turns(record: Mapping[str, Any], fields: Mapping[str, str]) -> Mapping[str, str]:
@@ -93,6 +117,7 @@ class Recogniser:
     main: Layout
     mapping: Mapping[str, str]
     label_counts: bool
+    composed: bool = False  # rows are to be restated first, see `composed.py`
     _fields: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     _same: dict[tuple[str, ...], Layout] = field(default_factory=dict)
     _talks: dict[tuple[str, ...], tuple[str, dict[str, Layout]]] = field(default_factory=dict)
@@ -136,10 +161,16 @@ def recognise(
     mapping that names what is not there.
     """
     keys = list(columns) or list(dict.fromkeys(key for record in sample for key in record))
+    _refuse_single_turns(keys)
+    several = not mapping and sum(map(composed.is_composed, sample)) * 2 > len(sample)
+    if several:
+        sample = list(_restated(sample))
+        keys = list(dict.fromkeys(key for record in sample for key in record))
     said = _resolved(mapping, keys)
     cache: dict[tuple[str, ...], dict[str, str]] = {}
     label_counts = task in (None, "kto") and _label_counts(sample, said, cache)
-    found = [layout_of(record, _fields_of(record, said, cache), label_counts) for record in sample]
+    classes = task in (None, "sft")
+    found = [layout_of(record, _fields_of(record, said, cache), label_counts, classes=classes) for record in sample]
     tasks = Counter(layout.task for layout in found if layout)
     if task is None and tasks:
         wanted: str | None = tasks.most_common(1)[0][0]
@@ -149,21 +180,39 @@ def recognise(
     if fitting:
         usual = Counter(layout.format for layout in fitting).most_common(1)[0][0]
         main = next(layout for layout in fitting if layout.format == usual)
-        return Recogniser(main, said, label_counts, cache)
+        return Recogniser(main, said, label_counts, several, cache)
     if tasks:
         raise ApplianceError(
             _("The file holds rows for {found}, not for {wanted}.").format(found=", ".join(tasks), wanted=task),
             _("Its columns are: {columns}").format(columns=", ".join(keys[:20])),
             _("Choose --task {found}, or a file that fits.").format(found=next(iter(tasks))),
         )
-    guess = _by_content(sample, keys, said, task)
+    # Of two answers that nothing judges, neither is a question.
+    unjudged = not mapping and composed.two_answers(sample[0] if sample else {}) is not None
+    guess = None if unjudged else _by_content(sample, keys, said, task)
     if guess is None:
         raise ApplianceError(
             _("It is not clear where the questions and the answers are."),
             _("The columns are: {columns}").format(columns=", ".join(keys[:20]) or "-"),
             _("Say which are which: --map question=COLUMN --map answer=COLUMN"),
         )
-    return Recogniser(guess, said, label_counts, cache)
+    return Recogniser(guess, said, label_counts, several, cache)
+
+
+def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for record in sample:
+        with contextlib.suppress(Unusable):
+            yield composed.restated(record)
+
+
+def _refuse_single_turns(keys: Sequence[str]) -> None:
+    """Raises ApplianceError for a file in which every row is one turn and names the turn that it answers."""
+    if {"message_id", "parent_id", "text", "role"} <= set(keys):
+        raise ApplianceError(
+            _("The rows are single messages of conversations, not conversations."),
+            _("Each names the message before it (parent_id); they may stand anywhere in the file."),
+            _("Choose the file with whole conversations; its name often ends in trees.jsonl.gz."),
+        )
 
 
 def _fields_of(

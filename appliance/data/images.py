@@ -1,9 +1,12 @@
-"""The images that rows name: are they there, and can they be read?"""
+"""The images that rows name: are they there, and can they be read? And a job's own copies of them."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import os
+import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -16,6 +19,11 @@ _BEGINNINGS = (
 )  # fmt: skip
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82"}
 _TAIL = 4096  # bytes in which the end must stand: some programs write more behind it
+_KINDS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# Bytes of one image: a photograph has some ten million, and what has more is no photograph.
+LARGEST_BYTES = 64 * 2**20
+# What reading an image raises: zipfile says KeyError for a name that is not there, RuntimeError for an encrypted one.
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -38,21 +46,68 @@ class Images:
             return "" if _whole(*self._ends(image.removeprefix("file://"))) else "image_unreadable"
         except (KeyError, FileNotFoundError, NotADirectoryError):  # zipfile says KeyError
             return "image_missing"
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError):
+        except UNREADABLE:
             # No permission, a damaged or encrypted entry of a zip, a compression that Python does not have.
             return "image_unreadable"
+
+    def read(self, image: str) -> bytes:
+        """A whole image. Raises one of UNREADABLE; a ValueError for one that is too large or in the net."""
+        if image.startswith("data:"):
+            data = base64.b64decode(image.partition(",")[2], validate=True)
+        elif image.startswith(("http://", "https://")):
+            raise ValueError(image)
+        elif self.place.is_dir():
+            with (self.place / self.below / image.removeprefix("file://")).open("rb") as file:
+                data = file.read(LARGEST_BYTES + 1)
+        else:
+            with (
+                zipfile.ZipFile(self.place) as archive,
+                archive.open(self.below + image.removeprefix("file://")) as packed,
+            ):
+                data = packed.read(LARGEST_BYTES + 1)
+        if len(data) > LARGEST_BYTES:
+            raise ValueError(image)
+        return data
+
+    def copied(self, row: Row, to: Path, known: dict[str, str]) -> Row:
+        """The row with names of its own images in the folder `to`: linked where that is possible, else copied.
+
+        known  images that are there already, by the names that rows give them; added to
+        """
+        names = []
+        for image in row["images"]:
+            inside = image.startswith("data:")
+            key = hashlib.sha256(image.encode()).hexdigest() if inside else image
+            if key not in known:
+                to.mkdir(exist_ok=True)
+                kind = "" if inside else Path(image).suffix.lower()
+                known[key] = f"{len(known):07d}{kind if kind in _KINDS else ''}"
+                self._copy(image, to / known[key])
+            names.append(known[key])
+        return {**row, "images": names}
+
+    def _copy(self, image: str, target: Path) -> None:
+        plain = self.place / self.below / image.removeprefix("file://")
+        if image.startswith("data:") or not self.place.is_dir():
+            target.write_bytes(self.read(image))
+            return
+        try:
+            os.link(plain.resolve(), target)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(plain, target)
 
     def _ends(self, image: str) -> tuple[bytes, bytes]:
         """An image's first and last bytes."""
         if self.place.is_dir():
             with (self.place / self.below / image).open("rb") as file:
                 head = file.read(16)
-                file.seek(0, 2)
-                file.seek(max(0, file.tell() - _TAIL))
+                size = file.seek(0, 2)
+                if size > LARGEST_BYTES:
+                    raise ValueError(image)
+                file.seek(max(0, size - _TAIL))
                 return head, file.read()
-        with zipfile.ZipFile(self.place) as archive:
-            data = archive.read(self.below + image)
-            return data[:16], data[-_TAIL:]
+        data = self.read(image)
+        return data[:16], data[-_TAIL:]
 
 
 def _problem_of_data(image: str) -> str:

@@ -63,6 +63,7 @@ class Findings:
     good_labels: list[int] = field(default_factory=list)  # numbers of the rows that are marked as good
     formats: set[str] = field(default_factory=set)
     sample: list[Row] = field(default_factory=list)
+    images: dict[int, int] = field(default_factory=dict)  # numbers of the rows that show some -> how many
 
     def note(self, kind: str, number: int) -> None:
         """One row has this, said once."""
@@ -179,6 +180,8 @@ def _look_at_parts(found: Findings, rows: Iterable[tuple[int, Row]]) -> None:
     for number, row in rows:
         if row.get("label") is True:
             found.good_labels.append(number)
+        if row.get("images"):
+            found.images[number] = len(row["images"])
         if kind := _unlisted(row):
             found.note(kind, number)
 

@@ -55,7 +55,7 @@ def preview(
 
     stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet)
     first = list(islice(kept_rows(stream, tally), rows))
-    with Asked("preview", model) as asked:
+    with Asked("preview", model, images=stream.images) as asked:
         for line, row in first:
             asked.add(line, row)
         shown = asked.told()["rows"]

@@ -29,7 +29,8 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
             source.likely,
             [{"sheet": sheet} for sheet in source.likely],
         )
-    if main.guessed and len(source.columns) > 1:
+    columns = list(source.columns) or list(dict.fromkeys(key for row in first_rows(stream) for key in row))
+    if main.guessed and len(columns) > 1:
         chosen = _named(main.fields)
         turned = {"question": main.fields.get("answer"), "answer": main.fields.get("question")}
         ways: list[dict[str, Any]] = [{"map": dict(main.fields)}, *([{"map": turned}] if all(turned.values()) else [])]
@@ -39,7 +40,7 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
                 "The columns were taken as {chosen}, by what they hold. Otherwise: --map question=… --map answer=…"
             ).format(chosen=chosen),
             chosen,
-            source.columns,
+            columns,
             ways,
         )
     tagged = main.task == "kto" and words.plain(main.fields["label"]) != "kto_tag"

@@ -32,6 +32,7 @@ REASONS = {
     "tools_unreadable": marked("the list of tools can't be parsed"),
     "label_unreadable": marked("the label is neither yes nor no"),
     "answer_equals_question": marked("the answer equals the question"),
+    "no_preference": marked("neither answer is marked as the better one"),
     "chosen_equals_rejected": marked("the chosen answer equals the rejected one"),
     "images_do_not_match": marked("the text marks other images than the row has"),
     "mojibake": marked("the text is garbled (wrong encoding somewhere on its way)"),
@@ -106,6 +107,7 @@ class Report:
     columns: dict[str, str] = field(default_factory=dict)  # our words -> the file's columns, as they were read
     rows: int = 0
     kept: int = 0
+    images: int = 0  # that the kept rows show
     longest_characters: int = 0
     lengths: array[int] = field(default_factory=lambda: array("I"))  # of each kept row, in tokens
     rough: bool = True  # the lengths are guesses: no tokenizer was asked
@@ -162,6 +164,7 @@ class Report:
             "task": self.task,
             "rows": self.rows,
             "kept": self.kept,
+            "images": self.images,
             "dropped": [note.as_dict("reason") for note in self.dropped],
             "warnings": [note.as_dict("kind") for note in self.warnings],
             "encoding": self.encoding,

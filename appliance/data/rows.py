@@ -22,11 +22,10 @@ assistant's tool calls; it ends with the assistant. `prompt` is a conversation w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from hashlib import blake2b
 from typing import Any
-
-import msgspec
 
 Row = dict[str, Any]
 Message = dict[str, Any]
@@ -171,13 +170,17 @@ def ordered(messages: list[Message]) -> list[Message]:
 def digest(row: Row) -> bytes:
     """A row's content as 8 bytes, whatever the order of keys: the same in every process and every run."""
     try:
-        content = _sorted(row)
+        content = _sorted()(row)
     except UnicodeEncodeError:  # half of a pair of surrogates
         content = json.dumps(row, sort_keys=True).encode()
     return blake2b(content, digest_size=8).digest()
 
 
-_sorted = msgspec.json.Encoder(order="sorted").encode
+@cache
+def _sorted() -> Callable[[Any], bytes]:
+    import msgspec  # not there in the training environment, where workers read this file
+
+    return msgspec.json.Encoder(order="sorted").encode
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from appliance import files
-from appliance.data import convert, formats, pairs, workers
+from appliance.data import composed, convert, formats, pairs, workers
 from appliance.data.blocks import Block, Text, in_order
 from appliance.data.images import Images
 from appliance.data.parse import Cells, Parser
@@ -110,7 +110,7 @@ class Stream:
             yield from map(look, self.batches())
             return
         layout = None
-        if isinstance(parser, Cells) and hasattr(look, "of_pairs"):
+        if isinstance(parser, Cells) and hasattr(look, "of_pairs") and not self.recogniser.composed:
             layout = self.recogniser.layout(dict.fromkeys(parser.columns, ""))
         do = _Block(text, parser, self.recogniser, look, text.known_size, layout)
         with workers.started(do, number, text.plain) as send:
@@ -184,6 +184,8 @@ def batch_of(lines: list[int], raw: list[Any], recogniser: formats.Recogniser) -
         row = None
         try:
             if isinstance(value, dict):
+                if recogniser.composed:
+                    value = composed.restated(value)
                 layout = layout_of(value)
                 row = into(value, layout)
                 names.add(layout.format)

@@ -125,6 +125,7 @@ class Tally:
         for number, names in found.placeholders.items():
             self._placeholders.update(names if keep[number] else ())
         self._good += sum(bool(keep[number]) for number in found.good_labels)
+        report.images += sum(count for number, count in found.images.items() if keep[number])
         self._languages.update(found.languages)
         self._formats |= found.formats
         report.languages_sampled |= len(found.languages) < len(found.lines)

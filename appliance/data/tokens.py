@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from appliance import settings
+from appliance.data.images import Images
 from appliance.data.notes import Note
 from appliance.data.rows import Row
 from appliance.errors import ApplianceError
@@ -26,7 +27,7 @@ _MODULE = "appliance.work.preview"
 class Asked:
     """A question to the worker's code about many rows, which are handed over one by one, in constant memory."""
 
-    def __init__(self, question: str, model: Path | None, length: int | None = None):
+    def __init__(self, question: str, model: Path | None, length: int | None = None, images: Images | None = None):
         python = settings.python_of("train")
         if not python.exists():
             raise ApplianceError(
@@ -50,7 +51,8 @@ class Asked:
             stderr=self._log,
         )
         folder = None if model is None else str(model.absolute())
-        self._say({"question": question, "model": folder, "length": length, "language": language()})
+        where = None if images is None else [str(images.place.absolute()), images.below]
+        self._say({"question": question, "model": folder, "length": length, "language": language(), "images": where})
 
     def __enter__(self) -> Any:
         return self
@@ -115,8 +117,8 @@ class Counted:
 class Counting(Asked):
     """Counts tokens with a model's own tokenizer and chat template. `length`: beyond it a row is too long."""
 
-    def __init__(self, model: Path, length: int | None):
-        super().__init__("lengths", model, length)
+    def __init__(self, model: Path, length: int | None, images: Images | None = None):
+        super().__init__("lengths", model, length, images)
 
     def answer(self) -> Counted:
         """What was counted. Raises ApplianceError."""

@@ -37,6 +37,8 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     """A list of turns as messages; what it shows is added to `images`. Raises Unusable."""
     messages: list[Message] = []
     if raw and all(isinstance(one, str) for one in raw):
+        if all(text.startswith(_SPEAKERS[number % 2]) for number, text in enumerate(raw)):  # HuatuoGPT
+            raw = [text[2:].lstrip() for text in raw]
         return [message(("user", "assistant")[number % 2], text) for number, text in enumerate(raw)]
     for one in raw:
         if type(one) is dict:
@@ -78,7 +80,7 @@ def plain_talk(raw: Any) -> list[Message] | None:
             return None
         if role == wanted:
             wanted = "assistant" if role == "user" else "user"
-        elif role != "system" or messages:
+        elif role != "system" or messages or "[{" in text:  # that may be tools
             return None
         if role == "assistant" and "<" in text and _CALL.search(text):
             return None
@@ -89,6 +91,7 @@ def plain_talk(raw: Any) -> list[Message] | None:
     return None if same else messages
 
 
+_SPEAKERS = (("问：", "问:"), ("答：", "答:"))
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 

@@ -21,7 +21,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "更差的回答", "未采纳", "拒绝回答", "rejected_response", "neg_resp", "rejected_answer", "bad_response", "负例",
         "劣质回答",
     ),
-    "label": ("kto_tag", "label", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
+    "label": ("kto_tag", "label", "is_safe", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
     "images": (
         "images", "image", "image_path", "image_paths", "image_file", "image_url", "img", "img_path", "picture",
         "pictures", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
@@ -29,17 +29,23 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "system": ("system", "system_prompt", "meta_instruction", "系统", "系统提示", "系统提示词", "人设"),
     "history": ("history", "历史", "历史对话"),
     "question": (
-        "question", "instruction", "prompt", "query", "ask", "user", "问题", "提问", "问", "指令", "用户问题", "用户",
+        "question", "instruction", "prompt", "query", "ask", "user", "user_input", "问题", "提问", "问", "指令",
+        "用户问题", "用户",
         "题目", "标准问题", "标准问", "提示", "提示词", "q", "questions", "problem", "患者提问", "咨询内容", "问题描述",
         "problem_statement", "human", "input", "输入", "标题", "title", "subject",
     ),
     "answer": (
-        "answer", "output", "completion", "response", "reply", "answers", "assistant", "答案", "回答", "答", "回复",
+        "answer", "output", "completion", "response", "generated_solution", "reply", "answers", "assistant", "答案",
+        "回答", "答", "回复",
         "答复", "标准答案", "参考答案", "输出", "响应", "解答", "客服回复", "a", "target", "solution", "gpt", "bot",
         "医生回复", "医生回答", "回答内容", "解决方案", "caption", "描述", "内容", "正文", "content",
+        "best_answer", "code",
     ),
-    "input": ("input", "context", "输入", "补充", "背景", "上下文"),
-    "text": ("text", "文本", "正文", "内容", "content", "document", "plain_text"),
+    "input": ("input", "context", "passage", "输入", "材料", "阅读材料", "补充", "背景", "上下文"),
+    "text": (
+        "text", "文本", "正文", "内容", "content", "document", "plain_text", "sentence", "review", "句子", "评论",
+        "留言",
+    ),
 }  # fmt: skip
 
 # What `--map` may name besides our own words.
@@ -58,6 +64,18 @@ _CONTAINED = {
 _ABOUT = re.compile(
     r"编号|序号|类型|分类|类别|时间|日期|数量|来源|等级|人员|字数|_id\b|\bid\b|type|category|date|time|source|count"
 )
+
+# What is written about something longer, and what that is called: the longer one asks for it.
+_SUMMARIES = ("summary", "highlights", "摘要", "总结", "tldr")
+_DOCUMENTS = (
+    "article", "document", "dialogue", "dialog", "passage", "全文", "原文", "文章", "对话", "text", "文本", "正文",
+    "content", "内容",
+)  # fmt: skip
+
+# Columns that say what kind a text is.
+CLASSES = (
+    "label", "标签", "类别", "分类", "category", "class", "sentiment", "情感", "情感倾向", "intent", "意图", "类型",
+)  # fmt: skip
 
 _TITLES = ("title", "标题", "subject")
 
@@ -126,12 +144,21 @@ def match(headers: Iterable[str]) -> dict[str, str]:
             if fitting:
                 found[field] = names[fitting[-1]]
                 used.add(fitting[-1])
+    summary = next((word for word in _SUMMARIES if word in names), None)
+    whole = next((word for word in _DOCUMENTS if word in names), None)
+    asked = plain(found.get("question", ""))
+    if summary and whole and (not asked or asked in _TITLES or asked == summary):
+        kept = {word: key for word, key in found.items() if key not in (names[summary], names[whole])}
+        kept.pop("text", None)
+        return {**kept, "question": names[whole], "answer": names[summary]}
     # An article has a title beside its text: that asks for nothing.
     if "text" in found and "answer" not in found and plain(found.get("question", "")) in _TITLES:
         found.pop("question")
     # "text" loses to a question with an answer, and a lone "title" or "content" is no pair.
     if "question" in found and "answer" in found:
         found.pop("text", None)
+    elif "answer" in found and "text" in found and "question" not in found and "images" not in found:
+        found["question"] = found.pop("text")
     elif "answer" in found and "text" not in found and plain(found["answer"]) in FIELDS["text"]:
         found["text"] = found.pop("answer")
     return found

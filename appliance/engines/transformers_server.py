@@ -16,12 +16,11 @@ from typing import Any
 
 from appliance.engines.base import OFFLINE
 from appliance.engines.guard import Guard
+from appliance.engines.patience import patient
 
 # The model's name inside transformers. The launcher stands in the model's folder, so that no answer can tell a path,
 # and a path with "@" or ":" isn't taken apart as a revision or a GGUF file.
 _MODEL_HERE = "."
-# Seconds in which a request's head must be whole.
-_HEAD_SECONDS = 30.0
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
     import uvicorn
 
     app = Guard(build(words.name, words.dtype, words.length, adapters))
-    uvicorn.run(app, host=words.host, port=words.port, log_level="info", http=_patient(), access_log=False)
+    uvicorn.run(app, host=words.host, port=words.port, log_level="info", http=patient(), access_log=False)
 
 
 def build(name: str, dtype: str, length: int | None, adapters: dict[str, Path]) -> Any:
@@ -66,39 +65,6 @@ def build(name: str, dtype: str, length: int | None, adapters: dict[str, Path]) 
     chat, completions = Handler(generator, True, reading), Handler(generator, False, reading)
     nothing: Any = None  # the other routes are behind the guard's shut door
     return build_server(manager, chat, completions, nothing, nothing, nothing, GenerationState())
-
-
-def _patient() -> Any:
-    """uvicorn's protocol, but not for ever: a client that never ends its request's head is let go."""
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
-    class Patient(H11Protocol):  # type: ignore[misc]
-        _deadline: Any = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._deadline = self.loop.call_later(_HEAD_SECONDS, self._give_up)
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            waits = self.cycle is None or self.cycle.response_complete
-            if not waits and self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
-            elif waits and self._deadline is None:
-                self._deadline = self.loop.call_later(_HEAD_SECONDS, self._give_up)
-
-        def connection_lost(self, error: Exception | None) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-            super().connection_lost(error)
-
-        def _give_up(self) -> None:
-            self._deadline = None
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.close()
-
-    return Patient
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ def export(
                 raise told from error
             raise
         if os.path.lexists(to):
+            _drop(made.staging)
             raise taken(to)
         os.rename(made.staging, to)
         sync_folder(to.parent)

@@ -36,8 +36,9 @@ def fetch(
     check_stopped: Callable[[], None],
     note: Callable[[str], None],
     limits: Limits = DEFAULT,
+    kind: hubs.Kind = "model",
 ) -> Path:
-    """Bring a model or an adapter to the folder `to` and return it.
+    """Bring a model or an adapter (or a hub's data set, by `kind`) to the folder `to` and return it.
 
     reference  a local folder, a local archive (.tar, .tar.gz, .tgz, .zip), or owner/name at a hub
     source     auto | modelscope | huggingface, for owner/name
@@ -59,7 +60,7 @@ def fetch(
     watch = Watch(progress, check_stopped, note, limits)
     to = to.absolute()
     path = Path(reference).expanduser()
-    if path.is_dir() or path.is_file():
+    if kind == "model" and (path.is_dir() or path.is_file()):
         return _from_disk(path.absolute(), to, watch)
     if not is_hub_name(reference):
         raise ApplianceError(
@@ -67,7 +68,7 @@ def fetch(
             _("There is no such folder or archive, and it is not the name of a model at a hub (owner/name)."),
             _("Check the spelling."),
         )
-    return _from_hub(reference, source, revision, to, watch)
+    return _from_hub(reference, source, revision, to, watch, kind)
 
 
 def _from_disk(path: Path, to: Path, watch: Watch) -> Path:
@@ -102,7 +103,7 @@ def _from_disk(path: Path, to: Path, watch: Watch) -> Path:
         try:
             _check_space(total - folder_size(folder), folder)
             hashes = local.copy(path, found, folder, moved, watch.check_stopped)
-            _finish(folder, to, hashes=hashes, **origin)
+            _finish(folder, to, hashes=hashes, kind="model", **origin)
         except BaseException:
             if not goes_on:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -110,14 +111,14 @@ def _from_disk(path: Path, to: Path, watch: Watch) -> Path:
     return to
 
 
-def _from_hub(reference: str, source: str, revision: str | None, to: Path, watch: Watch) -> Path:
+def _from_hub(reference: str, source: str, revision: str | None, to: Path, watch: Watch, kind: hubs.Kind) -> Path:
     damaged = can_be_mended(manifest.read(to) or {})
     if _already(reference, revision, to, watch, unsure=revision is not None or damaged):
         return to
     if source == "auto":
-        found = choose_hub(reference, revision, watch.limits, watch.check_stopped, watch.note)
+        found = choose_hub(reference, revision, watch.limits, watch.check_stopped, watch.note, kind)
     else:
-        found = _listing(source, reference, revision, watch)
+        found = _listing(source, reference, revision, watch, kind)
     if source != "auto":
         return _from_listing(found, to, watch)
     full, given_up, alone = watch.limits, set[str](), False
@@ -134,7 +135,7 @@ def _from_hub(reference: str, source: str, revision: str | None, to: Path, watch
             if other in given_up or (alone and not moved):
                 raise
             try:
-                found = _listing(other, reference, revision, watch)
+                found = _listing(other, reference, revision, watch, kind)
             except ApplianceError:
                 if not silent or alone:
                     raise failure from None
@@ -146,8 +147,8 @@ def _from_hub(reference: str, source: str, revision: str | None, to: Path, watch
             watch.note(sentence.format(hub=hubs.NAMES[first], reason=reason, other=hubs.NAMES[other]))
 
 
-def _listing(hub: str, reference: str, revision: str | None, watch: Watch) -> hubs.Listing:
-    return waited(lambda: hubs.listing(hub, reference, revision), watch.check_stopped)
+def _listing(hub: str, reference: str, revision: str | None, watch: Watch, kind: hubs.Kind) -> hubs.Listing:
+    return waited(lambda: hubs.listing(hub, reference, revision, kind), watch.check_stopped)
 
 
 def _from_listing(found: hubs.Listing, to: Path, watch: Watch) -> Path:
@@ -155,20 +156,31 @@ def _from_listing(found: hubs.Listing, to: Path, watch: Watch) -> Path:
         return to
     wanted = needed_files(found)
     with _staging(to) as folder:
+        _take_up(folder, found)
         _remove_others(folder, {file.name for file in wanted} | {journal.NAME})
         _check_space(sum(file.size for file in wanted) - _on_disk(folder, wanted), folder)
         hashes = bring(found, wanted, folder, watch)
         unsure = sum(not (file.sha256 or file.git_sha1) for file in wanted)
         if unsure:
             watch.note(_("{count} files had no checksum at the hub; only their size was checked.").format(count=unsure))
-        _remove_others(folder, set(hashes))
+        _remove_others(folder, {*hashes, journal.NAME})
         try:
-            _finish(folder, to, source=found.hub, reference=found.reference, revision=found.revision, hashes=hashes)
+            _finish(
+                folder, to, hashes=hashes, kind=found.kind,
+                source=found.hub, reference=found.reference, revision=found.revision,
+            )  # fmt: skip
         except ApplianceError:
             # These are the very bytes that the hub lists: trying again would bring the same.
             shutil.rmtree(folder, ignore_errors=True)
             raise
     return to
+
+
+def _take_up(folder: Path, found: hubs.Listing) -> None:
+    """A kill between the manifest and the rename leaves whole files without a journal: they need not come again."""
+    written = manifest.read(folder)
+    if written and written.get("reference") == found.reference and not (folder / journal.NAME).exists():
+        journal.adopt(folder, {name: entry["size"] for name, entry in written["files"].items()})
 
 
 def _on_disk(folder: Path, wanted: list[hubs.HubFile]) -> int:
@@ -258,14 +270,16 @@ def _remove_others(folder: Path, keep: set[str]) -> None:
             path.unlink()
 
 
-def _finish(folder: Path, to: Path, *, hashes: dict[str, str], **origin: Any) -> None:
+def _finish(folder: Path, to: Path, *, hashes: dict[str, str], kind: hubs.Kind, **origin: Any) -> None:
     """`origin`: source, reference, revision (and through), as in the manifest."""
-    if (folder / "config.json").is_file():
-        inspect(folder)
-    else:
-        inspect_adapter(folder)
+    if kind == "model":
+        if (folder / "config.json").is_file():
+            inspect(folder)
+        else:
+            inspect_adapter(folder)
     manifest.write(folder, hashes=hashes, **origin)
-    for inner in (path for path in folder.iterdir() if path.is_dir()):
+    (folder / journal.NAME).unlink(missing_ok=True)  # not before the manifest is there: see _take_up
+    for inner in (path for path in folder.rglob("*") if path.is_dir()):
         sync_folder(inner)
     sync_folder(folder)
     folder.rename(to)  # onto an empty folder at most: anything else was refused before

@@ -14,23 +14,24 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from appliance import settings
 from appliance.errors import ApplianceError, explain
 from appliance.hub.needed import check_names
+from appliance.hub.tokens import NAMES as NAMES
 from appliance.locale import _
 from appliance.planning.catalogue import name_at
 
-NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 _OWN = {
     "huggingface": ("huggingface.co", "hf.co"),
     "modelscope": ("modelscope.cn", "www.modelscope.cn", "modelscope.ai", "www.modelscope.ai"),
 }
-_ANSWER_SECONDS = 20.0  # for a listing, when there is another hub to ask
-_GRACE_SECONDS = 2.0  # what the preferred hub gets after the other one has answered
 _OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # no hub's fault
+
+
+Kind = Literal["model", "dataset"]
 
 
 class HubFailure(ApplianceError):
@@ -53,7 +54,9 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """A model at one hub. `revision`: the commit; `asked`: what the hub is asked for (ModelScope takes a branch).
+    """A model or a data set at one hub.
+
+    `revision`: the commit; `asked`: what the hub is asked for (ModelScope takes a branch).
 
     `reference` is the person's; the hub is asked under its own name for the model, where the catalogue knows one.
     """
@@ -63,15 +66,16 @@ class Listing:
     revision: str
     asked: str
     files: tuple[HubFile, ...]
+    kind: Kind = "model"
 
 
-def listing(hub: str, reference: str, revision: str | None) -> Listing:
-    """Everything the model has at the hub. Raises HubFailure (none such, gated, out of reach); ApplianceError for
+def listing(hub: str, reference: str, revision: str | None, kind: Kind = "model") -> Listing:
+    """Everything that it has at the hub. Raises HubFailure (none such, gated, out of reach); ApplianceError for
     hostile names."""
     try:
-        found = (_list_huggingface if hub == "huggingface" else _list_modelscope)(reference, revision)
+        found = (_list_huggingface if hub == "huggingface" else _list_modelscope)(reference, revision, kind)
     except Exception as error:
-        raise _told(hub, reference, error) from None
+        raise told(hub, reference, error) from None
     check_names(
         (file.name for file in found.files),
         _("{hub} lists {model} with files that are refused.").format(hub=NAMES[hub], model=reference),
@@ -102,15 +106,29 @@ def secrets(hub: str) -> dict[str, str]:
 
 def addresses(found: Listing) -> Callable[[str], str]:
     """Where the hub is asked for a file, by the file's name."""
-    model = name_at(found.hub, found.reference)
+    name_there = _name(found.hub, found.reference, found.kind)
     if found.hub == "huggingface":
         from huggingface_hub import hf_hub_url
 
         place = endpoint("huggingface")
-        return lambda name: str(hf_hub_url(model, name, revision=found.asked, endpoint=place))
+        return lambda name: str(
+            hf_hub_url(name_there, name, repo_type=found.kind, revision=found.asked, endpoint=place)
+        )
     with TemporaryDirectory() as folder:
-        client = _modelscope(Path(folder)).legacy
-    return lambda name: str(client.get_download_url(model, "model", name, revision=found.asked))
+        client = modelscope(Path(folder)).legacy
+    return lambda name: str(client.get_download_url(name_there, found.kind, name, revision=found.asked))
+
+
+def _name(hub: str, reference: str, kind: Kind) -> str:
+    """What it is called at a hub, where a catalogue knows. Raises HubFailure where it knows that it is not there."""
+    if kind == "model":
+        return name_at(hub, reference)
+    from appliance.data.catalogue import references
+
+    name = references(reference).get(hub)
+    if name is None:
+        raise refused(hub, reference, 404, "")
+    return name
 
 
 def other(hub: str) -> str:
@@ -124,6 +142,7 @@ def _quiet() -> None:
     for name, value in {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",
         "TQDM_DISABLE": "1",
         "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "2",
     }.items():
@@ -140,6 +159,8 @@ def is_own(hub: str, address: str) -> bool:
     """Whether an address belongs to the hub itself, or to this machine or a private network: a company's own hub."""
     parts = urlsplit(address)
     host = (parts.hostname or "").lower()
+    if not host:
+        return False
     trusted = settings.variable("APPLIANCE_TOKEN_HOSTS").lower().replace(",", " ").split()
     if host in _OWN[hub] or host in trusted or parts.netloc.lower() in trusted or not set(host) & set(".:"):
         return True
@@ -149,12 +170,18 @@ def is_own(hub: str, address: str) -> bool:
         return False
 
 
-def _list_huggingface(reference: str, revision: str | None) -> Listing:
+def huggingface() -> Any:
+    """Its client."""
     _quiet()
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=settings.variable("HF_ENDPOINT") or None, token=_token("huggingface") or False)
-    info = api.model_info(name_at("huggingface", reference), revision=revision, files_metadata=True, timeout=15)
+    return HfApi(endpoint=settings.variable("HF_ENDPOINT") or None, token=_token("huggingface") or False)
+
+
+def _list_huggingface(reference: str, revision: str | None, kind: Kind) -> Listing:
+    api = huggingface()
+    ask = api.model_info if kind == "model" else api.dataset_info
+    info = ask(_name("huggingface", reference, kind), revision=revision, files_metadata=True, timeout=15)
     files = tuple(
         HubFile(
             str(entry.rfilename),
@@ -165,10 +192,11 @@ def _list_huggingface(reference: str, revision: str | None) -> Listing:
         for entry in info.siblings or ()
     )
     commit = str(info.sha or revision or "main")
-    return Listing("huggingface", reference, commit, commit, files)
+    return Listing("huggingface", reference, commit, commit, files, kind)
 
 
-def _modelscope(place: Path) -> Any:
+def modelscope(place: Path) -> Any:
+    """Its client, which keeps what it keeps in `place`."""
     _quiet()
     from modelscope_hub import HubApi, HubConfig
 
@@ -182,12 +210,13 @@ def _modelscope(place: Path) -> Any:
     return HubApi(config)
 
 
-def _list_modelscope(reference: str, revision: str | None) -> Listing:
+def _list_modelscope(reference: str, revision: str | None, kind: Kind) -> Listing:
     asked = revision or "master"
     # The legacy client and not HubApi.list_repo_files: that one drops the commit.
     with TemporaryDirectory() as place:
-        api = _modelscope(Path(place))
-        raw = api.legacy.list_repo_files(name_at("modelscope", reference), "model", revision=asked, recursive=True)
+        api = modelscope(Path(place))
+        name = _name("modelscope", reference, kind)
+        raw = api.legacy.list_repo_files(name, kind, revision=asked, recursive=True)
     entries = [entry for entry in raw if entry.get("Type") != "tree"]
     files = tuple(
         HubFile(
@@ -199,10 +228,10 @@ def _list_modelscope(reference: str, revision: str | None) -> Listing:
     )
     newest = max(entries, key=lambda entry: entry.get("CommittedDate") or 0, default=None)
     commit = (newest or {}).get("Revision")
-    return Listing("modelscope", reference, str(commit or asked), asked, files)
+    return Listing("modelscope", reference, str(commit or asked), asked, files, kind)
 
 
-def _told(hub: str, reference: str, error: Exception) -> ApplianceError:
+def told(hub: str, reference: str, error: Exception) -> ApplianceError:
     """A client's error for a person. The libraries' messages carry addresses with signatures: scrubbed."""
     if isinstance(error, ApplianceError):
         return error
@@ -250,10 +279,10 @@ def refused(hub: str, reference: str, status: int, why: str) -> HubFailure:
         )
     if status == 404:
         return HubFailure(
-            _("{hub} has no model {model} (or no such revision, or it is private).").format(**values),
+            _("{hub} has no {model} (or no such revision, or it is private).").format(**values),
             why,
             _(
-                "Check the name (owner/name) and the revision. For a private model, give your token: appliance settings"
+                "Check the name (owner/name) and the revision. For a private one, give your token: appliance settings"
                 " token {name}"
             ).format(**values),
         )

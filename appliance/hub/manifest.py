@@ -16,6 +16,7 @@ from typing import Any
 
 from appliance.files import read_json, sha256, write_json
 from appliance.hub.needed import why_hostile
+from appliance.hub.transfer import journal
 
 NAME = "appliance-model.json"
 LARGEST_BYTES = 64 * 1024 * 1024  # of a manifest that a stranger wrote
@@ -74,7 +75,7 @@ def write(
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        if name != NAME:
+        if name not in (NAME, journal.NAME):
             state = _state(path)
             files[name] = {"size": path.stat().st_size, "sha256": known.get(name) or sha256(path), "state": state}
     value = {
@@ -89,6 +90,11 @@ def write(
         value["through"] = through
     write_json(folder / NAME, value)
     return value
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether this is an adapter and no model. One that a fine-tune has made has no manifest."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
 
 
 def mark(folder: Path, damaged: Sequence[str]) -> None:

@@ -23,8 +23,12 @@ from appliance.jobs.folder import Job, State, all_jobs, follow
 from appliance.locale import _, language
 from appliance.merging.journal import staging_folder
 
-# Which kinds of job may see the hubs' tokens and proxies; no other child process does.
-_NEEDS_HUB = {"download"}
+# Which kinds of job may see the hubs' tokens, proxies and the packages' index; no other child process does.
+_EXTRA = {
+    "download": settings.HUB_VARIABLES,
+    "push": settings.HUB_VARIABLES,
+    "install": settings.PACKAGE_VARIABLES,
+}
 
 
 @dataclass
@@ -32,7 +36,7 @@ class Draft:
     """A job before it is submitted: what will happen, what it takes, and the command that does the same.
 
     spec          what the worker reads (job.json's "spec"); every choice resolved
-    environment   the locked environment it runs in: core, train, vllm
+    environment   the locked environment it runs in: core, train, quantize, vllm
     accelerators  indices of the cards it will lock
     uuids         NVIDIA's names of the same cards, in their order; None where it is not known
     facts         (label, sentence) pairs for the screen before the start
@@ -113,7 +117,7 @@ def _snapshot(wanted: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     wanted = dict(wanted)
     share = wanted.pop("held_out", 0.0)
-    report = data.write_rows(to=folder / "rows.jsonl", **wanted)
+    report = data.write_rows(to=folder / "rows.jsonl", pictures=folder / "pictures", **wanted)
     return {
         "held_out": data.hold_out(folder / "rows.jsonl", folder / "held_out.json", share) if share else 0,
         "file": str(wanted["file"]),
@@ -191,7 +195,9 @@ def cards_of(spec: Mapping[str, Any]) -> list[str]:
 def _spawn(job: Job, environment: str, kind: str) -> None:
     """Start the worker in a session of its own: it lives on when the menu closes."""
     python = settings.python_of(environment)
-    extra = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
+    extra: tuple[str, ...] = _EXTRA.get(kind, ())
+    for tracker in job.described["spec"].get("track") or ():  # the keys that it needs, and no others
+        extra += settings.TRACKERS[tracker]
     variables = settings.child_environment(*extra)
     variables["APPLIANCE_LANG"] = language()
     if cards := cards_of(job.spec):
@@ -315,7 +321,9 @@ def remove(job: Job) -> int:
     freed = files.folder_size(job.folder)
     spec = job.described.get("spec")
     to = spec.get("to") if isinstance(spec, dict) else None
-    if job.described.get("kind") == "merge" and isinstance(to, str):  # what an interrupted one had written so far
+    if job.described.get("kind") in ("merge", "quantize") and isinstance(
+        to, str
+    ):  # what an interrupted one had written so far
         unfinished = staging_folder(Path(to), job.id)
         freed += files.folder_size(unfinished)
         shutil.rmtree(unfinished, ignore_errors=True)

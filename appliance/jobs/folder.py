@@ -163,24 +163,24 @@ class Job:
         if self.kind == "serve":
             value.update(serving(self))
             if not state.active:  # a killed worker could not take its address back
-                value.update(address=None, phase="stopped" if state.state == "stopped" else "failed")
+                value.update(address=None, page=None, phase="stopped" if state.state == "stopped" else "failed")
         return value
 
 
 def serving(job: Job) -> dict[str, Any]:
-    """Where a serve job answers and how it is: address (ends in /v1), key_file, engine, model, adapters, phase …
+    """Where a serve job answers and how it is: address (ends in /v1), page, key_file, engine, model, adapters, phase …
 
     The address is None while it is not ready. new_key: the key was made for this start, and is shown once.
     """
     value = _object(job.folder / "serving.json")
-    names = ("address", "key_file", "new_key", "engine", "model", "adapters", "log", "phase")
+    names = ("address", "key_file", "new_key", "engine", "model", "adapters", "log", "page", "phase")
     told = {name: value.get(name) for name in names}
     engine, worker = value.get("process"), job.written_state()
     # Killed a moment ago, and its worker has not said so yet? (A worker whose pid isn't seen is in another container,
     # and so is its engine.)
     known = engine if isinstance(engine, dict) and process.alive(worker.pid, worker.start_mark) else None
     if told["phase"] == "ready" and known and not process.alive(known.get("pid"), known.get("mark")):
-        told.update(phase="starting", address=None)
+        told.update(phase="starting", address=None, page=None)
     return told
 
 

@@ -13,11 +13,12 @@ from typing import Any
 from appliance import files, output, settings
 from appliance.errors import ApplianceError
 from appliance.hub import export as exporting
-from appliance.hub import manifest, verify, workspace
+from appliance.hub import manifest, tokens, verify, workspace
+from appliance.hub import push as pushing
 from appliance.jobs import prepare
 from appliance.jobs.control import Draft
 from appliance.jobs.folder import Job, all_jobs
-from appliance.jobs.sweep import MERGE_STAGING
+from appliance.jobs.sweep import STAGING
 from appliance.locale import _
 
 _TAIL_BYTES = 65536  # of a job's events; a line of progress has about 200
@@ -74,9 +75,7 @@ def entries() -> list[Entry]:
     found = [_whole(item.folder, item.complete) for item in workspace.list_models()]
     found += [_whole(item.folder, True) for item in workspace.list_adapters()]
     known = {entry.folder for entry in found}
-    found += [
-        _unfinished(item, jobs) for item in workspace.unfinished() if not MERGE_STAGING.fullmatch(item.folder.name)
-    ]
+    found += [_unfinished(item, jobs) for item in workspace.unfinished() if not STAGING.fullmatch(item.folder.name)]
     # An adapter that can't even be read, say.
     for folder in workspace.whole_folders():
         if folder not in known:
@@ -227,6 +226,37 @@ def export(name: str, to: str) -> Draft:
         ],
         command=prepare.command("models", "export", name, "--to", to),
     )
+
+
+def push(name: str, to: str, public: bool = False) -> Draft:
+    """A model of the workspace, or an adapter (also `last`), to a hub: `hf:owner/name` or `modelscope:owner/name`."""
+    hub, reference = pushing.parse(to)
+    try:
+        folder = _folder(name)
+    except ApplianceError as error:
+        try:
+            folder = prepare.adapter_folder(name)
+        except ApplianceError:
+            raise error from None
+    items = pushing.look(folder)
+    shown = tokens.NAMES[hub]
+    seen = _("everyone sees it there") if public else _("nobody but you sees it there")
+    return Draft(
+        kind="push",
+        name=folder.name,
+        spec={"model": str(folder), "hub": hub, "reference": reference, "public": public},
+        facts=[
+            (_("What"), _("Send {name} to {hub}, {size}.").format(
+                name=folder.name, hub=shown, size=output.size(sum(item.size for item in items)))),
+            (_("To"), _("{name} at {hub}; {seen}").format(name=reference, hub=shown, seen=seen)),
+        ],
+        command=prepare.command("models", "push", name, "--to", to, *prepare.flags(public=public, yes=public)),
+    )  # fmt: skip
+
+
+def public_question(to: str) -> str:
+    """What a person is asked before everyone may see a model."""
+    return _("Everyone can see and copy {name}, and a copy can't be called back. Make it public?").format(name=to)
 
 
 def _import_there(to: Path) -> str:

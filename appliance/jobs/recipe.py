@@ -7,8 +7,8 @@
       - serve: {host: 0.0.0.0, port: 8000, key_file: /data/key}
 
 What a step leaves out comes from the steps before it: `finetune` takes the downloaded model, `merge` the adapter,
-`serve` the merged model. The same recipe run again goes on where it was: finished steps are kept, a step that was cut
-is resumed.
+`quantize` the merged model and the rows that it was taught with, `serve` the newest model, `push` the newest thing that
+was made. The same recipe run again goes on where it was: finished steps are kept, a step that was cut is resumed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from appliance import files
+from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError
-from appliance.jobs import control, prepare
+from appliance.jobs import control, models, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
+from appliance.planning.quantising import SCHEMES
 from appliance.planning.way import METHODS
+from appliance.planning.wish import SHARDINGS
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -34,21 +38,29 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "download": {"model": str, "source": str, "revision": str, "to": str},
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
-        "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "map": dict, "sheet": str, "name": str,
-        "held_out": _NUMBER, "rewards": list, "accept_drops": bool,
+        "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "sharding": str, "map": dict,
+        "sheet": str, "name": str,
+        "held_out": _NUMBER, "rewards": list, "track": list, "accept_drops": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
+    "push": {"model": str, "to": str, "public": bool},
+    "quantize": {
+        "model": str, "data": str, "scheme": str, "to": str, "samples": int, "length": int, "map": dict, "sheet": str,
+        "accept_loss": bool,
+    },
     "serve": {
         "model": str, "engine": str, "host": str, "port": int, "name": str, "length": int, "key_file": str,
-        "no_key": bool, "log_requests": bool,
+        "no_key": bool, "log_requests": bool, "page": bool, "adapters": list,
     },
 }  # fmt: skip
-_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus")
+_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus", "sharding")
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
     ("finetune", "method"): ("auto", *METHODS),
-    ("serve", "engine"): ("auto", "vllm", "transformers"),
+    ("finetune", "sharding"): ("auto", *SHARDINGS),
+    ("quantize", "scheme"): ("auto", *SCHEMES),
+    ("serve", "engine"): WORDS,
 }
 
 Step = tuple[str, dict[str, Any]]
@@ -84,6 +96,8 @@ def read(path: Path) -> list[Step]:
     for _kind, words in steps:
         if "rewards" in words:
             words["rewards"] = [_beside(reward, path.absolute().parent) for reward in words["rewards"]]
+        if "adapters" in words:
+            words["adapters"] = [_adapter_beside(each, path.absolute().parent) for each in words["adapters"]]
         for name in ("data", "model", "adapter", "base", "key_file"):
             if name in words:
                 beside = path.absolute().parent / Path(words[name]).expanduser()
@@ -97,6 +111,13 @@ def _beside(reward: str, folder: Path) -> str:
     """A reward whose schema stands beside the recipe, with its whole path."""
     kind, colon, file = reward.partition("schema:")
     return f"{kind}schema:{folder / Path(file).expanduser()}" if colon and (not kind or kind.endswith("*")) else reward
+
+
+def _adapter_beside(words: str, folder: Path) -> str:
+    """An adapter (NAME=REFERENCE or a reference) that stands beside the recipe, with its whole path."""
+    name, equals, reference = words.rpartition("=")
+    beside = os.path.join(folder, os.path.expanduser(reference))
+    return f"{name}{equals}{beside}" if os.path.exists(beside) else words
 
 
 def check(document: Any) -> tuple[list[Step], list[str]]:
@@ -119,7 +140,9 @@ def check(document: Any) -> tuple[list[Step], list[str]]:
             problems.append(f"{where} ({kind}): " + _("must hold words and values."))
             continue
         problems += [f"{where} ({kind}): {problem}" for problem in _check_words(kind, words, given)]
-        given |= {"download": {"model"}, "finetune": {"adapter"}, "merge": {"model"}}.get(kind, set())
+        made = {"download": {"model"}, "finetune": {"adapter", "made"}, "merge": {"model", "made"},
+                "quantize": {"model", "made"}}  # fmt: skip
+        given |= made.get(kind, set())
         steps.append((kind, dict(words)))
     if any(kind == "serve" for kind, _words in steps[:-1]):
         problems.append(_("serve must be the last step: it does not end by itself."))
@@ -148,9 +171,14 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
             problems.append(
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
             )
-    needed = {"download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "serve": ["model"]}[kind]
+    needed = {
+        "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "quantize": ["model"],
+        "push": ["to", "model"], "serve": ["model"],
+    }[kind]  # fmt: skip
     if kind == "finetune" and "adapter" in words:
         needed.remove("model")
+    if kind == "push":
+        given = {"model"} if "made" in given else set()  # a downloaded model is not sent back by itself
     problems += [
         _("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given
     ]
@@ -204,13 +232,16 @@ def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool
         if state.state == "stopped":
             break
         result = job.result or {}
-        known.update(
-            {
-                name: result[name]
-                for name in ("model", "adapter")
-                if result.get(name) and not (kind == "finetune" and name == "model")
-            }
-        )
+        if kind != "push":
+            known.update(
+                {
+                    name: result[name]
+                    for name in ("model", "adapter")
+                    if result.get(name) and not (kind == "finetune" and name == "model")
+                }
+            )
+        if kind in ("finetune", "merge", "quantize"):
+            known["made"] = known["adapter" if kind == "finetune" else "model"]
     return jobs
 
 
@@ -230,22 +261,27 @@ def _earlier(trail: str) -> Job | None:
             if state.state != "done":
                 return job
             result = job.result or {}
-            made = result.get("adapter") if job.kind == "finetune" else result.get("model")
+            made = result.get("model")
+            if job.kind == "finetune" or not made:
+                made = result.get("adapter")
             if made and Path(made).exists():
                 return job
     return None
 
 
 def _with_model(kind: str, words: dict[str, Any], known: dict[str, str], show: Callable[[Job], State]) -> control.Draft:
-    """The step's draft; a model that only a hub has is downloaded first, as a job of its own."""
-    try:
-        return _draft(kind, words, known)
-    except prepare.NotHere as missing:
-        job = control.submit(prepare.download(missing.reference))
+    """The step's draft; a model or an engine that is not here is brought first, as a job of its own."""
+    while True:
+        try:
+            return _draft(kind, words, known)
+        except prepare.NotHere as missing:
+            first = prepare.download(missing.reference)
+        except NotInstalled as missing:
+            first = prepare.install(missing.engine.name)
+        job = control.submit(first)
         state = show(job)
         if state.state != "done":
-            raise failure(job, state) from None
-        return _draft(kind, words, known)
+            raise failure(job, state)
 
 
 def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.Draft:
@@ -267,4 +303,11 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
         )
     if kind == "merge":
         return prepare.merge(words.pop("adapter", None) or known["adapter"], **words)
-    return prepare.serve(words.pop("model", None) or known["model"], **words)
+    if kind == "push":
+        return models.push(words.pop("model", None) or known["made"], **words)
+    model = words.pop("model", None) or known["model"]
+    if kind == "quantize":
+        return prepare.quantize(model, words.pop("data", None), mapping=words.pop("map", None), **words)
+    if "adapter" in known:  # `last` is of this recipe, not of whoever was last
+        words["adapters"] = [re.sub(r"(?:^|(?<==))last$", known["adapter"], each) for each in words.get("adapters", ())]
+    return prepare.serve(model, **words)

@@ -10,7 +10,7 @@ from pathlib import Path
 from appliance import settings
 from appliance.jobs.folder import Job
 
-MERGE_STAGING = re.compile(r"\..+\.(\d{8}-\d{6}-merge-.+)\.partial")
+STAGING = re.compile(r"\..+\.(\d{8}-\d{6}-(?:merge|quantize)-.+)\.partial")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _OLD_SECONDS = 3600.0  # a temporary file that nobody has written to for this long has lost its process
 
@@ -19,7 +19,7 @@ def sweep() -> None:
     """Delete in the workspace:
 
     `.NAME.removed`       a removal that was cut
-    `.NAME.JOB.partial`   a merge whose job is gone or done: one that was cut goes on with it
+    `.NAME.JOB.partial`   a merge or a quantising whose job is gone or done: one that was cut goes on with it
     `.NAME.abcdef01.tmp`  a write that was cut; its writer is unknown, so only when it is an hour old
 
     `.NAME.partial` is kept: a download goes on with it, and it is shown as unfinished.
@@ -27,10 +27,10 @@ def sweep() -> None:
     models = settings.models_folder()
     for place in (settings.home(), settings.jobs_folder(), models, *(_listed(models))):
         for path in _listed(place):
-            merge = MERGE_STAGING.fullmatch(path.name) if place == models else None
+            staged = STAGING.fullmatch(path.name) if place == models else None
             lost = (
                 (path.name.startswith(".") and path.name.endswith(".removed"))
-                or (merge and not _goes_on(Job(settings.jobs_folder() / merge[1])))
+                or (staged and not _goes_on(Job(settings.jobs_folder() / staged[1])))
                 or (_TEMPORARY.fullmatch(path.name) and time.time() - _newest(path) > _OLD_SECONDS)
             )
             if lost:

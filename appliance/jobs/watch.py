@@ -16,24 +16,31 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _PLAIN_SECONDS = 5.0  # in a pipe: at most a line this often
-_SPARKS = "▁▂▃▄▅▆▇█"
+# The screen that the picture must fit, and the lines of it that are not the curve's.
+_WIDEST, _TALLEST, _OTHER_LINES = 78, 10, 9
 
 
 def phase_word(phase: str) -> str:
     """A phase's name for a person."""
     return {
         "loading": _("loading"),
+        "pictures": _("looking at the pictures"),
         "training": _("training"),
         "saving": _("saving"),
         "merging": _("merging"),
+        "quantising": _("quantising, layer by layer"),
+        "measuring": _("measuring the original"),
+        "measuring_again": _("measuring the quantised one"),
         "verifying": _("verifying"),
         "checking": _("checking the base"),
         "comparing": _("comparing answers"),
         "starting": _("starting"),
         "downloading": _("downloading"),
         "download": _("downloading"),
+        "installing": _("installing"),
         "copying": _("copying"),
         "exporting": _("exporting"),
+        "sending": _("sending"),
         "unpacking": _("unpacking"),
         "teaching": _("teaching"),
         "tokenizer": _("making the tokenizer"),
@@ -47,7 +54,9 @@ class Picture:
         self.job = job
         self.state: State | None = None
         self.progress: dict[str, Any] | None = None
-        self.losses: list[float] = []
+        self.losses: list[tuple[int, float]] = []  # (step, loss)
+        self.held_out: list[tuple[int, float]] = []
+        self.measured: dict[str, Any] = {}  # the last value of everything that is measured
         self.ready: dict[str, Any] | None = None
         self.phase = ""
         self.said: list[tuple[str, str]] = []  # (kind, sentence) not shown yet
@@ -60,8 +69,8 @@ class Picture:
             kind = event.get("kind")
             if kind == "progress":
                 self.progress = event
-            elif kind == "metric" and isinstance(event.get("loss"), float) and math.isfinite(event["loss"]):
-                self.losses.append(event["loss"])
+            elif kind == "metric":
+                self._measure(event)
             elif kind in ("note", "warning"):
                 self.said.append((str(kind), str(event.get("text", ""))))
             elif kind == "ready" and event.get("attempt") == state.attempt:  # not that of an earlier try
@@ -72,6 +81,17 @@ class Picture:
                 self.said.append(
                     ("note", _("Waits until {holder} lets go of the card.").format(holder=event.get("holder")))
                 )
+
+    def _measure(self, event: dict[str, Any]) -> None:
+        step = event.get("step")
+        for name, series in (("loss", self.losses), ("held_out_loss", self.held_out)):
+            value = event.get(name)
+            if isinstance(value, float) and math.isfinite(value):
+                step = step if isinstance(step, int) else len(series) + 1
+                while series and series[-1][0] >= step:  # of an earlier try, which went further
+                    series.pop()
+                series.append((step, value))
+        self.measured |= {name: value for name, value in event.items() if isinstance(value, (int, float))}
 
     def take_said(self) -> list[tuple[str, str]]:
         """The sentences that came since the last call."""
@@ -90,10 +110,10 @@ class Picture:
                 parts.append(f"{output.size(event['speed'])}/s")
         elif event.get("unit"):
             parts.append(f"{event['done']:.0f}/{event['total']:.0f}")
-            if event.get("speed"):
+            if event.get("speed") and event["unit"] not in ("layers", "rows"):
                 parts.append(_("{n:.1f} steps/s").format(n=event["speed"]))
         if self.losses and event.get("phase") in ("training", "teaching"):
-            parts.append(_("loss {value:.3f}").format(value=self.losses[-1]))
+            parts.append(_("loss {value:.3f}").format(value=self.losses[-1][1]))
         if event.get("left_s") is not None and event["done"] < event["total"]:
             parts.append(_("{time} left").format(time=output.duration(event["left_s"])))
         return " · ".join(parts)
@@ -128,15 +148,27 @@ class Picture:
         event = self.progress
         return min(1.0, event["done"] / event["total"]) if event and event.get("total") else 0.0
 
-    def curve(self, width: int = 40) -> str:
+    def curve(self) -> str:
         """The loss so far as a row of small bars."""
-        if len(self.losses) < 2:
-            return ""
-        step = max(1.0, len(self.losses) / width)
-        points = [self.losses[int(i * step)] for i in range(min(width, len(self.losses)))]
-        low, high = min(points), max(points)
-        span = (high - low) or 1.0
-        return "".join(_SPARKS[int((value - low) / span * (len(_SPARKS) - 1))] for value in points)
+        from appliance.jobs import plot
+
+        return plot.spark([value for _step, value in self.losses])
+
+    def measures(self) -> str:
+        """Held-out loss, learning rate, gradient, tokens a second and memory in one line."""
+        known, parts = self.measured, []
+        if self.held_out:
+            best = min(value for _step, value in self.held_out)
+            parts.append(_("● held-out {value:.3f} (best {best:.3f})").format(value=self.held_out[-1][1], best=best))
+        if "learning_rate" in known:
+            parts.append(_("rate {value:.1e}").format(value=known["learning_rate"]))
+        if "grad_norm" in known:
+            parts.append(_("gradient {value:.2f}").format(value=known["grad_norm"]))
+        if "tokens_s" in known:
+            parts.append(_("{n:,.0f} tokens/s").format(n=known["tokens_s"]))
+        if "memory_gib" in known:
+            parts.append(_("memory {size}").format(size=output.gib(known["memory_gib"])))
+        return " · ".join(parts)
 
     def __rich__(self) -> RenderableType:
         from rich.progress_bar import ProgressBar
@@ -156,8 +188,21 @@ class Picture:
             grid.add_row(Text(self.figures(), "cyan"))
             for line in self.transfer():
                 grid.add_row(Text(line, "dim"))
-        if self.curve():
-            grid.add_row(Text(self.curve(), "green"))
+        if len(self.losses) > 1:
+            from appliance.jobs import plot
+
+            screen = output.console().size
+            total = int((self.progress or {}).get("total") or 0)
+            grid.add_row(
+                plot.curve(
+                    self.losses,
+                    self.held_out,
+                    last=total if (self.progress or {}).get("unit") == "step" else self.losses[-1][0],
+                    width=min(_WIDEST, screen.width - 2),
+                    height=min(_TALLEST, screen.height - _OTHER_LINES),
+                )
+            )
+            grid.add_row(Text(self.measures(), "dim"))
         return grid
 
 
@@ -230,16 +275,33 @@ def summary(job: Job) -> list[tuple[str, str]]:
     if picture.progress is not None and state.state != "done" and (job.kind != "serve" or state.active):
         rows.append((_("Progress"), f"{picture.words()} {picture.share():.0%}  {picture.figures()}"))
     if picture.curve():
-        rows.append((_("Loss"), f"{picture.curve()}  {picture.losses[0]:.3f} → {picture.losses[-1]:.3f}"))
+        rows.append((_("Loss"), f"{picture.curve()}  {picture.losses[0][1]:.3f} → {picture.losses[-1][1]:.3f}"))
     result = job.result or {}
     model = _("Base model") if job.kind == "finetune" else _("Model")
-    for label, key in ((model, "model"), (_("Adapter"), "adapter"), (_("Written to"), "exported")):
+    for label, key in (
+        (model, "model"),
+        (_("Adapter"), "adapter"),
+        (_("Written to"), "exported"),
+        (_("At"), "page"),
+        (_("Written to"), "environment"),
+    ):
         if result.get(key):
             rows.append((label, str(result[key])))
     if result.get("models"):
         rows.append((_("Whole"), ", ".join(result["models"])))
     if proof := result.get("proof"):
         rows.append((_("Compared"), proof.get("sentence") or _("no: {why}").format(why=proof["why"])))
+    if result.get("perplexity"):
+        rows.append((_("Measured"), str(result["sentence"])))
+        size = result["size"]
+        rows.append(
+            (
+                _("Weights"),
+                _("{after} instead of {before}").format(
+                    after=output.size(size["after"]), before=output.size(size["before"])
+                ),
+            )
+        )
     if result.get("memory"):
         memory = result["memory"]
         rows.append(
@@ -258,6 +320,7 @@ def summary(job: Job) -> list[tuple[str, str]]:
                 (_("Model name"), at["model"]),
                 (_("Key file"), at["key_file"] or "-"),
             ]
+            rows += [(_("Chat page"), at["page"])] if at["page"] else []
     rows.append((_("Folder"), str(job.folder)))
     return rows
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import output, questions, show_data
+from appliance.jobs import prepare
 from appliance.locale import _
 from appliance.menu import pick, rows
 
@@ -89,3 +90,5 @@ def _public() -> None:
         ],
     )
     output.pairs(show_data.dataset_pairs(chosen))
+    if questions.yes(_("Bring it here?")):
+        pick.start(prepare.download_data(chosen.name))

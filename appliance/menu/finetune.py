@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from appliance import output, questions
+from appliance import output, questions, settings
 from appliance.jobs import prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
@@ -49,6 +50,8 @@ def ask_and_start(model: str, file: str, words: dict[str, Any]) -> Job | None:
         if draft.spec["task"] in _PAIRED:
             how["task"] = _way_of_comparing(draft.spec["task"])
         wish = _advanced(draft.plan or {})
+        if settings.python_of("track").exists():
+            how["track"] = _tracked(how.get("track", ()))
 
 
 def _way_of_comparing(task: str) -> str:
@@ -61,6 +64,14 @@ def _way_of_comparing(task: str) -> str:
     }
     chosen = questions.choose(_("How should it learn from the pairs?"), [(names[k], k) for k in _PAIRED], default=task)
     return str(chosen)
+
+
+def _tracked(before: Sequence[str]) -> list[str]:
+    """Where the figures go besides TensorBoard's files."""
+    names = {"": _("nowhere else"), "wandb": "Weights & Biases", "swanlab": "SwanLab"}
+    title = _("Where can its figures be followed, besides TensorBoard?")
+    chosen = questions.choose(title, [(label, name) for name, label in names.items()], default="".join(before[:1]))
+    return [str(chosen)] if chosen else []
 
 
 def _advanced(plan: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def _steps(model: str, file: str, words: dict[str, Any]) -> list[recipe.Step] | 
     except prepare.NotHere:
         output.pairs(prepare.download(model).facts)
         output.note(_("The plan for the fine-tune is made when the model is here."))
-        return [("download", {"model": model}), ("finetune", tuning), ("merge", {}), ("serve", {})]
+        return [("download", {"model": model}), ("finetune", tuning), ("merge", {}), _serving()]
     try:
         draft = prepare.finetune(str(folder), file, **how)
     except prepare.TooManyDropped as problem:
@@ -57,7 +57,12 @@ def _steps(model: str, file: str, words: dict[str, Any]) -> list[recipe.Step] | 
     for warning in draft.warnings:
         output.warn(str(warning))
     output.say(_("Then it is merged, and served on this machine with a key."))
-    return [("finetune", {"model": str(folder), **tuning}), ("merge", {}), ("serve", {})]
+    return [("finetune", {"model": str(folder), **tuning}), ("merge", {}), _serving()]
+
+
+def _serving() -> recipe.Step:
+    """With a page in the browser, for who has never opened a terminal."""
+    return "serve", {"page": True} if prepare.has_page() else {}
 
 
 def _save(steps: list[recipe.Step]) -> Path:

@@ -12,7 +12,7 @@ from appliance.locale import _
 # The first four keep the numbers of the 一锤定音 script. Each screen is imported when it is opened.
 _SCREENS = {
     "g": "guided", "1": "download", "2": "serve", "3": "finetune", "4": "merge", "5": "jobs", "6": "settings",
-    "7": "data",
+    "7": "data", "8": "quantize",
 }  # fmt: skip
 
 
@@ -27,6 +27,7 @@ def entries() -> list[tuple[str, str]]:
         (_("Jobs"), "5"),
         (_("Settings · 中文 / English"), "6"),
         (_("Data: check, clean, preview, public sets"), "7"),
+        (_("Quantise a model: smaller, often faster"), "8"),
         (_("Quit"), "q"),
     ]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from appliance import output, questions
+from appliance.errors import UsageError
+from appliance.hub import push as pushing
 from appliance.hub import tokens
 from appliance.jobs import control, models, prepare
 from appliance.jobs.folder import all_jobs
@@ -61,6 +64,7 @@ def _one(entry: models.Entry) -> None:
         actions.append((_("verify: read every byte again"), "verify"))
     if entry.state == "whole":
         actions.append((_("export: to a stick or disk, for a machine without a network"), "export"))
+        actions.append((_("push: to Hugging Face or ModelScope"), "push"))
     if entry.state != "coming":
         actions.append((_("remove"), "remove"))
     action = questions.choose(_("What now?"), [*actions, (_("back"), "")])
@@ -76,6 +80,8 @@ def _one(entry: models.Entry) -> None:
         pick.start(models.check(str(entry.folder)))
     elif action == "export":
         pick.start(models.export(str(entry.folder), _target()))
+    elif action == "push":
+        _push(entry)
     elif action == "remove":
         _remove(entry)
 
@@ -89,6 +95,25 @@ def _target() -> str:
             else _("There is no such folder. Ctrl-C goes back.")
         ),
     )
+
+
+def _push(entry: models.Entry) -> None:
+    hubs: list[tuple[str, Any]] = [(tokens.NAMES["modelscope"], "modelscope"), (tokens.NAMES["huggingface"], "hf")]
+    hub = questions.choose(_("To which hub?"), hubs)
+    name = questions.text(_("Your name there and a name for it (owner/name):"), check=partial(_place_problem, hub))
+    to = f"{hub}:{name.strip()}"
+    everyone = questions.choose(
+        _("Who may see it?"), [(_("only I"), False), (_("everyone"), True)]
+    ) and questions.yes(models.public_question(to), default=False)  # fmt: skip
+    pick.start(models.push(str(entry.folder), to, bool(everyone)))
+
+
+def _place_problem(hub: str, value: str) -> str | None:
+    try:
+        pushing.parse(f"{hub}:{value.strip()}")
+    except UsageError as error:
+        return error.why
+    return None
 
 
 def _remove(entry: models.Entry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from appliance import attend, output, questions, show
+from appliance import attend, output, questions, settings, show
 from appliance.hub import tokens, workspace
 from appliance.hub.model import Model
 from appliance.jobs import control, prepare
@@ -59,7 +59,15 @@ def bring_here(reference: str) -> bool:
 
 
 def data_file() -> str:
-    """A file that exists."""
+    """A file that exists; or the thumbs from chats, where there are some, made into one."""
+    from appliance.data import feedback
+
+    if feedback.count(settings.feedback_file()):
+        ways = [(_("a file"), False), (_("the thumbs up and down that were given in chats"), True)]
+        if questions.choose(_("Which rows?"), ways):
+            made = feedback.to_kto(settings.feedback_file(), settings.datasets_folder() / "feedback.jsonl")
+            output.pairs(feedback.facts(made))
+            return str(made["file"])
     return questions.path(
         _("Your data file (Excel, CSV, JSON, text):"),
         check=lambda value: (
@@ -116,5 +124,5 @@ def _gave_token(hubs: list[str]) -> bool:
     if not hub:
         return False
     tokens.store(hub, questions.secret(_("Your token for {hub}:").format(hub=tokens.NAMES[hub]), check=tokens.problem))
-    output.good(_("Stored; only downloads read it."))
+    output.good(_("Stored; only downloads and pushes read it."))
     return True

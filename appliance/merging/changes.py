@@ -6,6 +6,7 @@ tuners/lora/dora.py and variants.py (DoraLinearVariant.merge_unsafe), tuners/lor
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class LowRank:
     def open(self, dtype: str) -> Apply:
         """Bring the right half into memory; the left one comes with each block."""
         right, scale = self.right.float32(), np.float32(self.scale)
+        if math.frexp(self.scale)[0] == 0.5:  # a power of two: the same bits, and one pass less
+            right, scale = right * scale, np.float32(1)
         lengths = self.magnitude.float32().reshape(-1) if self.magnitude is not None else None
 
         def apply(block: Array, first: int) -> None:
@@ -65,11 +68,9 @@ class LowRank:
             if lengths is not None:
                 _stretch(block, delta, lengths[first:last], dtype)
                 return
-            if self.rounded and dtype != "F32":
-                delta = numbers.to_float32(numbers.from_float32(delta, dtype), dtype)
-            numbers.add(block.reshape(-1), delta.reshape(-1), dtype)
+            _add(block, delta, dtype, self.rounded)
 
-        return apply
+        return _few_rows(apply)
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,9 @@ class Weighted:
         def apply(block: Array, first: int) -> None:
             last = first + len(block)
             left = np.concatenate([part.left.rows(first, last) for part, _weight in self.parts], axis=1)
-            delta = _product(left, right)
-            if rounded and dtype != "F32":
-                delta = numbers.to_float32(numbers.from_float32(delta, dtype), dtype)
-            numbers.add(block.reshape(-1), delta.reshape(-1), dtype)
+            _add(block, _product(left, right), dtype, rounded)
 
-        return apply
+        return _few_rows(apply)
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,23 @@ class Section:
     first: int
     last: int
     steps: list[Step] = field(default_factory=list)
+
+
+def _few_rows(apply: Apply) -> Apply:
+    """The same, as many rows at a time as stay in a core's own cache together with their sums."""
+
+    def in_turn(block: Array, first: int) -> None:
+        rows = max(1, numbers.PIECE // block.shape[1])
+        for start in range(0, len(block), rows):
+            apply(block[start : start + rows], first + start)
+
+    return in_turn
+
+
+def _add(block: Array, delta: Array, dtype: str, rounded: bool) -> None:
+    if rounded and dtype != "F32":
+        delta = numbers.to_float32(numbers.from_float32(delta, dtype), dtype)
+    numbers.add(block.reshape(-1), delta.reshape(-1), dtype)
 
 
 def _product(left: Array, right: Array) -> Array:

@@ -1,7 +1,7 @@
-"""Processes that share the blocks of a file: the first takes every n-th block, and so on; the parent gets all in order.
+"""Processes that share a merge: the first makes every n-th block, and so on; the parent gets all in their order.
 
 Processes, because numpy gives Python's lock back and takes it again for every small step: threads would spend half of
-their time on that. They are forked, so they know the work already; what they wrote lies in memory shared with the
+their time on that. They are forked, so they know the work already; what they make lies in memory shared with the
 parent, and a byte through a pipe says when it is there or may be written over. They end when the parent does.
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import errno
 import json
-import mmap
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from types import TracebackType
+from typing import NoReturn, Self
 
 import numpy as np
 
@@ -25,84 +25,109 @@ from appliance.locale import _
 from appliance.merging.changes import Apply, Section
 from appliance.merging.numbers import STORED, Array
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-# Blocks that a process may be ahead of the parent.
-_SLOTS = 3
-
 
 @dataclass(frozen=True)
-class Block:
-    """A piece of a file: `start` in the source, `at` in the output; `section` changes its rows, from `first` on.
+class Piece:
+    """Of an output file: `at` there, `start` in the source; `section` changes its rows, from `first` on.
 
-    source   None where the base has nothing here: the section's first step writes all of it
+    source   None where the base has nothing here: `raw` is all of it, or the section's first step writes it
     section  None: the bytes stay as they are
     """
 
-    source: Path | None
-    start: int
     at: int
     size: int
+    source: Path | None = None
+    start: int = 0
     dtype: str = ""
     columns: int = 0
     section: Section | None = None
     first: int = 0
+    raw: bytes = field(default=b"", repr=False)
 
 
-@contextmanager
-def working(
-    blocks: list[Block], handle: int, processes: int, slot: int
-) -> Iterator[Iterator[tuple[Block, memoryview]]]:
-    """Every block with the bytes that were written for it, in order; they are good until the next one is asked for.
+@dataclass(frozen=True)
+class Block:
+    """A piece and where it is made.
 
-    handle  the output, open for writing
-    slot    bytes of the largest block
+    load   what goes to the disk together has the same one; they are counted through all outputs
+    place  where it begins in the memory of its load
     """
-    count = min(processes, len(blocks)) if sys.platform == "linux" else 1
-    if count < 2:
-        yield _alone(blocks, handle, slot)
-        return
-    shared = np.frombuffer(mmap.mmap(-1, count * _SLOTS * slot), np.uint8).reshape(count, _SLOTS, slot)
-    crew: list[_Member] = []
-    try:
-        for number in range(count):
-            crew.append(_Member(blocks[number::count], handle, shared[number], [one.free for one in crew]))
-        yield _together(blocks, crew)
-    finally:
-        for member in crew:
+
+    load: int
+    place: int
+    piece: Piece
+
+
+class Crew:
+    """Makes blocks in their order. The processes end with the `with` block.
+
+    blocks     every process goes through them and picks its own, so they must be the same ones each time
+    memory     (loads, bytes): after the last load comes the first one again
+    processes  1 forks none
+    """
+
+    def __init__(self, blocks: Callable[[], Iterable[Block]], memory: Array, processes: int):
+        self._memory = memory
+        self._members: list[_Member] = []
+        self._turn = 0
+        few = len(list(islice(blocks(), 2))) < 2
+        if processes < 2 or few or sys.platform != "linux":
+            self._worker = _Worker()
+            return
+        try:
+            for number in range(processes):
+                own = islice(blocks(), number, None, processes)
+                self._members.append(_Member(own, memory, [one.free for one in self._members]))
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        for member in self._members:
             member.end()
 
+    def make(self, block: Block) -> memoryview:
+        """The bytes of the next block, which is this one, once they are there. Raises the OSError that was met."""
+        if self._members:
+            self._members[self._turn % len(self._members)].wait()
+            self._turn += 1
+        else:
+            self._worker.make(block.piece, _part(self._memory, block))
+        return _part(self._memory, block).data
 
-def _alone(blocks: list[Block], handle: int, slot: int) -> Iterator[tuple[Block, memoryview]]:
-    worker, memory = _Worker(handle), np.empty(slot, np.uint8)
-    for block in blocks:
-        worker.write(block, memory[: block.size])
-        yield block, memory[: block.size].data
+    def release(self, load: int) -> None:
+        """The memory of this load may be written over. May be called by any thread."""
+        for member in self._members:
+            member.go_on(load % len(self._memory))
 
 
-def _together(blocks: list[Block], crew: list[_Member]) -> Iterator[tuple[Block, memoryview]]:
-    for number, block in enumerate(blocks):
-        turn, whose = divmod(number, len(crew))
-        member = crew[whose]
-        member.wait()
-        yield block, member.slots[turn % _SLOTS][: block.size].data
-        member.go_on()
+def _part(memory: Array, block: Block) -> Array:
+    part: Array = memory[block.load % len(memory), block.place : block.place + block.piece.size]
+    return part
 
 
 class _Member:
     """One process and its two pipes, as the parent sees it. `others`: the parent's ends that it must not hold open."""
 
-    def __init__(self, blocks: list[Block], handle: int, slots: Array, others: list[int]):
-        self.slots = slots
+    def __init__(self, blocks: Iterator[Block], memory: Array, others: list[int]):
         may, self.free = os.pipe()
         self.ready, done = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            _labour(blocks, handle, slots, may, done, [*others, self.free])
+            _labour(blocks, memory, may, done, [*others, self.free])
         os.close(may)
         os.close(done)
 
     def wait(self) -> None:
-        """Until its next block is written. Raises the OSError that it met."""
+        """Until its next block is there. Raises the OSError that it met."""
         word = os.read(self.ready, 1)
         if word == b".":
             return
@@ -112,11 +137,11 @@ class _Member:
         number, text, name = json.loads(told) if told else (errno.ECHILD, _("a process of the merge ended"), None)
         raise OSError(number, text, name)
 
-    def go_on(self) -> None:
-        """One more slot may be written over."""
+    def go_on(self, row: int) -> None:
+        """This row of the memory may be written over."""
         try:
-            os.write(self.free, b".")
-        except BrokenPipeError:  # it has written its last block
+            os.write(self.free, bytes([row]))
+        except BrokenPipeError:  # it has made its last block
             return
 
     def end(self) -> None:
@@ -130,17 +155,22 @@ class _Member:
         os.waitpid(self.pid, 0)
 
 
-def _labour(blocks: list[Block], handle: int, slots: Array, may: int, done: int, others: list[int]) -> NoReturn:
+def _labour(blocks: Iterator[Block], memory: Array, may: int, done: int, others: list[int]) -> NoReturn:
     """The life of a process."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for one in others:
             os.close(one)
-        worker = _Worker(handle)
-        for number, block in enumerate(blocks):
-            if number >= _SLOTS and not os.read(may, 1):
-                break  # the parent is gone
-            worker.write(block, slots[number % _SLOTS][: block.size])
+        worker, released = _Worker(), [0] * len(memory)
+        for block in blocks:
+            turn, row = divmod(block.load, len(memory))
+            while released[row] < turn:
+                told = os.read(may, 4096)
+                if not told:
+                    os._exit(0)  # the parent is gone
+                for one in told:
+                    released[one] += 1
+            worker.make(block.piece, _part(memory, block))
             os.write(done, b".")
     except OSError as error:
         os.write(done, b"!" + json.dumps([error.errno, error.strerror, error.filename]).encode())
@@ -151,66 +181,42 @@ def _labour(blocks: list[Block], handle: int, slots: Array, may: int, done: int,
 
 
 class _Worker:
-    """Writes blocks; keeps the sources open, and what the section that it is in needs."""
+    """Makes blocks; keeps the source open that it reads, and what the section that it is in needs."""
 
-    def __init__(self, handle: int):
-        self._handle = handle
-        self._sources: dict[Path, int] = {}
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._source = -1
         self._section: Section | None = None
         self._applies: list[Apply] = []
 
     def __del__(self) -> None:
-        for source in self._sources.values():
-            os.close(source)
+        if self._path is not None:
+            os.close(self._source)
 
-    def write(self, block: Block, piece: Array) -> None:
-        """Read, change and write one block; `piece` then holds what was written."""
-        source = None
-        if block.source is not None:
-            if block.source not in self._sources:
-                self._sources[block.source] = os.open(block.source, os.O_RDONLY | os.O_CLOEXEC)
-            source = self._sources[block.source]
-            _read_all(source, piece.data, block.start, block.source)
-        if block.section is not None:
-            if block.section is not self._section:
-                self._section = block.section
-                self._applies = [step.open(block.dtype) for step in block.section.steps]
-            rows = piece.view(STORED[block.dtype]).reshape(-1, block.columns)
-            for apply in self._applies:
-                apply(rows, block.first)
-        # What stays as it is, by the kernel itself, which on some file systems moves nothing at all.
-        elif source is not None and _copied(source, self._handle, block):
+    def make(self, piece: Piece, into: Array) -> None:
+        """Read and change one piece: `into` then holds what belongs into the output."""
+        if piece.source is not None:
+            self._read(piece.source, into.data, piece.start)
+        elif piece.raw:
+            into[:] = np.frombuffer(piece.raw, np.uint8)
+        if piece.section is None:
             return
-        _write_all(self._handle, piece.data, block.at)
+        if piece.section is not self._section:
+            self._section = piece.section
+            self._applies = [step.open(piece.dtype) for step in piece.section.steps]
+        rows = into.view(STORED[piece.dtype]).reshape(-1, piece.columns)
+        for apply in self._applies:
+            apply(rows, piece.first)
 
-
-def _copied(source: int, target: int, block: Block) -> bool:
-    done = 0
-    try:
-        while done < block.size:
-            moved = os.copy_file_range(source, target, block.size - done, block.start + done, block.at + done)
-            if moved == 0:
-                return False
-            done += moved
-    except AttributeError:  # not Linux
-        return False
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        return False
-    return True
-
-
-def _read_all(handle: int, into: memoryview, at: int, path: Path) -> None:
-    done = 0
-    while done < len(into):
-        count = os.preadv(handle, [into[done:]], at + done)
-        if count == 0:
-            raise OSError(errno.EIO, _("the file became shorter while it was read"), str(path))
-        done += count
-
-
-def _write_all(handle: int, data: memoryview, at: int) -> None:
-    done = 0
-    while done < len(data):
-        done += os.pwrite(handle, data[done:], at + done)
+    def _read(self, path: Path, into: memoryview, at: int) -> None:
+        if path != self._path:
+            self.__del__()
+            self._path = None
+            self._source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._path = path
+        done = 0
+        while done < len(into):
+            count = os.preadv(self._source, [into[done:]], at + done)
+            if count == 0:
+                raise OSError(errno.EIO, _("the file became shorter while it was read"), str(path))
+            done += count

@@ -1,28 +1,39 @@
-"""Weight files written anew: read, changed and written by all cores in blocks, hashed in order as they come.
+"""Weight files written anew: read and changed by all cores in blocks, and hashed in order as they come.
 
-The disk is kept busy from the first block on: a thread pushes what was written so far out of the page cache, so that
-little is left to wait for at the end of a file.
+They are written past the page cache: to go through it takes a fifth of a second of a core for every GB, and what lies
+there has to be waited for in the end. A load is what goes to the disk at once. In memory it begins with a whole page of
+the file, for that is what the kernel asks for: with the bytes that the load before it had over.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
+import mmap
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from appliance import files
 from appliance.merging.changes import Section
-from appliance.merging.crew import FULL, Block, working
-from appliance.merging.numbers import WIDTH
+from appliance.merging.crew import Block, Crew, Piece
+from appliance.merging.numbers import WIDTH, Array
 
-# A core's own cache holds most of it together with its float32 sums.
-BLOCK_BYTES = 2**20
-_FLUSH_BYTES = 64 * 2**20
+BLOCK_BYTES = 2**19
+_LOAD_BYTES = 2 * 2**20
+_LOADS = 8
+_WRITERS = 4  # loads on their way to the disk at once: it is quicker with more than one
+_PAGE = 4096
+_DIRECT = getattr(os, "O_DIRECT", 0)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,11 @@ class Part:
     dtype: str = ""
     columns: int = 0
     sections: tuple[Section, ...] = ()
+
+    @property
+    def row(self) -> int:
+        """Bytes of a row."""
+        return self.columns * WIDTH.get(self.dtype, 1)
 
 
 @dataclass(frozen=True)
@@ -66,33 +82,146 @@ def write(
 ) -> None:
     """Write each file into `folder`, under its name only when it is whole and on the disk.
 
-    finished       (name, bytes, sha256) of each file that is; called from a thread, in order
-    moved          bytes that were written, for the progress
+    finished       (name, bytes, sha256) of each file that is
+    moved          bytes that were made, for the progress
     check_stopped  raises when the work should end
     processes      that work at once; 1 forks none
     Raises OSError (a full disk, an unreadable source).
     """
-    with ExitStack() as stack:
-        disk = stack.enter_context(_Pool(1))
-        done: list[Future[None]] = []
-        try:
-            for output in outputs:
-                writing = folder / f".{output.name}.writing"
-                handle = os.open(writing, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-                try:
-                    with _full_disk_named(folder / output.name):
-                        digest = _pipe(output, handle, disk, processes, moved, check_stopped)
-                except BaseException:
-                    os.close(handle)
-                    writing.unlink()
-                    raise
-                done.append(disk.submit(_finish, handle, writing, folder / output.name, output.size, digest, finished))
-                # At most one file behind, so that a full disk is noticed near where it happened.
-                while len(done) > 1:
-                    done.pop(0).result()
-        finally:
-            for one in done:
+    largest = max((part.row for output in outputs for part in output.parts if part.sections), default=0)
+    room = max(_LOAD_BYTES, _whole_pages(largest) + 2 * _PAGE)
+    memory = np.frombuffer(mmap.mmap(-1, _LOADS * room), np.uint8).reshape(_LOADS, room)
+
+    def blocks() -> Iterator[Block]:
+        return _loaded(outputs, room)
+
+    with Crew(blocks, memory, processes) as crew, ThreadPoolExecutor(_WRITERS) as disk:
+        coming = groupby(blocks(), lambda block: block.load)
+        for output in outputs:
+            target, writing = folder / output.name, folder / f".{output.name}.writing"
+            handle = _open(writing)
+            try:
+                # With its length beforehand the kernel lets several writes be under way.
+                os.ftruncate(handle, _whole_pages(output.size))
+                pouring = _Pouring(handle, memory, crew, disk)
+                with _full_disk_named(target), pouring:
+                    while pouring.end < output.size:
+                        for block in next(coming)[1]:
+                            pouring.take(block)
+                            check_stopped()
+                            moved(block.piece.size)
+                        pouring.push(last=pouring.end == output.size)
+                with _full_disk_named(target):
+                    os.ftruncate(handle, output.size)
+                    os.fsync(handle)
+            except BaseException:
+                writing.unlink()
+                raise
+            finally:
+                os.close(handle)
+            os.replace(writing, target)
+            files.sync_folder(folder)
+            finished(output.name, output.size, pouring.digest.hexdigest())
+
+
+class _Pouring:
+    """One file on its way through the memory to the disk. When its `with` block ends nothing is under way any more."""
+
+    def __init__(self, handle: int, memory: Array, crew: Crew, disk: ThreadPoolExecutor):
+        self._handle, self._memory, self._crew, self._disk = handle, memory, crew, disk
+        self._under_way: deque[Future[None]] = deque()
+        self._load = self._begin = 0  # and where in the file its memory begins
+        self.end = 0  # bytes that were taken
+        self.digest = hashlib.sha256()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, *_error: object) -> None:
+        wait(self._under_way)
+        if kind is None:
+            for one in self._under_way:
                 one.result()
+
+    def take(self, block: Block) -> None:
+        """The next block, hashed."""
+        self.digest.update(self._crew.make(block))
+        self._load, self._begin, self.end = block.load, block.piece.at - block.place, block.piece.at + block.piece.size
+
+    def push(self, last: bool) -> None:
+        """This load is complete: it goes to the disk, but for the page that it has only begun with."""
+        memory = self._memory[self._load % _LOADS]
+        size = self.end - self._begin
+        whole = _whole_pages(size) if last else size // _PAGE * _PAGE
+        # The next load's memory has been on the disk before its first bytes are put there.
+        while len(self._under_way) >= _LOADS - 1:
+            self._under_way.popleft().result()
+        if not last:
+            self._memory[(self._load + 1) % _LOADS][: size - whole] = memory[whole:size]
+        self._under_way.append(self._disk.submit(self._write, memory[:whole].data, self._begin, self._load))
+
+    def _write(self, data: memoryview, at: int, load: int) -> None:
+        _write_all(self._handle, data, at)
+        self._crew.release(load)
+
+
+def _whole_pages(size: int) -> int:
+    return -(-size // _PAGE) * _PAGE
+
+
+def _loaded(outputs: list[Output], room: int) -> Iterator[Block]:
+    """All blocks of all outputs, and which of them go to the disk together."""
+    load = -1
+    for output in outputs:
+        load, begin = load + 1, 0
+        for piece in _pieces(output):
+            if piece.at + piece.size - begin > room:
+                load, begin = load + 1, piece.at // _PAGE * _PAGE
+            yield Block(load, piece.at - begin, piece)
+
+
+def _pieces(output: Output) -> Iterator[Piece]:
+    """An output in order: of whole rows, and never across two sections, where there are changes."""
+    for at in range(0, len(output.header), BLOCK_BYTES):
+        raw = output.header[at : at + BLOCK_BYTES]
+        yield Piece(at, len(raw), raw=raw)
+    at = len(output.header)
+    for part in output.parts:
+        if not part.sections:
+            for offset in range(0, part.size, BLOCK_BYTES):
+                yield Piece(at + offset, min(BLOCK_BYTES, part.size - offset), part.source, part.start + offset)
+        for section in part.sections:
+            rows = max(1, BLOCK_BYTES // part.row)
+            for first in range(section.first, section.last, rows):
+                size = (min(first + rows, section.last) - first) * part.row
+                offset = first * part.row
+                yield Piece(
+                    at + offset, size, part.source, part.start + offset, part.dtype, part.columns, section,
+                    first - section.first,
+                )  # fmt: skip
+        at += part.size
+
+
+def _open(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | _DIRECT, 0o644)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return os.open(path, flags, 0o644)  # this file system always goes through the page cache
+
+
+def _write_all(handle: int, data: memoryview, at: int) -> None:
+    done = 0
+    while done < len(data):
+        try:
+            done += os.pwrite(handle, data[done:], at + done)
+        except OSError as error:
+            flags = fcntl.fcntl(handle, fcntl.F_GETFL)
+            if error.errno != errno.EINVAL or not flags & _DIRECT:
+                raise
+            fcntl.fcntl(handle, fcntl.F_SETFL, flags & ~_DIRECT)  # or it asks for more than whole pages
 
 
 @contextmanager
@@ -101,77 +230,6 @@ def _full_disk_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in _FULL:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-
-
-class _Pool(ThreadPoolExecutor):
-    """On an error nothing that waits is begun any more."""
-
-    def __exit__(self, kind: Any, *error: Any) -> None:
-        self.shutdown(wait=True, cancel_futures=kind is not None)
-
-
-def _pipe(
-    output: Output,
-    handle: int,
-    disk: _Pool,
-    processes: int,
-    moved: Callable[[int], None],
-    check_stopped: Callable[[], None],
-) -> str:
-    """All blocks of a file, hashed in their order. Returns the sha256."""
-    digest = hashlib.sha256(output.header)
-    os.pwrite(handle, output.header, 0)
-    flushed = 0
-    pushing: Future[None] | None = None
-    slot = max([BLOCK_BYTES, *(_row(part) for part in output.parts if part.sections)])
-    with working(list(_blocks(output)), handle, processes, slot) as written:
-        for block, data in written:
-            digest.update(data)
-            check_stopped()
-            moved(block.size)
-            if block.at - flushed > _FLUSH_BYTES and (pushing is None or pushing.done()):
-                if pushing:
-                    pushing.result()  # the kernel tells of a failed write once, and to this call
-                flushed, pushing = block.at, disk.submit(os.fdatasync, handle)
-    if pushing:
-        pushing.result()
-    return digest.hexdigest()
-
-
-def _row(part: Part) -> int:
-    return part.columns * WIDTH.get(part.dtype, 1)
-
-
-def _blocks(output: Output) -> Iterator[Block]:
-    """The parts cut into blocks: of whole rows, and never across two sections, where there are changes."""
-    at = len(output.header)
-    for part in output.parts:
-        if not part.sections:
-            for offset in range(0, part.size, BLOCK_BYTES):
-                yield Block(part.source, part.start + offset, at + offset, min(BLOCK_BYTES, part.size - offset))
-        row = _row(part)
-        for section in part.sections:
-            rows = max(1, BLOCK_BYTES // row)
-            for first in range(section.first, section.last, rows):
-                size = (min(first + rows, section.last) - first) * row
-                yield Block(
-                    part.source, part.start + first * row, at + first * row, size, part.dtype, part.columns, section,
-                    first - section.first,
-                )  # fmt: skip
-        at += part.size
-
-
-def _finish(
-    handle: int, writing: Path, target: Path, size: int, digest: str, finished: Callable[[str, int, str], None]
-) -> None:
-    with _full_disk_named(target):
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(writing, target)
-        files.sync_folder(target.parent)
-        finished(target.name, size, digest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from appliance.hardware.types import Accelerator
 from appliance.locale import _
 from appliance.planning import catalogue, generic
 from appliance.planning.estimate import Estimate
+from appliance.planning.lengths import Lengths
 from appliance.planning.profiles import Profile
 from appliance.planning.shape import Shape
 from appliance.planning.way import METHODS, Way, verdict_of
@@ -16,6 +18,8 @@ from appliance.planning.wish import Wish
 
 # PyTorch's builds for CUDA 13 have no kernels for silicon before Turing (CUDA 13.0 release notes: Volta was removed).
 _CUDA13_CAPABILITY = (7, 5)
+# Of a picture of a megapixel Qwen-VL makes about 1,300 tokens (28 x 28 pixels each), Gemma 3 256 of any.
+PICTURE_TOKENS = 1300
 
 
 def warnings_of(card: Accelerator | None, shape: Shape, wanted: Wish) -> list[str]:
@@ -34,11 +38,27 @@ def warnings_of(card: Accelerator | None, shape: Shape, wanted: Wish) -> list[st
                 kind=shape.quantised
             )
         )
-    if shape.vision:
-        warnings.append(_("This model can see; here it is trained on text alone."))
     if wanted.method == "full":
         warnings.append(_("You asked for full fine-tuning: it needs many times the memory of LoRA."))
     return warnings
+
+
+def pictures(images: int, rows: int | None, lengths: Lengths | None, reasons: dict[str, str]) -> Lengths | None:
+    """Say what is counted for the rows' pictures; where the model's processor has not seen them, a guess is added."""
+    sentence = _(
+        "{n} pictures. Only the language part learns: what sees is frozen, so its weights are counted and nothing is "
+        "kept of what passes through it."
+    ).format(n=images)
+    if lengths and lengths.rough:
+        each = math.ceil(images / max(1, rows or len(lengths.tokens)))
+        lengths = Lengths.of(count + each * PICTURE_TOKENS for count in lengths.tokens)
+        sentence += " " + _("Each is guessed to be {tokens} tokens: the model's own processor was not asked.").format(
+            tokens=PICTURE_TOKENS
+        )
+    elif lengths:
+        sentence += " " + _("As many tokens are counted for each as the model's own processor makes of it.")
+    reasons["pictures"] = sentence
+    return lengths
 
 
 def explain(
@@ -111,7 +131,9 @@ def explain(
     }[verdict].format(need=memory.total_gib, high=memory.high_gib, free=free)
 
 
-def explain_cards(chosen: Way, cards: list[Accelerator], why_not_more: str, reasons: dict[str, str]) -> None:
+def explain_cards(
+    chosen: Way, cards: list[Accelerator], why_not_more: str, reasons: dict[str, str], *, wished: bool = False
+) -> None:
     """Which cards, why so many, and how they share the work."""
     if len(cards) < 2:
         if why_not_more:
@@ -120,11 +142,13 @@ def explain_cards(chosen: Way, cards: list[Accelerator], why_not_more: str, reas
     reasons["device"] = _("{count} × {name}: {numbers}.").format(
         count=len(cards), name=cards[0].name, numbers=", ".join(f"GPU {card.index}" for card in cards)
     )
-    how = (
-        _("one card alone does not hold it, so they share its 16-bit weights (FSDP2).")
-        if chosen.sharding == "fsdp"
-        else _("each holds the model and learns from rows of its own (data parallel).")
-    )
+    how = {
+        "fsdp": _("they share its 16-bit weights (FSDP2).")
+        if wished
+        else _("one card alone does not hold it, so they share its 16-bit weights (FSDP2)."),
+        "zero2": _("each holds the model, and they share the optimizer's states and gradients (DeepSpeed ZeRO 2)."),
+        "zero3": _("they share its weights as well as what is trained (DeepSpeed ZeRO 3)."),
+    }.get(chosen.sharding, _("each holds the model and learns from rows of its own (data parallel)."))
     reasons["gpus"] = f"{how} {why_not_more}".strip()
 
 

@@ -91,8 +91,6 @@ def _finetuning(hardware: Hardware, model: Model, profile: Profile) -> Fit:
     shape = model.shape()
     made = plan(hardware, shape, profile=profile)
     need = made.memory.total_gib
-    if shape.vision:
-        return Fit(model, "does_not", _("models that see pictures can't be fine-tuned yet"), need, made.method)
     if made.verdict == "exceeds":
         held, freed = _without_others(hardware)
         alone = plan(freed, shape, profile=profile) if freed else made

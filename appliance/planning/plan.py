@@ -35,7 +35,7 @@ class Plan:
     """A profile resolved for this machine, model and data. Memory in GiB a card, length in tokens, seconds a guess.
 
     accelerators, uuids  the cards that it will use; `gpus` is how many, 1 for the processor too
-    sharding             none · ddp: each card holds the model · fsdp: each holds a share of it
+    sharding             none · ddp: each card holds the model · fsdp: each a share of it · zero2, zero3: DeepSpeed
     micro_batch          rows at once on each card; a step learns from micro_batch × accumulation × gpus rows
     """
 
@@ -82,6 +82,7 @@ def plan(
     rows: int | None = None,
     longest: int | None = None,
     lengths: Lengths | None = None,
+    images: int = 0,
     wish: Mapping[str, Any] | None = None,
     profile: Profile | None = None,
     calibration: Calibration | None = None,
@@ -93,7 +94,8 @@ def plan(
     rows     how many rows the data has, if known
     longest  tokens of its longest row, or a bound, where the lengths of all are not known
     lengths  tokens of every row
-    wish     what a person asked for: method, rank, batch, length, steps, epochs, learning_rate, gpus
+    images   how many pictures the rows show
+    wish     what a person asked for: method, rank, batch, length, steps, epochs, learning_rate, gpus, sharding
     calibration  what runs on this machine have measured (calibration.load); None: the formula alone
     counter  counts a step where the formula is near the limit; None: the formula alone
     Order: LoRA, then QLoRA, each with the largest micro-batch that fits, then weights shared between cards, then
@@ -106,6 +108,10 @@ def plan(
     warnings = explain.warnings_of(card, shape, wanted)
     if lengths is None and longest:
         lengths = Lengths((longest,), rough=False)
+    if images:
+        lengths = explain.pictures(images, rows, lengths, reasons)
+    elif shape.vision:
+        reasons["pictures"] = _("This model can see; these rows show nothing, so it learns from text alone.")
     first = first_try(profile, card, shape, lengths, wanted, reasons, warnings)
     first = replace(first, task=task)
     if calibration:
@@ -119,8 +125,10 @@ def plan(
         return schedule.seconds(shape, card, hardware.cpu.cores, way, steps=steps, batch=batch, longest=longest)
 
     cards, why_not_more = _together(hardware, batch, wanted, warnings)
+    if wanted.sharding and len(cards) < 2:
+        warnings.append(_("You asked for {way}: that takes several cards.").format(way=wanted.sharding))
     alone_first = False
-    if len(cards) > 1 and wanted.gpus is None:
+    if len(cards) > 1 and wanted.gpus is None and wanted.sharding is None:
         steps = schedule.length_of_training(profile.choose.epochs, rows, batch, wanted.epochs, wanted.steps, {})[1]
         alone = seconds(first, steps, batch)
         alone_first = alone is not None and alone < _SHORT_SECONDS
@@ -136,7 +144,13 @@ def plan(
     explain.explain(chosen, first, memory, verdict, free, profile, card, wanted, step, reasons)
     if _SLOWER.get(task) and not wanted.learning_rate:
         reasons["learning_rate"] = _("Comparing answers needs smaller steps than copying them.")
-    explain.explain_cards(chosen, cards, "" if alone_first and chosen.gpus > 1 else why_not_more, reasons)
+    explain.explain_cards(
+        chosen,
+        cards,
+        "" if alone_first and chosen.gpus > 1 else why_not_more,
+        reasons,
+        wished=wanted.sharding is not None,
+    )
     counted = counter.reason(chosen, free) if counter else None
     if counted:
         reasons["exact"] = counted
@@ -229,11 +243,11 @@ def _choose(
     best, _why = best_card(hardware)
     alone = best.free_gib if best else hardware.cpu.free_gib
     if alone_first or len(cards) < 2:
-        found = pick(ways(first, profile, best, wanted, batch, 1), shape, alone, counter)
+        found = pick(ways(first, shape, profile, best, wanted, batch, 1), shape, alone, counter)
         if len(cards) < 2 or (found[2] == "fits" and found[0].length == first.length):
             return *found, alone
     free = min(card.free_gib for card in cards)
-    return *pick(ways(first, profile, best, wanted, batch, len(cards)), shape, free, counter), free
+    return *pick(ways(first, shape, profile, best, wanted, batch, len(cards)), shape, free, counter), free
 
 
 def _learning_rate(profile: Profile, method: str, task: str) -> float:

@@ -24,7 +24,7 @@ _TFLOPS = (
 # What of it training reaches in practice; unpacking 4-bit weights costs some more.
 _REACHED, _REACHED_4BIT = 0.35, 0.25
 # What several cards reach of their sum: they exchange gradients (ddp), or the weights of every layer (fsdp).
-_SHARED = {"ddp": 0.9, "fsdp": 0.5}
+_SHARED = {"ddp": 0.9, "zero2": 0.85, "fsdp": 0.5, "zero3": 0.5}
 # float32 on one core with AVX2: about a quarter of its peak at 2 GHz. A cautious guess, not a measurement.
 _CPU_GFLOPS_PER_CORE = 15
 # Importing the libraries and loading the model; and what a step costs besides arithmetic.

@@ -89,7 +89,9 @@ def _dtype(profile: Profile, card: Accelerator | None, reasons: dict[str, str]) 
     return "float16"
 
 
-def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, batch: int, gpus: int) -> Iterator[Way]:
+def ways(
+    first: Way, shape: Shape, profile: Profile, card: Accelerator | None, wanted: Wish, batch: int, gpus: int
+) -> Iterator[Way]:
     """Everything to try, the best first. `gpus`: how many cards work together; `batch`: rows a step of all of them.
 
     LoRA where each card holds the model, then its 16-bit weights shared between the cards, then QLoRA, then shorter
@@ -104,7 +106,8 @@ def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, b
         dtypes.append("bfloat16")
     largest = wanted.batch or min(first.micro_batch, max(1, batch // gpus))
     batches = [largest] if wanted.batch else [2**i for i in range(int(math.log2(largest)), -1, -1)]
-    alone = replace(first, gpus=gpus, sharding="ddp" if gpus > 1 else "none")
+    wished = wanted.sharding if gpus > 1 else None
+    alone = replace(first, gpus=gpus, sharding=wished or ("ddp" if gpus > 1 else "none"))
 
     def tries(of: Way, methods: list[str], dtypes: list[str], batches: list[int]) -> Iterator[Way]:
         for method in methods:
@@ -122,7 +125,7 @@ def ways(first: Way, profile: Profile, card: Accelerator | None, wanted: Wish, b
                         )
 
     # Packed weights can't be shared out, DoRA's magnitudes need whole matrices, and comparing answers is not tried so.
-    sharable = gpus > 1 and "lora" in methods and first.task in ("sft", "pretrain")
+    sharable = gpus > 1 and not wished and "lora" in methods and first.task in ("sft", "pretrain") and not shape.vision
     shared = replace(first, gpus=gpus, sharding="fsdp") if sharable else None
     length = first.length
     by_profile = methods if profile.choose.method == "qlora" else methods[:1]

@@ -10,6 +10,10 @@ from appliance.errors import UsageError
 from appliance.locale import _
 from appliance.planning.way import METHODS
 
+# ddp: each card holds the model; fsdp: each a share of it; zero2, zero3: DeepSpeed.
+SHARDINGS = ("ddp", "fsdp", "zero2", "zero3")
+SHARDING_CHOICES = " | ".join(("auto", *SHARDINGS))
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -23,6 +27,7 @@ class Wish:
     epochs: float | None = None
     learning_rate: float | None = None
     gpus: int | None = None
+    sharding: str | None = None  # of SHARDINGS: how several cards work together
 
 
 def read_wish(values: Mapping[str, Any] | None) -> Wish:
@@ -35,6 +40,13 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
     if method is not None and method not in METHODS:
         names = ", ".join(("auto", *METHODS))
         problems.append("method: " + _("must be one of {names}, not {given}").format(names=names, given=method))
+    sharding = given.pop("sharding", None)
+    sharding = None if sharding == "auto" else sharding
+    if sharding is not None and sharding not in SHARDINGS:
+        problems.append(
+            "sharding: "
+            + _("must be one of {names}, not {given}").format(names=", ".join(("auto", *SHARDINGS)), given=sharding)
+        )
     limits: dict[str, tuple[type, float, float]] = {
         "rank": (int, 1, 4096),
         "batch": (int, 1, 4096),
@@ -62,4 +74,4 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
             _("Correct them, or leave them out: then they are decided for you."),
             problems,
         )
-    return Wish(method=method, **given)
+    return Wish(method=method, sharding=sharding, **given)

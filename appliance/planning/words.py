@@ -24,6 +24,7 @@ def _labels() -> dict[str, str]:
         "profile": _("Profile"),
         "method": _("Method"),
         "dtype": _("Precision"),
+        "pictures": _("Pictures"),
         "length": _("Length"),
         "micro_batch": _("Rows at once"),
         "accumulation": _("Accumulation"),

@@ -21,9 +21,12 @@ from appliance.work.versions import library_versions
 KINDS = {
     "download": "appliance.work.download",
     "export": "appliance.work.export",
+    "push": "appliance.work.push",
     "verify": "appliance.work.verify",
     "finetune": "appliance.work.finetune",
     "merge": "appliance.work.merge",
+    "quantize": "appliance.work.quantize",
+    "install": "appliance.work.install",
     "serve": "appliance.work.serve",
     "demo-model": "appliance.work.demo_model",
 }
@@ -55,7 +58,7 @@ def main() -> int:
             context.finish("done", result=_result(context, made, began))
             return 0
         except BaseException as error:
-            if _is_stop(error):
+            if isinstance(error, Stopped) or context.broken_off:
                 context.finish("stopped")
                 return 143
             # On a full disk the log can't be written either; the state must be.
@@ -64,15 +67,6 @@ def main() -> int:
                 sys.stderr.flush()
             context.finish("failed", error=explain(error).as_dict())
             return 1
-
-
-def _is_stop(error: BaseException | None) -> bool:
-    """A request to stop, also where a library made another error of it (transformers does while it is imported)."""
-    while error is not None:
-        if isinstance(error, Stopped):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _result(context: Context, made: dict[str, Any], began: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from appliance.errors import ApplianceError
 from appliance.locale import _
 from appliance.work.context import Context
 from appliance.work.conversation import Written
+from appliance.work.seeing import Seer
 
 NAME = "answers.json"
 _QUESTIONS, _CANDIDATES = 4, 8
@@ -23,9 +24,9 @@ _LONGEST, _LONGEST_ON_CPU, _SHORTEST = 256, 64, 16
 _TASKS = ("sft", "dpo", "kto", "orpo", "simpo")
 
 
-def before(context: Context, model: Any, tokenizer: Any, task: str) -> None:
+def before(context: Context, model: Any, tokenizer: Any, task: str, seer: Seer | None = None) -> None:
     """Ask the model as it is. Nothing for tasks that make no answers, for shared models, and where it was asked."""
-    if task not in _TASKS or context.plan.get("sharding") == "fsdp" or (context.folder / NAME).exists():
+    if task not in _TASKS or context.plan.get("sharding") in ("fsdp", "zero3") or (context.folder / NAME).exists():
         return
     asked: list[dict[str, Any]] = []
     for row in _chosen(context.folder):
@@ -40,19 +41,22 @@ def before(context: Context, model: Any, tokenizer: Any, task: str) -> None:
         one = {
             "messages": question,
             "tools": row.get("tools"),
+            "images": row.get("images", []),
             "question": next((m["content"] for m in reversed(question) if m["role"] == "user"), ""),
             "taught": wanted,
             "tokens": max(_SHORTEST, min(longest, room)),
             "room": room <= longest,
         }
         try:
-            asked.append({**one, "before": ask(model, tokenizer, one, context.plan["length"])[0]})
+            asked.append({**one, "before": ask(model, tokenizer, one, context.plan["length"], seer)[0]})
         except (ApplianceError, RuntimeError):  # one that the template refuses, or longer than there is room for
             continue
     files.write_json(context.folder / NAME, asked)
 
 
-def after(context: Context, model: Any, tokenizer: Any) -> tuple[list[dict[str, Any]], bool | None]:
+def after(
+    context: Context, model: Any, tokenizer: Any, seer: Seer | None = None
+) -> tuple[list[dict[str, Any]], bool | None]:
     """(question, before, after, stopped of each; whether answers stop by themselves, None where that can't be told)."""
     try:
         asked = files.read_json(context.folder / NAME)
@@ -62,7 +66,7 @@ def after(context: Context, model: Any, tokenizer: Any) -> tuple[list[dict[str, 
     for one in asked:
         context.check_stopped()
         try:
-            text, stopped = ask(model, tokenizer, one, context.plan["length"])
+            text, stopped = ask(model, tokenizer, one, context.plan["length"], seer)
         except (ApplianceError, RuntimeError):  # no memory left for it: the adapter is what counts
             continue
         answers.append(
@@ -73,20 +77,25 @@ def after(context: Context, model: Any, tokenizer: Any) -> tuple[list[dict[str, 
     return answers, (sum(stops) * 2 > len(stops)) if stops else None
 
 
-def ask(model: Any, tokenizer: Any, one: dict[str, Any], length: int) -> tuple[str, bool]:
+def ask(model: Any, tokenizer: Any, one: dict[str, Any], length: int, seer: Seer | None = None) -> tuple[str, bool]:
     """(answer, whether it ended by itself), greedily. Raises ApplianceError for a question of `length` tokens."""
     import torch
 
-    written = Written(tokenizer, one["messages"], one["tools"])
+    images = one.get("images", [])
+    written = Written(tokenizer, one["messages"], one["tools"], pictures=bool(images))
     text = written.part(len(written.messages), prompt=True)
-    asked = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(model.device)
+    if seer:
+        asked = {name: value.to(model.device) for name, value in seer.inputs(text, images, return_tensors="pt").items()}
+    else:
+        asked = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(model.device)
     if asked["input_ids"].shape[1] >= length:
         raise ApplianceError(_("The question is longer than the length."))
     named = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
-    was_training, cached = model.training, model.config.use_cache
+    config = model.config.get_text_config()
+    was_training, cached = model.training, config.use_cache
     model.eval()
-    model.config.use_cache = True
+    config.use_cache = True
     try:
         with torch.inference_mode():
             made = model.generate(
@@ -100,7 +109,7 @@ def ask(model: Any, tokenizer: Any, one: dict[str, Any], length: int) -> tuple[s
                 pad_token_id=tokenizer.pad_token_id,
             )
     finally:
-        model.config.use_cache = cached
+        config.use_cache = cached
         model.train(was_training)
     new = made[0, asked["input_ids"].shape[1] :].tolist()
     return tokenizer.decode(new, skip_special_tokens=True).strip(), bool(new) and new[-1] in ends

@@ -52,6 +52,7 @@ class Context:
         self.cards: list[str] = cards_of(described)
         self.stopping = threading.Event()
         self._saves_itself = False
+        self.broken_off = False
         before = self.job.written_state()
         if before.state == "stopped":  # stopped by someone who saw it queued, before this worker had begun
             self.stopping.set()
@@ -132,6 +133,8 @@ class Context:
         self.stopping.set()
         # Once is enough: a second Stopped would break off what the first one is cleaning up.
         if not again and not self._saves_itself:
+            # A library may make another error of it, and hide that it did (transformers does while it is imported).
+            self.broken_off = True
             raise Stopped
 
     # --- life ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from appliance.data.turns import IMAGE
 from appliance.errors import ApplianceError
 from appliance.locale import _
 
@@ -27,8 +28,16 @@ _SPELLED = (
 class Written:
     """A conversation as a template writes it: `messages` and `options` for apply_chat_template, and the `text`."""
 
-    def __init__(self, tokenizer: Any, messages: list[Message], tools: list[dict[str, Any]] | None):
-        self._tokenizer = tokenizer
+    def __init__(
+        self,
+        tokenizer: Any,
+        messages: list[Message],
+        tools: list[dict[str, Any]] | None,
+        *,
+        pictures: bool = False,
+    ):
+        """`pictures`: `<image>` in the contents stands for a picture, for which the template writes its own sign."""
+        self._tokenizer, self._pictures = tokenizer, pictures
         why = ""
         for candidate, listed in _ways(messages, tools or []):
             self.messages, self.options = candidate, {"tools": listed} if listed else {}
@@ -37,7 +46,7 @@ class Written:
             except Exception as error:  # a template is a program of its own; it refuses in every way there is
                 why = str(error).strip().split("\n")[0] or type(error).__name__
                 continue
-            lost = _lost(self.text, candidate, listed)
+            lost = _lost(self.text, candidate, listed, pictures)
             if not lost:
                 return
             why = _("it leaves out: {what}").format(what=lost)
@@ -51,7 +60,10 @@ class Written:
         """The text of the first messages; `prompt`: with what asks the assistant to speak."""
         return str(
             self._tokenizer.apply_chat_template(
-                self.messages[:count], tokenize=False, add_generation_prompt=prompt, **self.options
+                _seen(self.messages[:count]) if self._pictures else self.messages[:count],
+                tokenize=False,
+                add_generation_prompt=prompt,
+                **self.options,
             )
         )
 
@@ -59,7 +71,8 @@ class Written:
         """(begin, end) in the text of what the assistant says, its end-of-turn sign included.
 
         A turn is what it adds to the conversation before it. Some templates write an earlier turn differently once more
-        follow (they drop its reasoning): then it is found by its end, which stays the same.
+        follow (they drop its reasoning): then it is found by its end, which stays the same. Raises ApplianceError where
+        no turn can be told apart.
         """
         special = tuple(self._tokenizer.all_special_tokens)
         places: list[tuple[int, int]] = []
@@ -83,6 +96,15 @@ class Written:
             said = self.text[begin:end].rstrip()
             places.append((begin, begin + len(said) if said.endswith(special) else end))
             after = end
+        if not places:
+            raise ApplianceError(
+                _("This model's chat template can't be used for training."),
+                _(
+                    "It writes the same turn differently depending on what follows, so what to learn can't be told"
+                    " apart."
+                ),
+                _("Choose the instruct version of the model, or put a newer chat_template.jinja into its folder."),
+            )
         return places
 
 
@@ -101,6 +123,21 @@ def _ways(messages: list[Message], tools: list[dict[str, Any]]) -> Iterator[tupl
         for one in without:
             yield one, listed
             yield _in_parts(one), listed
+
+
+def _seen(messages: list[Message]) -> list[Message]:
+    """Contents with pictures as lists of parts, a part for each picture and for the text between."""
+
+    def parts(content: Any) -> Any:
+        text = _text(content)
+        if IMAGE not in text:
+            return content
+        pieces = text.split(IMAGE)
+        made = [[{"type": "image"}, {"type": "text", "text": piece}] for piece in pieces[1:]]
+        every = [{"type": "text", "text": pieces[0]}, *(part for pair in made for part in pair)]
+        return [part for part in every if part.get("text", True)]
+
+    return [{**one, "content": parts(one["content"])} for one in messages]
 
 
 def _in_parts(messages: list[Message]) -> list[Message]:
@@ -182,7 +219,7 @@ def _spelled_out(messages: list[Message], tools: list[dict[str, Any]]) -> list[M
     return [{"role": one["role"], "content": one["content"]} for one in spelled]
 
 
-def _lost(text: str, messages: list[Message], tools: list[dict[str, Any]]) -> str:
+def _lost(text: str, messages: list[Message], tools: list[dict[str, Any]], pictures: bool) -> str:
     """Something of the conversation that a template left out without a word, or ""."""
     for tool in tools:
         if tool["function"]["name"] not in text:
@@ -193,13 +230,13 @@ def _lost(text: str, messages: list[Message], tools: list[dict[str, Any]]) -> st
             if function["name"] not in text or _telling(_json(function["arguments"])) not in text:
                 return _("tool calls")
         # Reasoning in earlier answers is left out on purpose.
-        if one["role"] != "assistant" and _telling(_said(one)) not in text:
+        said = _text(one["content"])
+        if one["role"] != "assistant" and _telling(said.replace(IMAGE, "\n") if pictures else said) not in text:
             return {"system": _("the system message"), "tool": _("tool results")}.get(one["role"], _("a question"))
     return ""
 
 
-def _said(message: Message) -> str:
-    content = message["content"]
+def _text(content: Any) -> str:
     return content if isinstance(content, str) else "\n".join(str(part.get("text", "")) for part in content)
 
 

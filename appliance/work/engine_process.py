@@ -87,15 +87,13 @@ class EngineProcess:
 
     def is_well(self) -> bool:
         """Whether /health answers, and as our own engine: another server on that port is not ours."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(self.health, timeout=_HEALTH_TIMEOUT) as answer:
-                return bool(answer.status == 200 and answer.headers.get("x-appliance-instance") == self.instance)
-        except (OSError, urllib.error.URLError, ValueError):
-            return False
+        return answers_as(self.health, self.instance)
 
-    def watch(self, tell: Any) -> None:
-        """Look after it until it ends: raises EngineEnded. `tell(well)` when it falls silent or comes back."""
+    def watch(self, tell: Any, also: Any) -> None:
+        """Look after it until it ends: raises EngineEnded. `tell(well)` when it falls silent or comes back.
+
+        `also()` is called at each look.
+        """
         well, since = True, time.monotonic()
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -107,6 +105,7 @@ class EngineProcess:
             if now_well != well and self.child.poll() is None:
                 well = now_well
                 tell(well)
+            also()
             if time.monotonic() - since > _SILENT_SECONDS:
                 error = ApplianceError(
                     _("The engine stopped answering."),
@@ -118,7 +117,8 @@ class EngineProcess:
 
     def end(self) -> None:
         """Ask, wait, insist: when this returns the engine is gone, with its port and what it held of the card."""
-        previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # A request to stop that comes now is kept for afterwards: what we are at is what it asks for.
+        previous = signal.signal(signal.SIGTERM, lambda *_told: self.context.stopping.set())
         try:
             mine = self._processes()
             self.child.terminate()
@@ -182,6 +182,16 @@ class EngineProcess:
             words,
             _("See its last words: appliance jobs logs {id}").format(id=self.context.id),
         )
+
+
+def answers_as(health: str, instance: str) -> bool:
+    """Whether a server that we started answers there, and not another one that has got the port."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(health, timeout=_HEALTH_TIMEOUT) as answer:
+            return bool(answer.status == 200 and answer.headers.get("x-appliance-instance") == instance)
+    except (OSError, urllib.error.URLError, ValueError):
+        return False
 
 
 def health_address(host: str, port: int) -> str:

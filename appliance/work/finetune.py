@@ -9,10 +9,12 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from appliance import files, rewards
+from appliance.data.images import Images
 from appliance.locale import _
 from appliance.work import (
     before_after,
@@ -26,8 +28,11 @@ from appliance.work import (
     report,
     rows,
     same_answers,
+    seeing,
+    trackers,
     trainers,
     watching,
+    zero,
 )
 from appliance.work.context import Context
 from appliance.work.verdict import verdict
@@ -63,6 +68,8 @@ def train(context: Context) -> dict[str, Any]:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     context.progress("loading", 0, 3)
+    trackers.reachable(spec.get("track") or [])
+    zero.reachable(plan)
     import torch
     import transformers
 
@@ -72,13 +79,16 @@ def train(context: Context) -> dict[str, Any]:
     earlier = Path(spec["earlier"]) if spec.get("earlier") else None
     tokenizer = loading.load_tokenizer(base)
     context.progress("loading", 1, 3)
-    encoded = _encoded(tokenizer, task, context)
+    seer = seeing.load(base, tokenizer, Images(context.folder / "pictures")) if spec.get("sees") else None
+    encoded = _encoded(tokenizer, task, context, seer)
     _tell_about(encoded, context)
-    model = loading.load_model(base, plan, task, earlier)
+    shares = zero.before_loading(plan)
+    model = loading.load_model(base, plan, task, earlier, sees=seer is not None)
     context.progress("loading", 2, 3)
     if int(os.environ.get("RANK", 0)) == 0:
-        before_after.before(context, model, tokenizer, task)
-    trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None)
+        before_after.before(context, model, tokenizer, task, seer)
+    trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None, seer=seer)
+    del shares
     context.progress("loading", 3, 3)
 
     began = time.time()
@@ -108,9 +118,11 @@ def train(context: Context) -> dict[str, Any]:
     context.progress("saving", 0, 1)
     if not trainer.first:
         # A sharded model is asked for its weights by all at once, though only the adapter is written, by the first.
-        trainer.model.save_pretrained(adapter, is_main_process=False)
+        with zero.whole(trainer.model, plan):
+            if plan.get("sharding") == "fsdp":
+                trainer.model.save_pretrained(adapter, is_main_process=False)
         return result
-    result["answers"], result["stops"] = before_after.after(context, trainer.model, tokenizer)
+    result["answers"], result["stops"] = before_after.after(context, trainer.model, tokenizer, seer)
     result["good"], result["verdict"] = verdict(result)
     context.note(result["verdict"])
     described = {**context.job.described, "plan": plan}
@@ -123,7 +135,7 @@ def train(context: Context) -> dict[str, Any]:
     return result
 
 
-def _encoded(tokenizer: Any, task: str, context: Context) -> rows.Encoded:
+def _encoded(tokenizer: Any, task: str, context: Context, seer: seeing.Seer | None) -> rows.Encoded:
     found = rows.read_rows(context.folder / "rows.jsonl")
     length = context.plan["length"]
     kept_back = context.folder / "held_out.json"
@@ -131,8 +143,19 @@ def _encoded(tokenizer: Any, task: str, context: Context) -> rows.Encoded:
     if task in rewards.TASKS:
         return prompts.encode_all(tokenizer, found, length, numbers)
     if task in ("sft", "pretrain"):
-        return rows.encode_all(tokenizer, found, length, numbers)
+        return rows.encode_all(tokenizer, _told(found, context) if seer else found, length, numbers, seer)
     return preferences.encode_all(tokenizer, found, length, task, context.spec.get("seed", trainers.SEED), numbers)
+
+
+def _told(found: Iterator[dict[str, Any]], context: Context) -> Iterator[dict[str, Any]]:
+    """The rows, one after the other with how far it is: to open thousands of pictures takes minutes."""
+    with (context.folder / "rows.jsonl").open("rb") as lines:
+        count = sum(1 for _line in lines)
+    for number, row in enumerate(found):
+        context.check_stopped()
+        context.progress("pictures", number, count)
+        yield row
+    context.progress("pictures", count, count)
 
 
 def _rewards(history: list[dict[str, Any]]) -> dict[str, float] | None:
@@ -169,7 +192,8 @@ def _train(trainer: Any, context: Context) -> None:
     state = TrainerState.load_from_json(str(start[1] / "trainer_state.json")) if start else None
     if start and state and (start[0] >= trainer.args.max_steps or watching.learned_by_heart(state.log_history)):
         # All was done, only the adapter was not saved. Asked to go on, transformers would do one step more.
-        trainer._load_from_checkpoint(str(start[1]))
+        with zero.whole(trainer.model, context.plan, change=True):
+            trainer._load_from_checkpoint(str(start[1]))
         trainer.state = state
         _go_back_to_the_best(trainer, context)
         return
@@ -192,7 +216,8 @@ def _go_back_to_the_best(trainer: Any, context: Context) -> None:
         return
     folder = trainer.checkpoint_root / f"checkpoint-{best[0]}"
     if checkpoints.is_whole(folder):
-        trainer._load_from_checkpoint(str(folder))
+        with zero.whole(trainer.model, context.plan, change=True):
+            trainer._load_from_checkpoint(str(folder))
         context.note(
             _("On rows that it was not taught it was best at step {step}: that state is kept.").format(step=best[0])
         )
@@ -207,6 +232,8 @@ def _tell_about(encoded: rows.Encoded, context: Context) -> None:
         )
     if encoded.refused:
         context.warn(_("{n} rows were left out: the model's chat template can't write them.").format(n=encoded.refused))
+    if encoded.damaged:
+        context.warn(_("{n} rows were left out: a picture of theirs can't be read.").format(n=encoded.damaged))
     if encoded.left_out:
         context.warn(
             _("{n} rows were left out: their question alone is longer than the length.").format(n=encoded.left_out)
@@ -230,7 +257,7 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
     staging = adapter.with_name(".adapter.staging")
     shutil.rmtree(staging, ignore_errors=True)
     beginning = context.folder / trainers.BEGINNING
-    with checkpoints.full_disk_told(adapter):
+    with checkpoints.full_disk_told(adapter), zero.whole(trainer.model, context.plan):
         # Trained further, an adapter stands beside a frozen copy of what it was.
         trainer.model.save_pretrained(
             staging,
@@ -240,7 +267,9 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
         )
         shutil.rmtree(beginning, ignore_errors=True)
     tokenizer.save_pretrained(staging)
-    if context.plan.get("sharding") != "fsdp":  # there a model answers only when all processes ask it
+    if context.spec.get("sees"):
+        seeing.keep(base, staging)
+    if context.plan.get("sharding") not in ("fsdp", "zero3"):  # there a model answers only when all processes ask it
         same_answers.keep(trainer.model, tokenizer, staging, context.folder / "rows.jsonl", context.plan["dtype"])
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", staging / "generation_config.json")

@@ -8,6 +8,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 from appliance.locale import _
+from appliance.work import seeing
 
 
 def load_tokenizer(base: Path) -> Any:
@@ -27,13 +28,19 @@ def load_tokenizer(base: Path) -> Any:
     return tokenizer
 
 
-def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None = None) -> Any:
+def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None = None, *, sees: bool = False) -> Any:
     """The model in the plan's dtype, 4-bit for QLoRA; for `reward` with a head that gives one number.
 
     earlier  an adapter to go on training from: the model comes back with it, to be trained further
+    sees     it takes pictures as well: what sees is frozen, and stays in 16 bits for QLoRA
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoModelForSequenceClassification,
+        BitsAndBytesConfig,
+    )
 
     dtype = getattr(torch, plan["dtype"])
     options: dict[str, Any] = {}
@@ -43,6 +50,7 @@ def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=_not_packed(base) if sees else None,
         )
     if plan.get("sharding") == "fsdp":
         # FSDP2 at loading: no process ever holds the whole model. The adapters, which come later, are whole in each.
@@ -54,7 +62,8 @@ def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     if task == "reward":
         options["num_labels"] = 1
-    kind = AutoModelForSequenceClassification if task == "reward" else AutoModelForCausalLM
+    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    kind = AutoModelForSequenceClassification if task == "reward" else kind
     try:
         model = kind.from_pretrained(
             base, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
@@ -65,8 +74,20 @@ def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None
             str(error).strip().split("\n")[0],
             _("Download the model again, or choose another one."),
         ) from error
-    model.config.use_cache = False
+    model.config.get_text_config().use_cache = False
+    if sees:
+        seeing.freeze(model)
     return _with_adapter(model, earlier) if earlier else model
+
+
+def _not_packed(base: Path) -> list[str]:
+    """The parts of a model that sees that 4 bits don't reach: all but the language part, and the head."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        return ["lm_head", *seeing.outside(AutoModelForImageTextToText.from_config(config))]
 
 
 def _with_adapter(model: Any, earlier: Path) -> Any:

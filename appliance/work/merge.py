@@ -7,9 +7,7 @@ something which is not streamed goes through peft, in the training environment.
 from __future__ import annotations
 
 import os
-import re
 import shutil
-from collections.abc import Set
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,13 +25,10 @@ from appliance.merging import base as bases
 from appliance.merging import journal, plan, stream
 from appliance.merging.adapter import NotStreamed
 from appliance.work import merge_peft, proof, same_answers
+from appliance.work.carry import carry_over
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
-_CARRIED = re.compile(r".*\.(json|jinja|model|txt|tiktoken)$|LICENSE.*|NOTICE.*|README\.md$", re.I)
-_NOT_CARRIED = re.compile(
-    r"adapter_config\.json$|trained-answers\.json$|appliance-.*\.json$|manifest\.json$|.*\.safetensors\.index\.json$"
-)
 _SPARE_BYTES = 64 * 2**20
 
 
@@ -58,8 +53,8 @@ def run(context: Context) -> dict[str, Any]:
             made = _streamed(base, weight_files, adapters, config, staging, context)
         except NotStreamed as reason:
             made = _through_peft(base, adapters, config, staging, context, str(reason))
-        _carry_over(base, staging, keep={path.name for path in staging.iterdir()})
-        _carry_over(adapters[0][0], staging, keep={"config.json", "README.md"})
+        carry_over(base, staging, keep={path.name for path in staging.iterdir()})
+        carry_over(adapters[0][0], staging, keep={"config.json", "README.md"})
         if len(adapters) == 1 and adapters[0][1] == 1.0 and (adapters[0][0] / same_answers.FILE).is_file():
             # What this very model answered at the end of its training; for any other it would be wrong.
             shutil.copyfile(adapters[0][0] / same_answers.FILE, staging / same_answers.FILE)
@@ -178,19 +173,6 @@ def _check_space(needed: int, staging: Path) -> None:
             ),
             _("Free some space (`appliance jobs remove ID` removes finished jobs), then resume the job."),
         )
-
-
-def _carry_over(source: Path, staging: Path, keep: Set[str] = frozenset()) -> None:
-    """Config, tokenizer, chat template, generation config, licence: never code, never weights, nothing in `keep`."""
-    for path in sorted(source.iterdir()):
-        if (
-            path.name not in keep
-            and path.is_file()
-            and _CARRIED.fullmatch(path.name)
-            and not _NOT_CARRIED.match(path.name)
-        ):
-            with files.replacing(staging / path.name) as target:
-                target.write(path.read_bytes())
 
 
 def _prove(base: Path, adapters: list[tuple[Path, float]], staging: Path, context: Context) -> dict[str, Any]:

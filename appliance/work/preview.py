@@ -1,8 +1,9 @@
 """Rows as a model will see them: `python -m appliance.work.preview`, asked by the front in the training environment.
 
 On stdin the question as one line of JSON, {"question": "lengths" | "preview", "model": folder or null, "length":
-tokens}, then the rows, {"line": …, "row": …}, one a line; on stdout one JSON object when stdin ends. The same code as a
-fine-tune's decides what is read and what is learned. Without a model: a ChatML template, and bytes for tokens.
+tokens, "images": [place, below]}, then the rows, {"line": …, "row": …}, one a line; on stdout one JSON object when
+stdin ends. The same code as a fine-tune's decides what is read and what is learned. Without a model: a ChatML template,
+and bytes for tokens.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from appliance.data.images import Images
 from appliance.errors import ApplianceError, explain
+from appliance.hub import model as models
 from appliance.locale import set_language
-from appliance.work import loading, preferences, rows
+from appliance.work import loading, preferences, rows, seeing
 from appliance.work.conversation import Written
+from appliance.work.seeing import Seer
 
 _EXAMPLES = 20  # lines that are named
 _CHATML = (
@@ -45,14 +49,16 @@ def chatml() -> Any:
     )
 
 
-def lengths(tokenizer: Any, given: Iterator[dict[str, Any]], length: int | None) -> dict[str, Any]:
+def lengths(
+    tokenizer: Any, given: Iterator[dict[str, Any]], length: int | None, seer: Seer | None = None
+) -> dict[str, Any]:
     """How many tokens the rows have: how often each length, and which rows are too long or can't be written."""
     counts: Counter[int] = Counter()
     over, too_long = 0, {"count": 0, "lines": []}
     refused: dict[str, Any] = {"count": 0, "lines": [], "why": ""}
     for item in given:
         try:
-            found = max(len(ids) for ids in _ids(tokenizer, item["row"]))
+            found = max(len(ids) for ids in _ids(tokenizer, item["row"], seer))
         except ApplianceError as error:
             refused["why"] = refused["why"] or error.why or error.what
             _add(refused, item["line"])
@@ -70,8 +76,11 @@ def _add(note: dict[str, Any], line: int) -> None:
         note["lines"].append(line)
 
 
-def _ids(tokenizer: Any, row: dict[str, Any]) -> Iterator[list[int]]:
+def _ids(tokenizer: Any, row: dict[str, Any], seer: Seer | None) -> Iterator[list[int]]:
     """The tokens of a row; of a preference pair, of both sides."""
+    if seer and "messages" in row:
+        yield seer.encode(row)["input_ids"]
+        return
     if "text" in row:
         yield rows.encode(tokenizer, row)[0]
         return
@@ -88,13 +97,13 @@ def _conversations(row: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
             yield [*row["prompt"], *row[part]]
 
 
-def preview(tokenizer: Any, given: Iterator[dict[str, Any]]) -> dict[str, Any]:
+def preview(tokenizer: Any, given: Iterator[dict[str, Any]], seer: Seer | None = None) -> dict[str, Any]:
     """The rows piece by piece, {text, learned}; a preference pair as two."""
     shown = []
     for item in given:
         row = item["row"]
         try:
-            for part, (ids, labels) in _encoded(tokenizer, row):
+            for part, (ids, labels) in _encoded(tokenizer, row, seer):
                 shown.append(
                     {
                         "line": item["line"],
@@ -110,7 +119,13 @@ def preview(tokenizer: Any, given: Iterator[dict[str, Any]]) -> dict[str, Any]:
     return {"rows": shown}
 
 
-def _encoded(tokenizer: Any, row: dict[str, Any]) -> Iterator[tuple[str, tuple[list[int], list[int]]]]:
+def _encoded(
+    tokenizer: Any, row: dict[str, Any], seer: Seer | None
+) -> Iterator[tuple[str, tuple[list[int], list[int]]]]:
+    if seer and "messages" in row:
+        made = seer.encode(row)
+        yield "", (made["input_ids"], made["labels"])
+        return
     if "messages" in row or "text" in row:
         yield "", rows.encode(tokenizer, row)
         return
@@ -134,6 +149,14 @@ def _pieces(tokenizer: Any, ids: list[int], labels: list[int]) -> list[dict[str,
     ]
 
 
+def _seer(tokenizer: Any, asked: dict[str, Any]) -> Seer | None:
+    """For a model that takes pictures as well."""
+    if not asked["model"] or not asked.get("images") or not models.look(Path(asked["model"]))[0].vision:
+        return None
+    place, below = asked["images"]
+    return seeing.load(Path(asked["model"]), tokenizer, Images(Path(place), below))
+
+
 def main() -> int:
     """Answer the question on stdin; exit code 1 with {"error": …}."""
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -146,10 +169,11 @@ def main() -> int:
 
         transformers.logging.set_verbosity_error()
         tokenizer = loading.load_tokenizer(Path(asked["model"])) if asked["model"] else chatml()
+        seer = _seer(tokenizer, asked)
         if asked["question"] == "lengths":
-            answer = lengths(tokenizer, given, asked["length"])
+            answer = lengths(tokenizer, given, asked["length"], seer)
         else:
-            answer = preview(tokenizer, given)
+            answer = preview(tokenizer, given, seer)
     except Exception as error:
         print(json.dumps({"error": explain(error).as_dict()}), flush=True)
         return 1

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from appliance import files
+from appliance import files, settings
 from appliance.errors import ApplianceError
 from appliance.locale import _
 from appliance.work import out_of_memory
@@ -27,6 +27,7 @@ from appliance.work.context import Context
 _OUTCOMES = ".ranks"
 # From the end of the first to the end of the others, which have nobody to talk to any more.
 _GRACE_SECONDS = 10.0
+_KEYS = {names[0] for names in settings.TRACKERS.values()}
 _HOST = "127.0.0.1"
 
 
@@ -72,6 +73,8 @@ def _start(folder: Path, rank: int, count: int, port: int) -> subprocess.Popen[b
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "APPLIANCE_PARENT": str(os.getpid()),
     }
+    if rank:  # the first one alone tells a tracker
+        variables = {name: value for name, value in variables.items() if name not in _KEYS}
     # In the worker's own group: whoever ends that ends them all.
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "appliance.work.rank", str(folder)], env=variables, stdin=subprocess.DEVNULL

@@ -10,13 +10,20 @@ import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appliance.errors import ApplianceError
 from appliance.locale import _
 from appliance.work.conversation import Written
 
+if TYPE_CHECKING:
+    from appliance.work.seeing import Seer
+
 READ_ONLY = -100
+
+
+class Damaged(ApplianceError):
+    """A row's picture can't be read."""
 
 
 @dataclass
@@ -28,6 +35,7 @@ class Encoded:
     cut: int = 0
     left_out: int = 0
     refused: int = 0  # by the chat template
+    damaged: int = 0  # a picture of theirs can't be read
     longest: int = 0
     learned_tokens: int = 0
 
@@ -39,8 +47,16 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, held_out: Collection[int] = ()) -> Encoded:
+def encode_all(
+    tokenizer: Any,
+    rows: Iterator[dict[str, Any]],
+    length: int,
+    held_out: Collection[int] = (),
+    seer: Seer | None = None,
+) -> Encoded:
     """Encode every row to at most `length` tokens; those with the numbers in `held_out` are kept apart.
+
+    seer  of a model that sees; its rows may have pictures, which are never cut
 
     Raises ApplianceError when nothing is left to learn.
     """
@@ -48,23 +64,27 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, held
     refusal: ApplianceError | None = None
     for number, row in enumerate(rows):
         try:
-            ids, labels = encode(tokenizer, row)
+            if seer:
+                example = seer.encode(row)
+            else:
+                example = dict(zip(("input_ids", "labels"), encode(tokenizer, row), strict=True))
         except ApplianceError as error:
             refusal = error
-            encoded.refused += 1
+            encoded.damaged += isinstance(error, Damaged)
+            encoded.refused += not isinstance(error, Damaged)
             continue
-        encoded.longest = max(encoded.longest, len(ids))
-        too_long = len(ids) > length
-        ids, labels = ids[:length], labels[:length]
-        if all(label == READ_ONLY for label in labels[1:]):
+        encoded.longest = max(encoded.longest, len(example["input_ids"]))
+        too_long = len(example["input_ids"]) > length
+        example |= {name: example[name][:length] for name in ("input_ids", "labels")}
+        if all(label == READ_ONLY for label in example["labels"][1:]) or example.pop("seen", 0) > length:
             encoded.left_out += 1
             continue
         if number in held_out:
-            encoded.held_out.append({"input_ids": ids, "labels": labels})
+            encoded.held_out.append(example)
             continue
         encoded.cut += too_long
-        encoded.learned_tokens += sum(label != READ_ONLY for label in labels)
-        encoded.examples.append({"input_ids": ids, "labels": labels})
+        encoded.learned_tokens += sum(label != READ_ONLY for label in example["labels"])
+        encoded.examples.append(example)
     if not encoded.examples and refusal and not encoded.left_out:
         raise refusal
     if not encoded.examples:
@@ -108,24 +128,25 @@ def _encode_by_turns(tokenizer: Any, written: Written) -> tuple[list[int], list[
     Raises ApplianceError where that can't be told apart.
     """
     learned = written.learned()
-    if not learned:
-        raise ApplianceError(
-            _("This model's chat template can't be used for training."),
-            _("It writes the same turn differently depending on what follows, so what to learn can't be told apart."),
-            _("Choose the instruct version of the model, or put a newer chat_template.jinja into its folder."),
-        )
     tokens = tokenizer(written.text, add_special_tokens=False, return_offsets_mapping=True)
     ids = list(tokens["input_ids"])
+    return ids, labelled(tokenizer, ids, tokens["offset_mapping"], learned)
+
+
+def labelled(
+    tokenizer: Any, ids: list[int], offsets: list[tuple[int, int]], learned: list[tuple[int, int]]
+) -> list[int]:
+    """The tokens that stand in the learned places of a text, READ_ONLY for the others. Offsets: a token's place."""
     labels = [
         token if any(start <= first and last <= end and last > first for start, end in learned) else READ_ONLY
-        for token, (first, last) in zip(ids, tokens["offset_mapping"], strict=True)
+        for token, (first, last) in zip(ids, offsets, strict=True)
     ]
     special = set(tokenizer.all_special_ids)
     for place in range(1, len(ids)):
         # Where the sign that begins the next turn ends this one (GLM), the model has to learn to write it.
         if labels[place - 1] != READ_ONLY and labels[place] == READ_ONLY and ids[place] in special:
             labels[place] = READ_ONLY if ids[place - 1] in special else ids[place]
-    return ids, labels
+    return labels
 
 
 def unended(tokenizer: Any, ids: list[int], labels: list[int]) -> int:

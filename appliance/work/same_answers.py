@@ -34,9 +34,10 @@ def keep(model: Any, tokenizer: Any, folder: Path, rows: Path, dtype: str) -> No
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends if ends is not None else tokenizer.eos_token_id]
     answers = []
-    was_training, cached = model.training, model.config.use_cache
+    config = model.config.get_text_config()
+    was_training, cached = model.training, config.use_cache
     model.eval()
-    model.config.use_cache = True
+    config.use_cache = True
     try:
         for messages, tools in prompts:
             text = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
@@ -65,7 +66,7 @@ def keep(model: Any, tokenizer: Any, folder: Path, rows: Path, dtype: str) -> No
     except Exception:  # a template that refuses, no memory left: the adapter is what counts
         return
     finally:
-        model.config.use_cache = cached
+        config.use_cache = cached
         model.train(was_training)
     kept = {"dtype": dtype, "template": _sha256(tokenizer.chat_template), "ends": ends, "answers": answers}
     files.write_json(folder / FILE, kept)
@@ -77,7 +78,7 @@ def _prompts(rows: Path) -> list[tuple[list[dict[str, Any]], Any]]:
     with rows.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            messages = row.get("messages") or []
+            messages = [] if row.get("images") else row.get("messages") or []
             while messages and messages[-1]["role"] == "assistant":
                 messages = messages[:-1]
             # The server checks a call's arguments as a JSON text; rows with calls may have them otherwise.

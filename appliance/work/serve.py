@@ -25,15 +25,17 @@ from appliance.locale import _
 from appliance.work import same_answers
 from appliance.work.context import Context
 from appliance.work.engine_process import EngineEnded, EngineProcess, adopt_orphans, health_address, reachable
+from appliance.work.page_process import PageProcess
 
 _MOST_RESTARTS = 5
 _FIRST_PAUSE_SECONDS = 1.0
+_PAGE_PORT = 7860
 # One that has been well for this long has got over its last crash.
 _WELL_SECONDS = 3600.0
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Spec: model (folder), name, host, port, engine, options, adapters, keys (or null), log."""
+    """Spec: model (folder), name, host, port, engine, options, adapters, keys (or null), log, page; guard: limits."""
     spec = context.spec
     made = False
     key_file = None
@@ -85,14 +87,18 @@ class _Server:
             "model": self.spec["name"],
             "adapters": [each["name"] for each in self.spec.get("adapters") or []],
             "log": self.spec.get("log"),
+            "page": None,
         }
-        self.port = self.spec["port"]
+        self.port, self.page_port = self.spec["port"], _PAGE_PORT
+        self.page: PageProcess | None = None
         self.held: set[int] = set()
         self.was_ready = False
 
     def say(self, phase: str, **changes: Any) -> None:
         """Replace serving.json."""
         self.serving.update(changes, phase=phase)
+        if self.serving["address"] is None:
+            self.serving["page"] = None
         files.write_json(self.context.folder / "serving.json", self.serving)
 
     def serve(self) -> None:
@@ -104,7 +110,7 @@ class _Server:
             try:
                 engine.wait_until_ready()
                 self._ready(engine)
-                engine.watch(self._silent)
+                engine.watch(self._silent, self._look_at_page)
             except EngineEnded as ended:
                 failure = ended
             finally:
@@ -144,10 +150,7 @@ class _Server:
     def _start(self) -> EngineProcess:
         """The engine on the first free port from the wished one on. Raises ApplianceError when none is free."""
         host = self.spec["host"]
-        port = ports.free_port(host, self.port)
-        while port not in self.held and not self.context.take_port(port):
-            port = ports.free_port(host, port + 1)
-        self.held.add(port)
+        port = self._free_port(self.port)
         if port != self.port:
             self.context.note(_("Port {wanted} is taken: serving on {port}.").format(wanted=self.port, port=port))
         self.port = port
@@ -160,14 +163,31 @@ class _Server:
         names = [self.spec["name"], *self.serving["adapters"]]
         log = self.spec.get("log")
         self.unlogged = secrets.token_hex(16)
-        described = {"keys": self.spec["keys"], "names": names, "log": log, "instance": instance}
+        described = {**self.spec.get("guard", {}), "keys": self.spec["keys"], "names": names, "log": log}
+        described["instance"] = instance
         described["unlogged"] = self.unlogged
         files.write_json(guard, described, mode=0o600)
         variables = {**self.engine.variables(spec), "APPLIANCE_GUARD": str(guard), "APPLIANCE_INSTANCE": instance}
-        return EngineProcess(self.engine, self.context, command, variables, health_address(host, port))
+        engine = EngineProcess(self.engine, self.context, command, variables, health_address(host, port))
+        if self.spec.get("page"):  # beside the engine, which loads meanwhile
+            self.page_port = self._free_port(self.page_port)
+            told = {"address": self._address(), "names": names, "keys": self.spec["keys"], "host": host}
+            told["rows"] = str(settings.feedback_file())
+            self.page = PageProcess(self.context, self.page_port, told)
+        return engine
+
+    def _free_port(self, wanted: int) -> int:
+        port = ports.free_port(self.spec["host"], wanted)
+        while port not in self.held and not self.context.take_port(port):
+            port = ports.free_port(self.spec["host"], port + 1)
+        self.held.add(port)
+        return port
+
+    def _address(self) -> str:
+        return f"http://{reachable(self.spec['host'])}:{self.port}/v1"
 
     def _ready(self, engine: EngineProcess) -> None:
-        address = f"http://{reachable(self.spec['host'])}:{self.port}/v1"
+        address = self._address()
         if not self.was_ready:
             headers = {"X-Appliance-Unlogged": self.unlogged}
             if self.key_file:
@@ -175,17 +195,23 @@ class _Server:
             same_answers.compare(self.context, address, headers, self.spec, self.options)
             if engine.child.poll() is not None:
                 engine.wait_until_ready()  # it ended over the questions: raises
+        page = self.page.wait() if self.page else None
         self.was_ready = True
         pid = engine.child.pid
-        self.say("ready", address=address, process={"pid": pid, "mark": process.start_mark(pid)})
+        self.say("ready", address=address, page=page, process={"pid": pid, "mark": process.start_mark(pid)})
         self.context.progress("starting", 1, 1)
         self.context.event("ready", attempt=self.context.attempt, **self.serving)
 
     def _silent(self, well: bool) -> None:
-        address = f"http://{reachable(self.spec['host'])}:{self.port}/v1"
         if well:
-            self.say("ready", address=address)
+            self.say("ready", address=self._address())
             self.context.note(_("The engine answers again."))
         else:
             self.say("silent", address=None)
             self.context.warn(_("The engine does not answer."))
+
+    def _look_at_page(self) -> None:
+        if self.page and self.serving["phase"] == "ready":
+            where = self.page.look()
+            if where != self.serving["page"]:
+                self.say("ready", page=where)

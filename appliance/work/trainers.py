@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from appliance.rewards import TASKS as BY_TRIAL
-from appliance.work import checkpoints, order, prompts, watching
+from appliance.work import checkpoints, order, prompts, seeing, watching, zero
 from appliance.work.context import Context
 from appliance.work.rows import Encoded
 
@@ -17,6 +17,7 @@ SEED = 42
 # LoRA+: B learns so many times faster than A. Its paper's value.
 _LORA_PLUS = 16.0
 _LOOKING = 0.05
+_OPENERS = 2  # processes
 BEGINNING = "pissa-beginning"
 
 # What a task needs besides the plan's choices; the values are those of the methods' own papers.
@@ -77,8 +78,14 @@ def of(task: str, micro_batch: int) -> tuple[type, type, dict[str, Any]]:
     return _largest_seen(_encoded_already(pair[0])), pair[1], own
 
 
-def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, continues: bool) -> Any:
-    """The trainer for this job's task. `continues`: the model comes with an adapter to train further."""
+def make(
+    model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, continues: bool, seer: seeing.Seer | None = None
+) -> Any:
+    """The trainer for this job's task.
+
+    continues  the model comes with an adapter to train further
+    seer       of a model that sees: makes the batches
+    """
     from datasets import Dataset
     from datasets.utils.logging import disable_progress_bar
     from transformers import PrinterCallback
@@ -96,6 +103,10 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
             "num_generations": next((n for n in range(GENERATIONS, 1, -1) if together % n == 0), together),
             "max_completion_length": plan["length"] // 2,
         }
+    if seer:
+        tried["data_collator"] = seer.batch
+        # Pictures are opened and cut up while the card is at work.
+        own["dataloader_num_workers"] = _OPENERS if plan.get("device") == "cuda" else 0
     if task == "kto":
         own |= balanced([example["label"] for example in encoded.examples])
     batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
@@ -149,7 +160,7 @@ def make(model: Any, tokenizer: Any, encoded: Encoded, context: Context, *, cont
         train_dataset=Dataset.from_list(encoded.examples),
         eval_dataset=Dataset.from_list(encoded.held_out) if encoded.held_out else None,
         processing_class=tokenizer,
-        peft_config=None if continues else _adapter(plan, spec, task),
+        peft_config=None if continues else _adapter(plan, spec, task, model if seer else None),
         callbacks=[watching.reporter(context, steps)],
     )
     # A Trainer prints its metrics by itself; here they are events.
@@ -209,6 +220,7 @@ def _arguments(
         "save_steps": every,
         # See above: transformers takes it for granted that trained values are sharded as well.
         "save_only_model": plan.get("sharding") == "fsdp",
+        "deepspeed": zero.config(plan) if zero.stage(plan) else None,
         "ddp_backend": "gloo" if on_cpu and plan.get("gpus", 1) > 1 else None,
         "ddp_find_unused_parameters": False,
         "report_to": "tensorboard",
@@ -221,14 +233,15 @@ def _arguments(
     }
 
 
-def _adapter(plan: dict[str, Any], spec: dict[str, Any], task: str) -> Any:
+def _adapter(plan: dict[str, Any], spec: dict[str, Any], task: str, sees: Any) -> Any:
+    """`sees`: a model of which only the language part learns."""
     from peft import LoraConfig
 
     return LoraConfig(
         r=plan["rank"],
         lora_alpha=plan["alpha"],
         lora_dropout=spec.get("dropout", 0.0),
-        target_modules=plan.get("targets") or "all-linear",
+        target_modules=seeing.targets(sees) if sees else plan.get("targets") or "all-linear",
         use_dora=plan["method"] == "dora",
         use_rslora=plan["method"] == "rslora",
         # Sixteen rounds of a fast decomposition come within a hair of the exact one, in seconds instead of minutes.

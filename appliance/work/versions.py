@@ -8,7 +8,7 @@ import sys
 
 _VERSIONS_OF = (
     "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "datasets", "safetensors", "tokenizers",
-    "huggingface_hub", "modelscope", "numpy", "vllm",
+    "huggingface_hub", "modelscope", "numpy", "vllm", "llmcompressor", "compressed_tensors",
 )  # fmt: skip
 
 

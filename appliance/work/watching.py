@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 from appliance.errors import ApplianceError, Stopped
 from appliance.locale import _
-from appliance.work import checkpoints
+from appliance.work import checkpoints, trackers
 from appliance.work.context import Context
 
 # What TRL and transformers call it, and what an event calls it.
@@ -47,13 +48,44 @@ def learned_by_heart(history: list[dict[str, Any]]) -> bool:
     return best is not None and sum("eval_loss" in entry and entry["step"] > best[0] for entry in history) >= _PATIENCE
 
 
+def memory_gib(plan: dict[str, Any]) -> float:
+    """What the training holds now (GiB): on the card what torch has taken of it, else the process's own memory."""
+    import psutil
+    import torch
+
+    if plan.get("device") == "cuda":
+        return round(float(torch.cuda.memory_reserved()) / 2**30, 2)
+    if plan.get("device") == "mps":
+        return round(float(torch.mps.driver_allocated_memory()) / 2**30, 2)
+    return round(psutil.Process().memory_info().rss / 2**30, 2)
+
+
 def reporter(context: Context, steps: int) -> Any:
     """A callback: steps as events; a request to stop as a checkpoint and a clean end; a diverging loss as an error."""
     from transformers import TrainerCallback
 
+    tracked = trackers.Trackers(context)
+
     class Reporter(TrainerCallback):  # type: ignore[misc]
+        _before: tuple[float, float] | None = None  # tokens and time
+
+        def _pace(self, tokens: float | None) -> dict[str, float]:
+            """Tokens a second since the last call, padding not counted."""
+            now, before = time.monotonic(), self._before
+            if tokens is None:
+                return {}
+            self._before = (tokens, now)
+            if before is None or now <= before[1] or tokens <= before[0]:
+                return {}
+            return {"tokens_s": round((tokens - before[0]) / (now - before[1]), 1)}
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+            if args.process_index == 0:
+                tracked.begin()
             context.progress("training", state.global_step, steps, "step")
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+            tracked.end()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             context.progress("training", state.global_step, steps, "step")
@@ -81,7 +113,11 @@ def reporter(context: Context, steps: int) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_k: Any) -> None:
             values = {ours: logs[theirs] for theirs, ours in _METRICS.items() if logs and theirs in logs}
             if values:
-                context.metric(step=state.global_step, **{name: finite(value) for name, value in values.items()})
+                measured = {name: finite(value) for name, value in values.items()}
+                if logs and "loss" in values:
+                    measured |= self._pace(logs.get("num_tokens")) | {"memory_gib": memory_gib(context.plan)}
+                context.metric(step=state.global_step, **measured)
+                tracked.log(state.global_step, measured)
             if "loss" not in values:
                 return
             losses = [entry["loss"] for entry in state.log_history if "loss" in entry]

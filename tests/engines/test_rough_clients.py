@@ -181,12 +181,6 @@ def crowd(server, seconds):
     assert well(server)
 
 
-def test_a_crowd_of_rough_clients_for_fifteen_seconds(server):
-    crowd(server, 15)
-
-
-@pytest.mark.parametrize(
-    "seconds", [pytest.param(60, marks=pytest.mark.slow), pytest.param(900, marks=pytest.mark.long)]
-)
-def test_a_crowd_of_rough_clients_for_long(server, seconds):
+@pytest.mark.parametrize("seconds", [60, pytest.param(900, marks=pytest.mark.long)])
+def test_a_crowd_of_rough_clients(server, seconds):
     crowd(server, seconds)

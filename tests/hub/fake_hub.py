@@ -8,6 +8,7 @@ import re
 import ssl
 import threading
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,6 +63,15 @@ class Do:
     location: str = ""
 
 
+@dataclass
+class Pushed:
+    """A repository that was made here."""
+
+    private: bool
+    files: dict[str, bytes] = field(default_factory=dict)
+    commits: int = 0
+
+
 class FakeHub:
     """`files` is what the hub has. Large ones (`_lfs`) come from the CDN. Faults:
 
@@ -73,6 +83,8 @@ class FakeHub:
     flowing              while it is clear, weights stop halfway; `stalled` says that one did
     rate                 bytes a second of each connection
     hear                 told about every request at the hub: its path and headers
+
+    What is pushed stands in `pushed`, by repository; the first `cut_uploads` large files are refused.
     """
 
     def __init__(self, files: dict[str, bytes], tls: ssl.SSLContext | None = None, cdn_tls: bool = True):
@@ -92,6 +104,10 @@ class FakeHub:
         self.bytes_sent: Counter[str] = Counter()
         self.asked: list[Ask] = []
         self.listings = 0
+        self.pushed: dict[str, Pushed] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.uploads: list[int] = []  # sizes of the large files that came
+        self.cut_uploads = 0
         self.signed = 0  # addresses that were made
         self.valid_from = 0  # addresses made before that one have expired
         self.lock = threading.Lock()
@@ -137,7 +153,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def _lfs(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
+    return name.endswith((".safetensors", ".bin", ".jsonl"))
 
 
 @lru_cache(256)
@@ -161,6 +177,82 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer(body=True)
 
+    def do_POST(self) -> None:
+        self.receive()
+
+    def do_PUT(self) -> None:
+        self.receive()
+
+    def receive(self) -> None:
+        """Uploads, by either hub's protocol: a repository, its large files by their sha256, then a commit."""
+        hub, path = self.hub, unquote(urlsplit(self.path).path)
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            raw = self.chunks()
+        hub.hear(self.path, dict(self.headers.items()))
+        blob = re.fullmatch(r"/upload/([0-9a-f]{64})", path)
+        if not blob:
+            if hub.token and f"Bearer {hub.token}" != self.headers.get("Authorization"):
+                return self.send(403, b'{"Code": 403, "Message": "read only"}', {}, True)
+            answer = self.received(path, raw)
+            return self.send(404 if answer is None else 200, json.dumps(answer or {}).encode(), {}, True)
+        if hub.cut_uploads:
+            hub.cut_uploads -= 1
+            return self.send(400, b"no", {}, True)
+        assert hashlib.sha256(raw).hexdigest() == blob[1]
+        hub.blobs[blob[1]] = raw
+        hub.uploads.append(len(raw))
+        return self.send(200, b"{}", {"ETag": '"x"'}, True)
+
+    def chunks(self) -> bytes:
+        whole = b""
+        while size := int(self.rfile.readline(), 16):
+            whole += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return whole
+
+    def received(self, path: str, raw: bytes) -> Any:
+        hub, modelscope = self.hub, path.startswith("/api/v1/")
+        if path == "/api/validate-yaml":
+            return {"errors": [], "warnings": []}
+        if path in ("/api/repos/create", "/api/v1/models"):
+            asked = json.loads(raw)
+            name = f"{asked.get('organization') or asked.get('Path')}/{asked.get('name') or asked.get('Name')}"
+            if name in hub.pushed:
+                return {"Code": 10010205001, "Success": False, "Message": "it is there"}
+            private = asked["Visibility"] == 1 if modelscope else asked["visibility"] == "private"
+            hub.pushed[name] = Pushed(private, {"README.md": b"made here"})
+            return {"Code": 200, "Success": True, "Data": {"Id": 1}, "url": f"{hub.address}/{name}"}
+        owner, name, action = re.sub("^/(api/v1/repos/models/|api/models/|)", "", path).split("/", 2)
+        repository = hub.pushed.get(f"{owner}/{name.removesuffix('.git')}")
+        if repository is None:
+            return None
+        if action.startswith("preupload"):
+            modes = {True: "lfs", False: "regular"}
+            asked = json.loads(raw)["files"]
+            return {"files": [{**one, "uploadMode": modes[_lfs(one["path"])], "shouldIgnore": False} for one in asked]}
+        if action.startswith("info/lfs"):
+            objects = json.loads(raw)["objects"]
+            for one in objects:
+                if one["oid"] not in hub.blobs:
+                    one["actions"] = {"upload": {"href": f"{hub.cdn}/upload/{one['oid']}"}}
+            answer = {"objects": objects, "transfer": "basic"}
+            return {"Code": 200, "Success": True, "Data": answer} if modelscope else answer
+        repository.commits += 1
+        if modelscope:
+            for one in json.loads(raw)["actions"]:
+                large = one["type"] == "lfs"
+                repository.files[one["path"]] = hub.blobs[one["sha256"]] if large else b64decode(one["content"])
+            return {"Code": 200, "Success": True, "Data": {"oid": COMMIT}}
+        for line in raw.splitlines():
+            one = json.loads(line)
+            if one["key"] in ("file", "lfsFile"):
+                value = one["value"]
+                content = b64decode(value["content"]) if one["key"] == "file" else hub.blobs[value["oid"]]
+                repository.files[value["path"]] = content
+        return {"commitUrl": f"{hub.address}/{owner}/{name}/commit/{COMMIT}", "commitOid": COMMIT}
+
     def answer(self, body: bool) -> None:
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
@@ -177,14 +269,24 @@ class _Handler(BaseHTTPRequestHandler):
         if hub.status != 200:
             headers = {403: {"X-Error-Code": "GatedRepo"}, 404: {"X-Error-Code": "RepoNotFound"}}.get(hub.status, {})
             return self.send(hub.status, json.dumps({"Message": "no"}).encode(), headers, body)
-        if re.fullmatch(rf"/api/models/{MODEL}(/revision/[^/]+)?", path):
+        own = re.fullmatch(r"/api/(v1/)?models/([^/]+/[^/]+)(/repo/files)?", path)
+        if own and own[2] in hub.pushed:
+            answer = self.repository(own[2], bool(own[1]), bool(own[3]))
+            return self.send(200, json.dumps(answer).encode(), {}, body)
+        if re.fullmatch(rf"/api/(models|datasets)/{MODEL}(/revision/[^/]+)?", path):
             hub.listings += 1
             return self.send(200, json.dumps(self.huggingface_listing()).encode(), {}, body)
-        if path == f"/api/v1/models/{MODEL}/repo/files":
+        if path in (f"/api/v1/models/{MODEL}/repo/files", f"/api/v1/datasets/{MODEL}/repo/tree"):
             hub.listings += 1
             return self.send(200, json.dumps(self.modelscope_listing()).encode(), {}, body)
-        resolve = re.fullmatch(rf"/{MODEL}/resolve/[^/]+/(.+)", path)
-        name = resolve[1] if resolve else query.get("FilePath", "") if path == f"/api/v1/models/{MODEL}/repo" else ""
+        resolve = re.fullmatch(rf"(?:/datasets)?/{MODEL}/resolve/[^/]+/(.+)", path)
+        name = (
+            resolve[1]
+            if resolve
+            else query.get("FilePath", "")
+            if re.fullmatch(rf"/api/v1/(models|datasets)/{MODEL}/repo", path)
+            else ""
+        )
         if name not in hub.files:
             return self.send(404, b'{"Message": "not found"}', {"X-Error-Code": "RepoNotFound"}, body)
         if hub.file_status != 200:
@@ -287,10 +389,17 @@ class _Handler(BaseHTTPRequestHandler):
         if body:
             self.wfile.write(content)
 
-    def huggingface_listing(self) -> dict[str, Any]:
+    def repository(self, name: str, modelscope: bool, files: bool) -> dict[str, Any]:
+        one = self.hub.pushed[name]
+        if modelscope and not files:
+            return {"Code": 200, "Success": True, "Data": {"Name": name, "Visibility": 1 if one.private else 5}}
+        listed = self.modelscope_listing(one.files) if modelscope else self.huggingface_listing(one.files)
+        return listed if modelscope else {**listed, "id": name, "private": one.private}
+
+    def huggingface_listing(self, files: dict[str, bytes] | None = None) -> dict[str, Any]:
         hub = self.hub
         siblings: list[dict[str, Any]] = [{"rfilename": name, "size": 1} for name in hub.listing_extra]
-        for name, content in hub.files.items():
+        for name, content in (hub.files if files is None else files).items():
             sha256, blob = _sums(content)
             size = hub.sizes.get(name, len(content))
             entry: dict[str, Any] = {"rfilename": name, "size": size}
@@ -301,7 +410,7 @@ class _Handler(BaseHTTPRequestHandler):
             siblings.append(entry)
         return {"id": MODEL, "sha": COMMIT, "siblings": siblings}
 
-    def modelscope_listing(self) -> dict[str, Any]:
+    def modelscope_listing(self, pushed: dict[str, bytes] | None = None) -> dict[str, Any]:
         hub = self.hub
         files = [{"Path": name, "Type": "blob", "Size": 1} for name in hub.listing_extra]
         files += [
@@ -314,6 +423,6 @@ class _Handler(BaseHTTPRequestHandler):
                 "Revision": COMMIT,
                 "CommittedDate": 1_700_000_000,
             }
-            for name, content in hub.files.items()
+            for name, content in (hub.files if pushed is None else pushed).items()
         ]
         return {"Code": 200, "Success": True, "Data": {"Files": files}}

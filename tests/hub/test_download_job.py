@@ -22,9 +22,9 @@ from appliance.jobs.folder import Job, events
 from appliance.jobs.watch import Picture
 
 
-def run_job(folder: Path, spec: dict[str, Any]) -> tuple[int, str]:
+def run_job(folder: Path, spec: dict[str, Any], kind: str = "download") -> tuple[int, str]:
     """The worker's exit code and everything it printed or wrote, except the result."""
-    write_json(folder / "job.json", {"id": folder.name, "kind": "download", "language": "en", "spec": spec})
+    write_json(folder / "job.json", {"id": folder.name, "kind": kind, "language": "en", "spec": spec})
     write_json(folder / "state.json", {"state": "queued"})
     done = subprocess.run(
         [sys.executable, "-m", "appliance.work", str(folder)], capture_output=True, text=True, env={**os.environ}

@@ -127,7 +127,7 @@ REFUSED: dict[str, tuple[Plan, str]] = {
     "stalls always": (always(lambda: Do(stall=0)), "Nothing came from .* for 1 s"),
     "a long Retry-After": (always(lambda: Do(status=429, headers={"Retry-After": "3600"})), "asks to wait for 60 min"),
     "403 from the CDN always": (always(lambda: Do(status=403)), "until its owner lets you in"),
-    "404 from the CDN always": (always(lambda: Do(status=404)), "has no model"),
+    "404 from the CDN always": (always(lambda: Do(status=404)), "has no owner/tiny"),
     "a redirect to a file": (always(lambda: Do(location="file:///etc/passwd")), "an address that is refused"),
     "a redirect to ftp": (always(lambda: Do(location="ftp://127.0.0.1/x")), "an address that is refused"),
     "a redirect in a circle": (

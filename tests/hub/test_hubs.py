@@ -74,7 +74,7 @@ def test_flipped_byte_in_a_small_file_of_hugging_face(hubs: Hubs, bring: Bring, 
 
 
 @each_hub
-@pytest.mark.parametrize(("status", "words"), [(404, "has no model"), (403, "until its owner lets you in")])
+@pytest.mark.parametrize(("status", "words"), [(404, "has no owner/tiny"), (403, "until its owner lets you in")])
 def test_refusals(source: str, status: int, words: str, hubs: Hubs, bring: Bring, workspace: Path) -> None:
     hubs[source].status = status
     with pytest.raises(ApplianceError, match=words) as told:
@@ -131,7 +131,7 @@ def test_auto_takes_the_hub_that_has_it(hubs: Hubs, bring: Bring) -> None:
     hubs["huggingface"].status = 404
     written = manifest.read(bring())
     assert written is not None and written["source"] == "modelscope"
-    assert "ModelScope" in bring.notes[0] and "Hugging Face has no model" in bring.notes[0]
+    assert "ModelScope" in bring.notes[0] and "Hugging Face has no owner/tiny" in bring.notes[0]
 
 
 def test_auto_goes_on_at_the_other_hub(hubs: Hubs, bring: Bring) -> None:

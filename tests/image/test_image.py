@@ -134,8 +134,8 @@ def test_sigterm_ends_a_training_and_a_server_with_their_states_saved(box, volum
     one.wait_for(lambda: "finetune" in [job["kind"] for job in running(one)])
     training = one.answer("jobs", "show", "last")["folder"]
     one.wait_for(lambda: '"loss"' in one.execute("/bin/cat", f"{training}/events.jsonl").stdout)
-    served = one.answer("serve", demo["folder"], "--detach")
-    assert served["address"].endswith("/v1")
+    served = one.answer("serve", demo["folder"], "--page", "--detach")
+    assert served["address"].endswith("/v1") and served["page"]
     assert one.execute(*HEALTH).returncode == 0
     assert sorted(job["kind"] for job in running(one)) == ["finetune", "serve"]
 

@@ -14,7 +14,7 @@ import tiny
 from workers import done, ended, until
 
 from appliance import settings
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, UsageError
 from appliance.jobs import control, prepare
 from appliance.jobs.control import Draft
 from appliance.jobs.folder import Job, State, all_jobs
@@ -27,6 +27,24 @@ control._spawn = lambda *words: None
 sys.stdin.read(1)
 for number in range(20):
     print(control.submit(control.Draft("merge", "the same name", {"number": number})).id)
+"""
+
+# A library that makes another error of whatever ends its import, and hides that it did.
+HIDES = """
+import os, signal, sys
+from appliance.work import __main__ as worker
+def run(context):
+    caught = False
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.sigtimedwait([], 60)
+    except BaseException:
+        caught = True
+    raise ImportError(f"Could not import module 'set_seed' ({caught}).")
+sys.modules["hides"] = type(sys)("hides")
+sys.modules["hides"].run = run
+worker.KINDS["merge"] = "hides"
+sys.exit(worker.main())
 """
 
 
@@ -155,6 +173,16 @@ def test_a_job_that_was_stopped_before_its_worker_began_is_not_begun(home: Path,
     assert Job(job.folder).state().state == "stopped" and not (home / "models" / "out").exists()
 
 
+def test_stopped_inside_a_library_that_hides_it_a_job_is_stopped_not_failed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_spawn", lambda *_words: None)
+    job = control.submit(Draft("merge", "x", {}))
+    ran = subprocess.run([sys.executable, "-c", HIDES, str(job.folder)], env=settings.child_environment())
+    state = job.written_state()
+    assert (ran.returncode, state.state, state.error) == (143, "stopped", None)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
 def test_a_log_that_can_not_be_written_hides_no_failure(home: Path, shelf: Path) -> None:
     """As on a full disk: the traceback finds no room, the state still says what, why and next."""
@@ -180,3 +208,9 @@ def test_the_end_of_a_container_stops_all(home: Path, shelf: Path, tmp_path: Pat
     until(waiting, lambda events: bool(events))
     control.stop_all()
     assert [job.state().state for job in (holder, waiting)] == ["stopped", "stopped"]
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_refused(weight: float) -> None:
+    with pytest.raises(UsageError, match="--weights"):
+        prepare.merge("a", more=["b"], weights=[weight, 1.0])

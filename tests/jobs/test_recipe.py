@@ -76,6 +76,16 @@ def test_any_file_is_steps_or_problems(tmp_path: Path, raw: bytes) -> None:
     assert read(path)
 
 
+def test_a_push_takes_what_was_made() -> None:
+    place = {"push": {"to": "hf:me/x"}}
+    download = {"download": {"model": "owner/name"}}
+    for before in ([], [download]):  # what came from a hub is not sent back by accident
+        assert recipe.check({"jobs": [*before, place]})[1] == [f"Step {len(before) + 1} (push): model is missing."]
+    assert not recipe.check({"jobs": [download, {"finetune": {"data": "x"}}, place]})[1]
+    assert not recipe.check({"jobs": [{"push": {"to": "hf:me/x", "model": "m", "public": True}}]})[1]
+    assert "to is missing" in recipe.check({"jobs": [{"push": {"model": "m"}}]})[1][0]
+
+
 def test_every_problem_at_once(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(
@@ -102,6 +112,16 @@ def test_paths_are_beside_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert steps[0] == {"model": str(tmp_path / "base"), "data": str(tmp_path / "rows.csv")}
     assert steps[1] == {"model": "owner/name", "data": str(tmp_path / "me" / "rows.csv")}
     assert steps[2] == {"base": str(tmp_path / "base")} and steps[3] == {"model": "/elsewhere"}
+
+
+def test_adapters_of_a_server(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "recipe.yaml").write_text('jobs: [{serve: {model: m, adapters: [mine, "a=mine", last, "~nobody/x"]}}]')
+    ((_kind, words),) = recipe.read(tmp_path / "recipe.yaml")
+    beside = str(tmp_path / "mine")
+    assert words["adapters"] == [beside, f"a={beside}", "last", "~nobody/x"]
+    (tmp_path / "recipe.yaml").write_text("jobs: [{serve: {model: m, adapters: mine, engine: nonsense}}]")
+    assert len(read(tmp_path / "recipe.yaml")) == 2
 
 
 def write(folder: Path, shelf: Path, steps: int) -> Path:

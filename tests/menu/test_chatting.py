@@ -15,6 +15,7 @@ from screen import Screen
 from workers import until
 
 from appliance import settings
+from appliance.data import feedback
 from appliance.engines import keys
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, serving
@@ -60,12 +61,20 @@ def test_a_chat_with_thumbs_and_what_becomes_of_them(menu: Menu, server: Job) ->
     screen.keys("2 + 2?", ENTER).until(lambda: not screen.is_raw, "the answer")
     screen.interrupt().wait_for(_("Stopped."))
     screen.keys("/quit", ENTER).waits_for_any_key()
-    screen.keys(" ").asks(_("What do you want to do?")).keys("q", ENTER)
+    # From use to a better model: the thumbs are rows to learn from, with the last word on each answer.
+    # (What the base model says may be nothing; one answer with words.)
+    said = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    feedback.add(settings.feedback_file(), "tiny", said, True)
+    screen.keys(" ").asks(_("What do you want to do?")).keys("3", ENTER)
+    screen.asks(_("Which rows?"), _("a file")).pick(_("the thumbs up and down that were given in chats"))
+    screen.asks(_("Which model should learn from it?"))
+    assert (settings.datasets_folder() / "feedback.jsonl").exists()
+    screen.interrupt().asks(_("What do you want to do?")).keys("q", ENTER)
     assert screen.end() == 0
 
     command = [sys.executable, "-m", "appliance"]
     made = json.loads(subprocess.run([*command, "data", "from-feedback", "--json"], capture_output=True).stdout)
-    assert (made["rows"], made["good"], made["bad"]) == (1, 0, 1)
+    assert (made["rows"], made["good"], made["bad"]) == (2, 1, 1)
 
     # Through a pipe, by address, with the key of the job; and what was logged because it was asked for.
     at = serving(server)

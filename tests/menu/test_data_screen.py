@@ -34,4 +34,5 @@ def test_a_public_data_set_is_found_by_words(menu: Menu) -> None:
     screen.keys("7", ENTER).asks(_("What about your data?")).pick(_("public data sets"))
     screen.asks(_("What should it be about? (empty: all)")).keys("medical chinese lite", ENTER)
     screen.asks(_("Which one? ({n} found)").format(n=1)).keys(ENTER)
-    screen.wait_for("FreedomIntelligence/Huatuo26M-Lite").waits_for_any_key()
+    screen.wait_for("FreedomIntelligence/Huatuo26M-Lite")
+    screen.asks(_("Bring it here?")).keys("n").waits_for_any_key()

@@ -105,10 +105,12 @@ def questions_of(entry: str, workspace: Path, shelf: Path, rows: Path) -> list[l
                 (_("Your token for {hub}:").format(hub="Hugging Face"), []),
             ],
         ],
+        # Without a card no scheme suits, so one is asked for.
+        "8": [[(_("Which model?"), [ENTER]), data, (_("Which scheme?"), [ENTER]), start]],
     }[entry]
 
 
-@pytest.mark.parametrize(("entry", "language"), [(key, "en") for key in "g123456"] + [("3", "zh"), ("5", "zh")])
+@pytest.mark.parametrize(("entry", "language"), [(key, "en") for key in "g1234568"] + [("3", "zh"), ("5", "zh")])
 def test_ctrl_c_at_every_question_leads_back(
     menu: Menu, workspace: Path, shelf: Path, rows: Path, entry: str, language: str
 ) -> None:

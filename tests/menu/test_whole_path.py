@@ -46,6 +46,7 @@ def test_guided_to_a_served_answer(menu: Menu, workspace: Path, rows: Path, lang
         screen.wait_for(_("Step {n} of {all}: {id}").format(n=number, all=3, id=""), LONG)
         screen.wait_for(f"-{kind}-")
     screen.wait_for(_("It answers."), LONG).waits_for_any_key()
+    assert squeezed(_("Chat page")) in screen.flat
     ask(screen)
 
     screen.keys(" ").asks(_("What do you want to do?"))
@@ -105,6 +106,7 @@ def test_the_four_entries_one_by_one(menu: Menu, home: Path, shelf: Path, rows: 
     screen.keys("\x15", "8100", ENTER)
     screen.asks(_("Name that clients use (empty: the model's own):")).keys("mine", ENTER)
     screen.asks(_("Engine:"), "auto", "vllm", "transformers").pick("transformers")
+    screen.asks(_("A chat page for the browser as well?")).pick(_("no"))
     screen.asks(_("Start?")).keys(ENTER).wait_for(_("It answers."), LONG).waits_for_any_key()
     ask(screen)
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from machines import MACHINES, MODELS, TINY
 
 from appliance.planning import catalogue
+from appliance.planning.lengths import Lengths
 from appliance.planning.plan import plan
 
 _EXPLAINED = {
@@ -122,9 +123,9 @@ def test_an_old_card_and_an_old_driver_say_so() -> None:
     assert any("CUDA 12.6" in warning for warning in plan(MACHINES["V100 16"], TINY).warnings)
 
 
-def test_a_quantised_or_seeing_model_is_warned_of() -> None:
-    shape = replace(MODELS["0.6B"], quantised="gptq", vision=True)
-    assert len(plan(MACHINES["A10"], shape).warnings) == 2
+def test_a_quantised_model_is_warned_of_and_of_a_seeing_one_it_is_told() -> None:
+    made = plan(MACHINES["A10"], replace(MODELS["0.6B"], quantised="gptq", vision=True))
+    assert len(made.warnings) == 1 and "from text alone" in made.reasons["pictures"]
 
 
 def test_wishes_win() -> None:
@@ -189,3 +190,26 @@ def test_more_memory_is_never_worse(free: float, longest: int, model: str) -> No
     assert less.length <= more.length
     if less.verdict == "fits":
         assert less.memory.high_gib <= free
+
+
+def test_how_cards_work_together_can_be_asked_for() -> None:
+    two = MACHINES["2x4090"]
+    found = {}
+    for way in ("ddp", "zero2", "zero3"):
+        made = plan(two, MODELS["8B"], rows=1000, longest=900, wish={"sharding": way})
+        assert (made.gpus, made.sharding) == (2, way)
+        assert ("ZeRO" in made.reasons["gpus"]) == way.startswith("zero")
+        found[way] = made.memory.parts["weights"]
+    assert found["zero3"] < 0.6 * found["zero2"] and found["zero2"] == found["ddp"]
+    alone = plan(MACHINES["A10"], MODELS["8B"], rows=1000, longest=900, wish={"sharding": "zero3"})
+    assert alone.sharding == "none" and any("several cards" in warning for warning in alone.warnings)
+    with pytest.raises(UsageError) as told:
+        plan(two, MODELS["8B"], wish={"sharding": "zero1"})
+    assert "sharding" in told.value.why and "zero2" in told.value.why
+
+
+def test_pictures_are_counted_or_said_to_be_guessed() -> None:
+    made = plan(MACHINES["A100 80"], MODELS["8B"], rows=2, lengths=Lengths.of([90, 100]), images=2)
+    assert made.length >= 1300 and "guessed to be 1300 tokens" in made.reasons["pictures"]
+    counted = plan(MACHINES["A100 80"], MODELS["8B"], rows=2, lengths=Lengths.of([90, 900], rough=False), images=2)
+    assert counted.length == 960 and "own processor makes of it" in counted.reasons["pictures"]

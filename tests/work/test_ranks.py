@@ -15,7 +15,7 @@ from workers import adapter_hash, done, ended, gone, saved, until
 from appliance import files
 from appliance.jobs import control, prepare, process
 from appliance.jobs.folder import Job
-from appliance.work import checkpoints
+from appliance.work import checkpoints, zero
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def losses(job: Job) -> list[float]:
 def same(job: Job, result: dict[str, Any], other: dict[str, Any]) -> None:
     """As good as the other job's result, and nothing left behind."""
     # A model that is shared out is not asked before and after.
-    asked = set() if job.spec["plan"]["sharding"] == "fsdp" else {"trained-answers.json"}
+    asked = set() if job.spec["plan"]["sharding"] in ("fsdp", "zero3") else {"trained-answers.json"}
     kept = set(other["files"]) - {"trained-answers.json"} | asked
     assert set(result["files"]) == kept and result["steps"] == other["steps"]
     assert {"torch", "transformers", "peft", "trl"} <= set(result["versions"])
@@ -59,15 +59,18 @@ def test_two_processes_give_the_curve_of_one(home: Path, shelf: Path, rows: Path
 
 
 @pytest.mark.slow
-def test_a_model_shared_between_two_processes_gives_the_same_curve(home: Path, shelf: Path, rows: Path) -> None:
-    alone, together = start(shelf / "base-float32", rows, 1), start(shelf / "base-float32", rows, 2, "fsdp")
+@pytest.mark.parametrize("sharding", ["fsdp", "zero2", "zero3"])
+def test_a_model_shared_between_two_processes_gives_the_same_curve(
+    home: Path, shelf: Path, rows: Path, sharding: str
+) -> None:
+    alone, together = start(shelf / "base-float32", rows, 1), start(shelf / "base-float32", rows, 2, sharding)
     one, two = done(alone), done(together)
     assert losses(together) == pytest.approx(losses(alone), abs=1e-3)
     same(together, two, one)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp", "zero2", "zero3"])
 def test_whatever_ends_one_of_them_ends_all_and_the_adapter_does_not_know(
     home: Path, shelf: Path, rows: Path, sharding: str
 ) -> None:
@@ -120,3 +123,11 @@ def members(leader: int) -> list[int]:
 
 def environment(pid: int) -> set[str]:
     return set(Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0"))
+
+
+def test_deepspeed_is_set_up_from_the_plan() -> None:
+    plan = {"micro_batch": 2, "accumulation": 4, "gpus": 8, "dtype": "bfloat16", "device": "cuda", "sharding": "zero3"}
+    made = zero.config(plan)
+    assert made["train_batch_size"] == 64 and made["bf16"]["enabled"] and not made["fp16"]["enabled"]
+    assert made["zero_optimization"]["stage"] == 3 and "auto" not in json.dumps(made)
+    assert zero.stage({"sharding": "fsdp"}) == zero.stage({}) == 0

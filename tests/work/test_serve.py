@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from workers import ended, until
 
 from appliance import files
 from appliance.engines import ports
+from appliance.errors import ApplianceError
 from appliance.jobs import control, folder, leftovers, prepare, process
 from appliance.jobs.folder import Job, State, serving
 from appliance.jobs.watch import watch
@@ -133,24 +135,50 @@ def phases(job: Job, engine: psutil.Process) -> list[str]:
     return seen
 
 
-def engine_of(job: Job) -> psutil.Process:
-    worker = job.state().pid
-    return next(member for member in group(job) if member.pid != worker)
+def engine_of(job: Job, module: str = "appliance.engines.transformers_server") -> psutil.Process:
+    """The process of this job that runs a module."""
+    return next(member for member in group(job) if module in member.cmdline())
+
+
+def page_of(job: Job) -> psutil.Process:
+    return engine_of(job, "appliance.page")
+
+
+def page_status(job: Job, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"{serving(job)['page']}{path}", timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_a_killed_engine_is_started_again_and_never_called_ready_meanwhile(home: Path, shelf: Path) -> None:
-    job = serve(shelf, 8300)
+    job = serve(shelf, 8300, page=True)
     until(job, ready)
     address = serving(job)["address"]
+    # The chat page stands beside it: the sign-in and nothing more; killed, it is started again at the same place.
+    where, first = serving(job)["page"], page_of(job)
+    assert (page_status(job, ""), page_status(job, "config")) == (200, 401)
+    key = Path(serving(job)["key_file"]).read_text().strip()
+    assert key not in " ".join(first.cmdline()) + json.dumps(first.environ())
+    first.kill()
+    until(job, lambda _events: serving(job)["page"] is None)
+    until(job, lambda _events: serving(job)["page"] == where)
+    assert page_status(job, "config") == 401 and serving(job)["address"] == address
+
     engine = engine_of(job)
     engine.kill()
     psutil.wait_procs([engine], timeout=10)
     assert phases(job, engine)[-2:] == ["starting", "ready"]
     assert serving(job)["address"] == address and ask(job)["choices"]
+    assert serving(job)["page"] == where and page_status(job, "config") == 401
     told = [event["text"] for event in follow_now(job) if event["kind"] == "warning"]
     assert len(told) == 1 and "1" in told[0]
     assert control.stop(job).state == "stopped"
-    assert (serving(job)["phase"], serving(job)["address"]) == ("stopped", None)
+    assert (serving(job)["phase"], serving(job)["address"], serving(job)["page"]) == ("stopped", None, None)
+    assert process.group_members(job.written_state().pid) == []
+    assert not ports.taken("127.0.0.1", int(where.split(":")[2].strip("/")))
+    assert key not in (job.folder / "page.log").read_text() + (job.folder / "page.json").read_text()
     assert not ports.taken("127.0.0.1", 8300) or address != "http://127.0.0.1:8300/v1"
 
 
@@ -226,9 +254,17 @@ def test_two_at_once_on_one_port(home: Path, shelf: Path) -> None:
         control.stop(job)
 
 
-def test_a_port_of_another_machine_and_no_key_for_everyone(home: Path, shelf: Path) -> None:
-    from appliance.errors import ApplianceError
+def test_a_page_that_is_not_installed_is_told_before_anything_starts(
+    home: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APPLIANCE_ENVS", str(tmp_path))
+    assert not prepare.has_page()
+    with pytest.raises(ApplianceError, match="not installed") as caught:
+        serve(shelf, 8000, page=True)
+    assert "install.sh page" in caught.value.next_step
 
+
+def test_a_port_of_another_machine_and_no_key_for_everyone(home: Path, shelf: Path) -> None:
     with pytest.raises(ApplianceError, match="without a key"):
         serve(shelf, 8000, host="0.0.0.0", no_key=True)
     job = serve(shelf, 8000, host="192.0.2.1")

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from appliance import output
 from appliance.errors import ApplianceError
 from appliance.hub import hubs
+from appliance.hub.data_files import choose_data
 from appliance.hub.needed import choose
 from appliance.hub.transfer.crew import Crew, State
 from appliance.hub.transfer.journal import Journal
@@ -48,9 +49,10 @@ class Watch:
 
 
 def needed_files(found: hubs.Listing) -> list[hubs.HubFile]:
-    """What of a listing is brought, small files first. Raises ApplianceError for what is no model."""
+    """What of a listing is brought, small files first. Raises ApplianceError for what can't be used here."""
     by_name = {file.name: file for file in found.files}
-    return sorted((by_name[name] for name in choose(by_name)), key=lambda file: (file.size, file.name))
+    chosen = choose(by_name) if found.kind == "model" else choose_data(by_name)
+    return sorted((by_name[name] for name in chosen), key=lambda file: (file.size, file.name))
 
 
 def bring(found: hubs.Listing, wanted: list[hubs.HubFile], folder: Path, watch: Watch) -> dict[str, str]:
@@ -94,6 +96,7 @@ def choose_hub(
     limits: Limits,
     check_stopped: Callable[[], None],
     note: Callable[[str], None],
+    kind: hubs.Kind = "model",
 ) -> hubs.Listing:
     """Ask both hubs at once, and measure both where both have it and the model is large. Says which one it is and why.
 
@@ -101,7 +104,7 @@ def choose_hub(
     Raises ApplianceError with both reasons when neither has the model.
     """
     preferred = "modelscope" if language() == "zh" else "huggingface"
-    got, failed = _both_listings(reference, revision, check_stopped)
+    got, failed = _both_listings(reference, revision, check_stopped, kind)
     if not got:
         raise _neither(reference, failed)
     chosen = preferred if preferred in got else next(iter(got))
@@ -153,13 +156,15 @@ def waited(work: Callable[[], T], check_stopped: Callable[[], None]) -> T:
 
 
 def _both_listings(
-    reference: str, revision: str | None, check_stopped: Callable[[], None]
+    reference: str, revision: str | None, check_stopped: Callable[[], None], kind: hubs.Kind
 ) -> tuple[dict[str, hubs.Listing], dict[str, ApplianceError]]:
     answers: queue.SimpleQueue[tuple[str, hubs.Listing | ApplianceError]] = queue.SimpleQueue()
 
     def ask(hub: str) -> None:
         try:
-            answers.put((hub, hubs.listing(hub, reference, revision)))
+            found = hubs.listing(hub, reference, revision, kind)
+            needed_files(found)  # what can't be used here is no answer: the other hub may have it in another form
+            answers.put((hub, found))
         except ApplianceError as error:
             answers.put((hub, error))
 
@@ -219,6 +224,9 @@ def _probe(got: dict[str, hubs.Listing], limits: Limits, check_stopped: Callable
 
 def _neither(reference: str, failed: dict[str, ApplianceError]) -> ApplianceError:
     names = hubs.NAMES
+    unusable = [error for error in failed.values() if not isinstance(error, hubs.HubFailure)]
+    if len(unusable) == 1 and len(failed) == len(names):
+        return unusable[0]  # one hub has it, and this is what is wrong with it
     told = [f"{names[hub]}: {error.what} {error.why}".strip() for hub, error in failed.items()]
     told += [_("{hub} did not answer in time").format(hub=names[hub]) for hub in names if hub not in failed]
     steps = {error.next_step for error in failed.values() if error.next_step}

@@ -11,10 +11,10 @@ from appliance.errors import explain
 from appliance.hub.transfer.keeper import Keeper
 from appliance.hub.transfer.limits import Limits
 from appliance.hub.transfer.pace import Pace
-from appliance.hub.transfer.piece import BLOCK, Cut, Piece
+from appliance.hub.transfer.piece import Cut, Piece
 from appliance.hub.transfer.ranges import Ranges
 from appliance.hub.transfer.source import Answer, Changed, Source
-from appliance.hub.transfer.target import DiskTrouble, Target
+from appliance.hub.transfer.target import DiskTrouble, Lost, Target
 from appliance.hub.transfer.trouble import Trouble
 from appliance.locale import _
 
@@ -232,7 +232,7 @@ class Crew:
         late = [piece for piece in self._active if piece.answer and piece.target.ranged and not piece.given_up]
         victim = max(late, key=Piece.seconds_left, default=None)
         # Far more than one read: the one at work may have some on the way that it has not counted yet.
-        if victim is None or victim.end - victim.at < 8 * BLOCK or victim.seconds_left() < _STEAL_SECONDS:
+        if victim is None or victim.end - victim.at < 8 * victim.block or victim.seconds_left() < _STEAL_SECONDS:
             return None
         return victim
 
@@ -311,3 +311,8 @@ class Crew:
     def _disk(self, trouble: DiskTrouble) -> None:
         with self._change:
             self._trouble.disk(trouble)
+            if isinstance(trouble, Lost):
+                try:
+                    trouble.target.distrust()
+                except DiskTrouble as further:
+                    self._trouble.disk(further)

@@ -7,6 +7,7 @@ line was written counts always. Lines that were torn are skipped.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -41,7 +42,7 @@ class Journal:
         self._boot = boot_mark()
         self.known = self._read()
         self._handle = -1
-        self._torn = False
+        self._torn = self._closed = False
         self._lock = threading.RLock()
         self._ids: dict[str | int, int] = {}
         self._next = 0
@@ -49,8 +50,7 @@ class Journal:
     def begin(self, name: str, size: int, mark: str) -> None:
         """From here on, what is said about `name` is about this content; what was said before is forgotten."""
         with self._lock:
-            if self._handle < 0:
-                self._open()
+            self._open()
             self._append("file", self._number(name), name, size, mark)
 
     def wrote(self, name: str, start: int, end: int) -> None:
@@ -71,15 +71,16 @@ class Journal:
         self._append("rest", " " * 4096)
 
     def close(self) -> None:
-        """Let go of the file. The lines stay."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        """Let go of the file. The lines stay; nothing is said any more."""
+        with self._lock:
+            self._closed = True
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = -1
 
     def _append(self, kind: str, about: str | int, *words: Any) -> None:
         with self._lock:
-            if self._handle < 0:
-                self._open()
+            self._open()
             raw = (b"\n" if self._torn else b"") + _line((kind, self._ids.get(about, about), *words))
             try:
                 self._torn = os.write(self._handle, raw) < len(raw)
@@ -94,6 +95,10 @@ class Journal:
 
     def _open(self) -> None:
         """Write what is known anew, so that the journal neither grows for ever nor begins with torn lines."""
+        if self._handle >= 0:
+            return
+        if self._closed:  # what is known by now is older than the lines: writing it would take them back
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), str(self._path))
         with replacing(self._path) as file:
             file.write(_line(("boot", self._boot)))
             for name, one in self.known.items():

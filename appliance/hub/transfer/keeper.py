@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from appliance.hub.transfer.limits import MIB
-from appliance.hub.transfer.target import DiskTrouble, Target
+from appliance.hub.transfer.target import DiskTrouble, Outdated, Target
 
 _HASHERS = 2
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.005
 _STEP = 8 * MIB
 
 
@@ -42,16 +42,23 @@ class Keeper:
         self._closing.set()
 
     def _hash(self) -> None:
+        before: Target | None = None
         while not self._closing.is_set():
             target = self._claim()
             if target is None:
                 time.sleep(_LOOK_SECONDS)
                 continue
+            if before is not None and before is not target:
+                before.follow(False)
+            before = target
+            target.follow(True)
             try:
                 while target.hash_some(_STEP) and not self._closing.is_set():
                     pass
                 if target.digest.done == target.size and not self._closing.is_set():
                     self._judged(target, target.finish())
+            except Outdated:  # given up by a connection at the last moment: it is brought again
+                continue
             except DiskTrouble as trouble:
                 self._trouble(trouble)
                 self._closing.wait(0.1)

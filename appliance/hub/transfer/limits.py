@@ -11,7 +11,8 @@ MIB = 1024 * 1024
 class Limits:
     """Seconds and bytes.
 
-    first, most    connections at the start and at most; between them as many as make it faster
+    first          connections at the start: few are best where the processor is the limit
+    usual, most    connections where one alone is not that fast, and at most; as many as make it faster
     least, largest bytes that one request asks for
     connect        seconds until a connection must stand
     stall          seconds without a byte after which a connection is replaced
@@ -23,7 +24,8 @@ class Limits:
     probe          a model of at least so many bytes is worth measuring which hub is faster
     """
 
-    first: int = 16
+    first: int = 4
+    usual: int = 16
     most: int = 32
     least: int = 4 * MIB
     largest: int = 64 * MIB

@@ -7,10 +7,10 @@ from collections import deque
 from appliance.hub.transfer.limits import MIB, Limits
 
 _WORTH = 1.15  # twice the connections are kept when they bring at least so much more
-_LOSS = 0.9  # half of them are enough when they bring at least so much
+_LOSS = 0.9  # one is enough when it brings at least so much
 _FAST = 100 * MIB  # bytes a second over one connection, from where on more of them cost more than they bring
-_FEWEST = 2
 _MEASURE_SECONDS = 0.2
+_FIRST_SECONDS = 0.1  # the first measure: a few connections that are slow cost time
 _SETTLE_SECONDS = 2.0  # the longest wait for new connections to bring their first byte
 _AGAIN_SECONDS = 20.0  # a line changes: try again after this
 _EASE_SECONDS = 1.0
@@ -26,6 +26,7 @@ class Pace:
         self.wanted = limits.first
         self.piece = limits.least
         self._tried: tuple[int, float] | None = None  # the connections before the present trial, and their rate
+        self._measured = False
         self._changed = 0.0
         self._window: tuple[float, int] | None = None
         self._rest_until = self._eased_until = 0.0
@@ -43,12 +44,13 @@ class Pace:
                 self._window = (now, done)
             return
         began, before = self._window
-        if now - began < _MEASURE_SECONDS:
+        if now - began < (_MEASURE_SECONDS if self._measured else _FIRST_SECONDS):
             return
         self._window = None
         rate = (done - before) / (now - began)
         if rate <= 0:
             return
+        self._measured = True
         each = int(rate / active * _PIECE_SECONDS) // MIB * MIB
         self.piece = min(self._limits.largest, max(self._limits.least, each))
         self._decide(rate, rate / active, now)
@@ -59,8 +61,8 @@ class Pace:
             if rate < self._tried[1] * (_LOSS if fewer_now else _WORTH):
                 self.wanted = self._tried[0]
                 return self._rest(now)
-        half, double = max(_FEWEST, self.wanted // 2), min(self._limits.most, self.wanted * 2)
-        next_one = half if each > _FAST else double
+        more = min(self._limits.most, max(self._limits.usual, self.wanted * 2))
+        next_one = 1 if each > _FAST else more
         if (each > _FAST) == (next_one >= self.wanted):
             return self._rest(now)
         self._tried, self.wanted, self._changed = (self.wanted, rate), next_one, now

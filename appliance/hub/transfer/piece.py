@@ -12,7 +12,8 @@ from appliance.hub.transfer.source import Answer, Wrong
 from appliance.hub.transfer.target import Digest, Target
 from appliance.locale import _
 
-BLOCK = MIB // 4  # bytes of one read: about what a socket holds on a fast line
+_BLOCK = MIB // 4  # bytes of one read at first: about what a socket holds on a fast line
+_LARGEST_BLOCK = MIB  # once they come full
 # Small reads (TLS gives 16 KiB at a time) are written together; but what had to be waited for is written soon, so that
 # a kill costs next to nothing.
 _ENOUGH = 256 * 1024
@@ -44,6 +45,7 @@ class Piece:
     began: float = 0.0
     answer: Answer | None = None
     given_up: bool = False
+    block: int = _BLOCK  # bytes of one read, at most
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class Piece:
         try:
             while self.at + size < self.end:
                 asked = time.monotonic()
-                block = answer.read(min(BLOCK, self.end - self.at - size))
+                block = answer.read(min(self.block, self.end - self.at - size))
                 if self.given_up:
                     # After an interruption, what is read may be anything: TLS has been cut off.
                     raise Cut(_("The connection was too slow."))
@@ -86,6 +88,8 @@ class Piece:
                     raise Cut(_("The connection ended too early."))
                 if not answer.ranged and self.at + size + len(block) == self.end and answer.read(1):
                     raise Wrong(_("{file} is longer there than listed.").format(file=self.target.name))
+                if len(block) == self.block:
+                    self.block = min(_LARGEST_BLOCK, 2 * self.block)
                 held.append(block)
                 size += len(block)
                 self.came += len(block)
@@ -104,3 +108,5 @@ class Piece:
         new = self.target.write(self.digest, self.at, held)
         self.at += size
         told(new)
+        if self.block == _LARGEST_BLOCK:
+            self.target.wait_for_hash(self.digest)

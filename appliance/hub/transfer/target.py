@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from appliance.hub.hubs import HubFile
 from appliance.hub.transfer.journal import Journal, Known
 from appliance.hub.transfer.ranges import Ranges
 
-_BLOCK = 256 * 1024  # bytes that are hashed at once
+_BLOCK = 1024 * 1024  # bytes that are read and hashed at once
+_NEAR = 8 * _BLOCK  # bytes so shortly after the hashed ones are kept in memory, so that they need not be read again
+_SHORT_WAIT = 0.001
+_LONGEST_WAIT = 0.2  # seconds: a connection must not seem to have stalled
 _NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 
 
@@ -28,6 +32,14 @@ class DiskTrouble(Exception):
     def is_full(self) -> bool:
         """Whether it is only a matter of room."""
         return self.error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+class Lost(DiskTrouble):
+    """An fsync has failed: what was written since the last good one may be gone, though reading may still show it."""
+
+    def __init__(self, target: Target, error: OSError):
+        super().__init__(error)
+        self.target = target
 
 
 class Outdated(Exception):
@@ -79,6 +91,8 @@ class Target:
         self._lock = threading.Lock()
         self._handle = -1
         self._closed = False
+        self._followed = False  # somebody hashes what is written
+        self._fresh: dict[int, bytes] = {}  # what was just written, by its place
         known = journal.known.get(self.name)
         if known and not self._fits(known):
             known = None
@@ -110,18 +124,20 @@ class Target:
         with self._lock:
             if self._closed or digest is not self.digest:
                 raise Outdated
-            if self.have.covers(offset, offset + length):
-                return 0
+            missing = Ranges([(offset, offset + length)]).minus(self.have).spans
             try:
-                handle, rest = self._open(), memoryview(blocks[0] if len(blocks) == 1 else b"".join(blocks))
-                while rest:  # not os.pwritev: macOS may lack it
-                    rest = rest[os.pwrite(handle, rest, offset + length - len(rest)) :]
-                self._journal.wrote(self.name, offset, offset + length)
+                block = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+                for start, end in missing:  # never over what is here: it may be hashed already
+                    handle, rest = self._open(), memoryview(block)[start - offset : end - offset]
+                    while rest:  # not os.pwritev: macOS may lack it
+                        rest = rest[os.pwrite(handle, rest, end - len(rest)) :]
+                    self._journal.wrote(self.name, start, end)
+                    self.have.add(start, end)
             except OSError as error:
                 raise DiskTrouble(error) from None
-            before = self.have.total
-            self.have.add(offset, offset + length)
-            return self.have.total - before
+            if self._followed and missing == [(offset, offset + length)] and 0 <= offset - digest.done < _NEAR:
+                self._fresh[offset] = block
+            return sum(end - start for start, end in missing)
 
     def see(self, digest: Digest, origin: str, etag: str) -> bool:
         """Note what the origin calls the content that is being brought. False when it called it otherwise before."""
@@ -142,15 +158,27 @@ class Target:
     def forget(self) -> None:
         """Give up every byte: they are not what they should be."""
         with self._lock:
-            self.digest = Digest(self.file)
-            self.have, self._synced = Ranges(), Ranges()
-            self.free = Ranges([(0, self.size)])
             self.validator = None
-            self.whole = False
-            try:
-                self._journal.begin(self.name, self.size, self.mark)
-            except OSError as error:
-                raise DiskTrouble(error) from None
+            self._keep(Ranges())
+
+    def distrust(self) -> None:
+        """Give up what no fsync has vouched for, and what was hashed: it is read again from the disk."""
+        with self._lock:
+            self._keep(self._synced)
+
+    def _keep(self, kept: Ranges) -> None:
+        self.digest = Digest(self.file)
+        self._fresh.clear()
+        self.have, self._synced = Ranges(kept.spans), Ranges(kept.spans)
+        self.free = Ranges([(0, self.size)]).minus(kept)
+        self.whole = False
+        if self._closed:
+            return
+        try:
+            self._journal.begin(self.name, self.size, self.mark)
+            self._journal.synced(self.name, kept.spans)
+        except OSError as error:
+            raise DiskTrouble(error) from None
 
     def remove(self) -> None:
         """Take the file away."""
@@ -158,34 +186,64 @@ class Target:
             self._drop_handle()
             self._path.unlink(missing_ok=True)
 
-    def hash_some(self, limit: int) -> bool:
-        """Hash at most `limit` of the bytes that follow the hashed ones. Returns whether there were any."""
-        digest = self.digest
+    def follow(self, really: bool) -> None:
+        """Keep what is written in memory for a moment, to be hashed from there; or no longer."""
         with self._lock:
-            end = min(self.have.prefix, digest.done + limit)
-            if digest.done >= end:
-                return False
-            try:
-                handle = self._open()
-            except OSError as error:
-                raise DiskTrouble(error) from None
-        while digest.done < end:
-            try:
-                block = os.pread(handle, min(_BLOCK, end - digest.done), digest.done)
-            except OSError as error:
-                raise DiskTrouble(error) from None
-            if not block:
-                raise DiskTrouble(OSError(errno.EIO, os.strerror(errno.EIO), str(self._path)))
-            digest.update(block)
-        return True
+            self._followed = really
+            if not really:
+                self._fresh.clear()
+
+    def wait_for_hash(self, digest: Digest) -> None:
+        """Let the hashing catch up, so that what is written is hashed from memory: for a line that outruns it."""
+        end = time.monotonic() + _LONGEST_WAIT
+        while self._followed and digest is self.digest and self.have.prefix - digest.done > _NEAR - 2 * _BLOCK:
+            if time.monotonic() > end:
+                return
+            time.sleep(_SHORT_WAIT)
+
+    def hash_some(self, limit: int) -> bool:
+        """Hash about `limit` of the bytes that follow the hashed ones. Returns whether there were so many."""
+        end = self.digest.done + limit
+        while True:
+            with self._lock:
+                digest, start = self.digest, self.digest.done
+                stop = min(end, self.have.prefix)
+                if start >= stop:
+                    return start >= end
+                block = self._fresh.pop(start, None)
+                for place in [place for place in self._fresh if place < start]:
+                    del self._fresh[place]
+                try:
+                    handle = self._open()
+                except OSError as error:
+                    raise DiskTrouble(error) from None
+                stop = min([stop, start + _BLOCK, *self._fresh])
+            digest.update(block or self._read(handle, start, stop - start))
+
+    def _read(self, handle: int, start: int, length: int) -> bytes:
+        try:
+            block = os.pread(handle, length, start)
+        except OSError as error:
+            raise DiskTrouble(error) from None
+        if not block:
+            raise DiskTrouble(OSError(errno.EIO, os.strerror(errno.EIO), str(self._path)))
+        return block
 
     def finish(self) -> bool:
-        """When all is hashed: make it durable and whole, or return False: the bytes are wrong."""
-        if not self.digest.agrees(self.file):
+        """When all is hashed: make it durable and whole, or return False: the bytes are wrong.
+
+        Raises Outdated when they were given up meanwhile, DiskTrouble.
+        """
+        digest = self.digest
+        if digest.done != self.size:
+            raise Outdated
+        if not digest.agrees(self.file):
             return False
         self.sync()
         with self._lock:
-            self.sha256 = self.digest.sha256.hexdigest()
+            if digest is not self.digest or self._closed or self._synced.total != self.size:
+                raise Outdated
+            self.sha256 = digest.sha256.hexdigest()
             self._drop_handle()
             self.whole = True
         return True
@@ -205,7 +263,7 @@ class Target:
         try:
             os.fsync(copy)
         except OSError as error:
-            raise DiskTrouble(error) from None
+            raise Lost(self, error) from None
         finally:
             os.close(copy)
         with self._lock:
@@ -239,7 +297,7 @@ class Target:
             return self._handle
         if self._closed:
             raise Outdated
-        self._path.parent.mkdir(exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(self._path, flags, 0o644)
         try:

@@ -2,12 +2,14 @@
 recipes all come through here, so they do the same. A file for each kind of job.
 """
 
-from appliance.jobs.prepare.adapters import adapter_folder, adapters
-from appliance.jobs.prepare.download import download
+from appliance.jobs.prepare.adapters import adapter_folder, adapters, base_of
+from appliance.jobs.prepare.download import download, download_data
 from appliance.jobs.prepare.finetune import TASK_CHOICES, TASKS, TooManyDropped, finetune
+from appliance.jobs.prepare.install import install
 from appliance.jobs.prepare.merge import merge
 from appliance.jobs.prepare.planned import Looked, looked_up, make_plan
-from appliance.jobs.prepare.serve import serve
+from appliance.jobs.prepare.quantize import accept, lost_too_much, quantize, taught_with
+from appliance.jobs.prepare.serve import has_page, serve
 from appliance.jobs.prepare.words import NotHere, command, flags, model_folder
 
 __all__ = [
@@ -16,15 +18,23 @@ __all__ = [
     "Looked",
     "NotHere",
     "TooManyDropped",
+    "accept",
     "adapter_folder",
     "adapters",
+    "base_of",
     "command",
     "download",
+    "download_data",
     "finetune",
     "flags",
+    "has_page",
+    "install",
     "looked_up",
+    "lost_too_much",
     "make_plan",
     "merge",
     "model_folder",
+    "quantize",
     "serve",
+    "taught_with",
 ]

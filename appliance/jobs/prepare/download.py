@@ -1,4 +1,4 @@
-"""A model from a hub, a folder or an archive."""
+"""A model from a hub, a folder or an archive; a data set from a hub."""
 
 from __future__ import annotations
 
@@ -53,5 +53,35 @@ def download(reference: str, *, source: str = "auto", revision: str | None = Non
         ],
         command=command(
             "download", shown, *flags(source=None if source == "auto" else source, revision=revision, to=to)
+        ),
+    )
+
+
+def download_data(reference: str, *, source: str = "auto", revision: str | None = None) -> Draft:
+    """A data set of the catalogue, or any of a hub's, into the workspace. Raises ApplianceError for no such name."""
+    from appliance.data import catalogue
+
+    known = catalogue.find(reference)
+    if known is None and not workspace.is_hub_name(reference):
+        raise ApplianceError(
+            _("There is no data set {name}.").format(name=reference),
+            _("It is not in the catalogue, and it is not the name of one at a hub (owner/name)."),
+            _("Search by subject: appliance datasets WORDS"),
+        )
+    name = known.name if known else reference
+    asked = next(iter(catalogue.references(reference).values()))
+    target = settings.datasets_folder() / workspace.folder_name(name)
+    return Draft(
+        kind="download",
+        name=workspace.folder_name(name),
+        spec={"reference": asked, "source": source, "revision": revision, "to": str(target), "of": "dataset"},
+        facts=[
+            (_("What"), _("Bring {name} here and check every file.").format(name=name)),
+            (_("Licence"), (known.licence if known else "") or _("unknown: look at its page")),
+            (_("To"), str(target)),
+            (_("Disk"), _("the size of the data set; checked before the first byte")),
+        ],
+        command=command(
+            "data", "download", name, *flags(source=None if source == "auto" else source, revision=revision)
         ),
     )

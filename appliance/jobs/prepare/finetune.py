@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from appliance import files
+from appliance import files, settings
 from appliance import rewards as judging
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
+from appliance.jobs import control
 from appliance.jobs.control import Draft
 from appliance.jobs.prepare.adapters import adapter_folder, base_of
 from appliance.jobs.prepare.planned import make_plan
@@ -37,11 +38,13 @@ def finetune(
     save_steps: int | None = None,
     held_out: float | None = None,
     rewards: Sequence[str] = (),
+    track: Sequence[str] = (),
 ) -> Draft:
     """An adapter from a base model and a data file. Raises ApplianceError with what is wrong with either.
 
     adapter   one to go on training from; without `model`, its own base is taken
     rewards   what makes an answer a good one, for learning by trial (rewards.py)
+    track     where its figures go as well: wandb, swanlab
     held_out  the share of rows kept back to measure on; None: a small one, where there are enough rows
     """
     from appliance import data
@@ -50,6 +53,7 @@ def finetune(
     if task not in ("auto", *TASKS):
         raise UsageError(_("There is no task {task}.").format(task=task), "", TASK_CHOICES)
     judged = _rewards(task, rewards)
+    _check_trackers(track)
     earlier = adapter_folder(adapter) if adapter else None
     base, model = _base_and_name(model, earlier)
     file = Path(data_file).expanduser().absolute()
@@ -75,13 +79,9 @@ def finetune(
             _("An adapter trained on it can't be merged without loss."),
             _("Download the original 16-bit model; the appliance makes it 4-bit by itself where memory is short."),
         )
-    if facts.vision:
-        raise ApplianceError(
-            _("{name} is a model that sees pictures; those can't be fine-tuned yet.").format(name=base.name),
-            "",
-            _("Choose a text model: appliance models"),
-        )
+    _check_pictures(base.name, facts.vision, report.images, task)
     plan = make_plan(model, report=report, task=task, rows_from=rows_from, wish={**wish, **kept})
+    _check_sharding(plan, task)
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -97,6 +97,7 @@ def finetune(
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
         *(word for reward in rewards for word in ("--reward", reward)),
+        *(word for tracker in track for word in ("--track", tracker)),
         *flags(held_out=held_out, yes=accept_drops),
     )
     return Draft(
@@ -106,7 +107,9 @@ def finetune(
             "model": str(base),
             "task": task,
             "rewards": judged,
+            "track": list(dict.fromkeys(track)),
             "steps": wish.get("steps"),
+            "sees": facts.vision,
             "earlier": str(earlier) if earlier else None,
             "base": {
                 **{key: manifest.get(key) for key in ("source", "reference", "revision")},
@@ -164,6 +167,44 @@ def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, 
             _("Leave them out."),
         )
     return {"rank": facts.rank} if facts.rank else {}
+
+
+def _check_sharding(plan: Any, task: str) -> None:
+    """Raises UsageError for what DeepSpeed is not used for here, ApplianceError where it is not installed."""
+    if not plan.sharding.startswith("zero"):
+        return
+    if task not in ("sft", "pretrain") or plan.method not in ("lora", "rslora", "lora+"):
+        raise UsageError(
+            _("DeepSpeed is not used for {task} with {method}.").format(task=task, method=plan.method),
+            _("Only for learning from answers or text, with LoRA, rsLoRA or LoRA+."),
+            "--sharding auto",
+        )
+    if not settings.python_of("deepspeed").exists():
+        raise control.missing_environment("deepspeed")
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in settings.TRACKERS:
+            raise UsageError(_("There is no tracker {name}.").format(name=name), "", " | ".join(settings.TRACKERS))
+    if names and not settings.python_of("track").exists():
+        raise control.missing_environment("track")
+
+
+def _check_pictures(name: str, sees: bool, images: int, task: str) -> None:
+    """Raises ApplianceError where the model and the rows' pictures don't belong together."""
+    if images and not sees:
+        raise ApplianceError(
+            _("The rows show {n} pictures, and {name} can't see.").format(n=images, name=name),
+            _("It is a model for text alone."),
+            _("Choose a model that sees, such as Qwen3-VL, InternVL or Gemma 3 (appliance models)."),
+        )
+    if sees and task != "sft":
+        raise ApplianceError(
+            _("{name} is a model that sees: it can only learn from questions and answers so far.").format(name=name),
+            _("The task is {task}.").format(task=task),
+            _("Choose a text model, or rows with questions and answers."),
+        )
 
 
 def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:

@@ -45,6 +45,7 @@ def make_plan(
     if rows_from["file"] is not None and report is None:
         report = data.check(**rows_from)
     lengths = Lengths.of(report.lengths, report.rough) if report else None
+    images = report.images if report else 0
     machine = hardware or probe(settings.home())
     # What was measured here says nothing about another machine.
     known = None if hardware else calibration.load(settings.home())
@@ -57,12 +58,15 @@ def make_plan(
                 task=task or (report.task if report else "sft"),
                 rows=report.kept if report else None,
                 lengths=lengths,
+                images=images,
                 wish=wish or {},
                 calibration=known,
                 counter=counter,
             )
 
-        if lengths and not found.sentence and len(lengths.tokens) <= _COUNTED_ROWS and matters(lengths, decide):
+        countable = lengths and not found.sentence and len(lengths.tokens) <= _COUNTED_ROWS
+        # How many tokens a picture becomes, only the model's own processor can tell.
+        if lengths and countable and (images or matters(lengths, decide)):
             lengths = _counted(rows_from, found.folder) or lengths
         made = decide(lengths, Counter(found.folder, settings.home()))
     if found.sentence:

@@ -1,0 +1,163 @@
+"""Quantising by real workers on the processor: it answers, what lost too much waits, nothing is ever half there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from workers import done, ended, gone, kill, until
+
+from appliance import files, settings
+from appliance.errors import ApplianceError
+from appliance.hub import manifest, workspace
+from appliance.jobs import control, prepare
+from appliance.jobs import models as stock
+from appliance.jobs.folder import Job, events
+from appliance.jobs.prepare.quantize import MEASURED
+from appliance.merging.journal import staging_folder
+
+# Loads each folder as a person's program would, measures it on the job's rows and asks it something.
+ASK = """
+import json, sys
+from pathlib import Path
+from transformers import AutoModelForCausalLM
+from appliance.work import loading, perplexity
+told = []
+for model, job in zip(sys.argv[1::2], sys.argv[2::2]):
+    tokenizer = loading.load_tokenizer(Path(model))
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True, device_map="cpu").eval()
+    held, _samples, _refused = perplexity.examples(tokenizer, Path(job), 512, 0)
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "1 + 1?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    made = loaded.generate(**asked, max_new_tokens=8, min_new_tokens=8, do_sample=False)
+    told.append([perplexity.measure(loaded, held, lambda _n: None), made.shape[1] - asked["input_ids"].shape[1]])
+print("TOLD " + json.dumps(told))
+"""
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    return tiny.write_rows(tmp_path / "rows.jsonl")
+
+
+def draft(shelf: Path, rows: Path, scheme: str, **more: Any) -> control.Draft:
+    return prepare.quantize(str(shelf / "base-bfloat16"), str(rows), scheme=scheme, samples=8, length=512, **more)
+
+
+def ask(jobs: list[Job]) -> list[list[float]]:
+    """(perplexity, tokens of an answer) of each job's model, as transformers loads it in the serving environment."""
+    words = [word for job in jobs for word in (str((job.result or {})["model"]), str(job.folder))]
+    variables = {**settings.child_environment(), "HF_HUB_OFFLINE": "1"}
+    told = subprocess.run(
+        [settings.python_of("train"), "-c", ASK, *words], env=variables, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr[-3000:]
+    found: list[list[float]] = json.loads(told.stdout.split("TOLD ")[1])
+    return found
+
+
+def check_whole(job: Job, shelf: Path) -> None:
+    """What every quantised model must be."""
+    result = done(job)
+    folder = Path(result["model"])
+    print(result["scheme"], result["sentence"])
+    assert str(round(result["perplexity"]["before"], 3)) in result["sentence"]
+    assert result["size"]["after"] < result["size"]["before"]
+    written = manifest.read(folder)
+    assert written and written["source"] == "quantize" and manifest.differences(folder, written) == []
+    assert all(entry["sha256"] == files.sha256(folder / name) for name, entry in written["files"].items())
+    assert files.read_json(folder / "config.json")["quantization_config"]["quant_method"]
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (folder / name).read_bytes() == (shelf / "base-bfloat16" / name).read_bytes()
+    assert not list(folder.glob(".*")) and stock.find(folder.name).state == "whole"
+    with pytest.raises(ApplianceError, match="quantised already"):
+        prepare.quantize(str(folder), "rows.jsonl", scheme="fp8")
+
+
+def phases(job: Job) -> list[str]:
+    return [event["phase"] for event in events(job)[0] if event["kind"] == "progress"]
+
+
+def test_fp8_and_gptq_answer_as_measured_and_a_killed_one_is_not_there(home: Path, shelf: Path, rows: Path) -> None:
+    killed = control.submit(draft(shelf, rows, "gptq"))
+    fp8 = control.submit(draft(shelf, rows, "fp8"))
+    until(killed, lambda seen: any(e.get("phase") == "quantising" and e["done"] > 0 for e in seen))
+    kill(killed)
+    assert [model.name for model in workspace.list_models() if "gptq" in model.name] == []
+    gptq = control.resume(killed)
+    for job in (fp8, gptq):
+        check_whole(job, shelf)
+    told = [event for event in events(gptq)[0] if event.get("phase") == "quantising"]
+    assert told[-1]["done"] == told[-1]["total"] == 2 and any(0 < event["done"] < 2 for event in told)
+    for job, (perplexity, answered) in zip((fp8, gptq), ask([fp8, gptq]), strict=True):
+        assert perplexity == pytest.approx((job.result or {})["perplexity"]["after"], rel=0.02)
+        assert answered == 8
+    served = prepare.serve("base-bfloat16-gptq", port=18765)
+    assert (
+        any("compressed-tensors" in fact for _label, fact in served.facts) and served.spec["engine"] == "transformers"
+    )
+
+
+def test_what_has_lost_too_much_waits_for_a_yes(home: Path, shelf: Path, rows: Path) -> None:
+    made = draft(shelf, rows, "bnb4")
+    assert made.spec["most_lost"] == 0.05
+    made.spec["most_lost"] = -0.5  # as if it had to become better by far
+    job = control.submit(made)
+    error = ended(job).error
+    assert error and "lost too much" in error["what"] and "Perplexity" in error["why"], job.log.read_text()[-2000:]
+    assert f"jobs resume {job.id} --accept-loss" in error["next"]
+    waiting = staging_folder(home / "models" / "base-bfloat16-bnb4", job.id)
+    assert (waiting / MEASURED).is_file() and workspace.list_models() == [] and prepare.lost_too_much(job)
+    again = ended(control.resume(job))  # nobody has said yes
+    assert again.state == "failed" and (waiting / MEASURED).is_file()
+    before = len(phases(job))
+    prepare.accept(job)
+    result = done(control.resume(job))
+    assert len(phases(job)) == before  # nothing was done twice
+    assert result["perplexity"]["loss"] > -0.5 and result["accepted"] and not waiting.exists()
+    assert stock.find("base-bfloat16-bnb4").state == "whole" and not prepare.lost_too_much(job)
+
+
+def test_what_can_not_be_is_refused_before_it_starts(home: Path, shelf: Path, rows: Path, tmp_path: Path) -> None:
+    few = tiny.write_rows(tmp_path / "few.jsonl", 5)
+    base = str(shelf / "base-bfloat16")
+    for words, told in (
+        ({"data_file": str(few), "scheme": "fp8"}, "too few"),
+        ({"data_file": None, "scheme": "fp8"}, "--data is missing"),
+        ({"data_file": str(rows), "scheme": "auto"}, "gains nothing"),
+        ({"data_file": str(rows), "scheme": "q4"}, "no scheme"),
+        ({"data_file": str(rows), "scheme": "fp8", "to": base}, "is there already"),
+    ):
+        with pytest.raises(ApplianceError, match=told):
+            prepare.quantize(base, **words)
+    with pytest.raises(ApplianceError, match="lost nothing"):
+        prepare.accept(control.submit(prepare.merge(str(shelf / "adapters" / "plain"), base=base)))
+
+
+@pytest.mark.slow
+def test_awq_int8_and_bitsandbytes_answer_as_measured(home: Path, shelf: Path, rows: Path) -> None:
+    jobs = [control.submit(draft(shelf, rows, scheme, accept_loss=True)) for scheme in ("awq", "int8", "bnb4")]
+    for job in jobs:
+        check_whole(job, shelf)
+    for job, (perplexity, answered) in zip(jobs, ask(jobs), strict=True):
+        assert perplexity == pytest.approx((job.result or {})["perplexity"]["after"], rel=0.02)
+        assert answered == 8
+
+
+@pytest.mark.slow
+def test_a_stop_ends_it_and_leaves_nothing(home: Path, shelf: Path, rows: Path) -> None:
+    job = control.submit(draft(shelf, rows, "gptq"))
+    until(job, lambda seen: any(e.get("phase") == "quantising" for e in seen))
+    pid = job.state().pid
+    assert pid is not None
+    os.kill(pid, signal.SIGTERM)
+    assert ended(job).state == "stopped", job.log.read_text()[-2000:]
+    gone(pid)
+    assert list((home / "models").glob("*")) == [] and list((home / "models").glob(".*")) == []
