@@ -36,7 +36,8 @@ def joined(found: Iterable[Places]) -> Places:
 
 def count(data: bytes | bytearray, byte: bytes, end: int) -> int:
     """How often one byte stands before `end`, in a third of the time that `bytes.count` takes."""
-    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8, count=end) == byte[0])) if end else 0
+    octets = np.frombuffer(data, dtype=np.uint8, count=end) if end else np.zeros(0, dtype=np.uint8)
+    return sum(int(np.count_nonzero(octets[at : at + _PIECE] == byte[0])) for at in range(0, end, _PIECE))
 
 
 def any_of(octets: Octets, needles: Iterable[bytes]) -> Places:

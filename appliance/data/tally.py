@@ -68,7 +68,8 @@ class _Compared:
         some = found.compared
         kept = keep[some.numbers]
         numbers = some.numbers[kept]
-        self._parts.append((np.array(found.lines, dtype=np.int64)[numbers], some.ranks[kept], some.signatures[kept]))
+        lines = np.array([found.lines[number] for number in numbers.tolist()], dtype=np.int64)
+        self._parts.append((lines, some.ranks[kept], some.signatures[kept]))
         self._count += len(numbers)
         if self._count > 2 * COMPARED:
             self._cut()
