@@ -1,5 +1,6 @@
 # make demo     the whole path on a tiny model made on the spot (no GPU, no hub); the first time it sets up what it needs
 # make test     the tests; likewise
+# make test-engines  the real vLLM on the CPU behind the guard; GPU command lines against the engines' own parsers
 # make menu     the menu, on this machine (the way for a Mac: Docker sees no GPU there)
 # make setup    the front, the training environment and the chat page; afterwards the command is .venv/bin/appliance
 # make setup-track  what sends a training's figures to Weights & Biases or SwanLab (fine-tune --track)
@@ -26,7 +27,7 @@ DOCKER ?= docker
 # uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm setup-quantize setup-track setup-deepspeed dev demo menu test test-slow test-long check check-locks bench exact-table pictures image test-image messages lock clean
+.PHONY: setup setup-vllm setup-quantize setup-track setup-deepspeed dev demo menu test test-slow test-long test-engines check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train page
@@ -59,13 +60,17 @@ menu: setup
 	@.venv/bin/appliance
 
 test: dev
-	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "not slow and not long"
+	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "not slow and not long and not engines"
 
 test-slow: dev
-	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m slow
+	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "slow and not engines"
 
 test-long: dev
-	$(DEV)/python -m pytest -m long
+	$(DEV)/python -m pytest -m "long and not engines"
+
+test-engines: dev
+	@requirements/install.sh test-engines
+	$(DEV)/python -m pytest tests/engines -m "engines and not slow and not long"
 
 check: dev
 	$(DEV)/ruff check .
@@ -79,6 +84,9 @@ check-locks: setup
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/train-cuda.lock
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/quantize-cuda.lock
 	env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/vllm.lock
+	for engine in lmdeploy sglang; do \
+	  env -u UV_FIND_LINKS $(ENVS)/uv/bin/uv pip sync --dry-run -q --python $(ENVS)/core/bin/python requirements/$$engine.lock || exit 1; \
+	done
 
 bench: dev
 	$(DEV)/python bench/menu.py

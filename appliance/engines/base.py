@@ -17,6 +17,11 @@ class Engine(ABC):
     name         the word for --engine
     environment  the locked environment that it runs in
     most_parallel  requests that it answers at the same time; None: as many as the memory holds
+    oldest_capability, kinds  the compute capability from which it runs, and on which kinds of accelerator
+    takes_adapters  whether it serves adapters by name beside the base
+    most_cards   cards that can work on one model together
+    loopback_only  whether it may never listen where others reach it
+    download_gib, disk_gib  what installing it takes, from its lock's wheels for Linux; 0: it came with the appliance
     phases       (pattern of a log line, sentence) in the order in which they come
     """
 
@@ -24,6 +29,13 @@ class Engine(ABC):
     environment: ClassVar[str]
     phases: ClassVar[tuple[tuple[str, str], ...]]
     most_parallel: ClassVar[int | None] = None
+    oldest_capability: ClassVar[tuple[int, int]] = (0, 0)
+    kinds: ClassVar[tuple[str, ...]] = ("cuda",)
+    takes_adapters: ClassVar[bool] = True
+    most_cards: ClassVar[int] = 1
+    loopback_only: ClassVar[bool] = False
+    download_gib: ClassVar[float] = 0.0
+    disk_gib: ClassVar[float] = 0.0
 
     @abstractmethod
     def command(self, python: Path, model: Path, host: str, port: int, spec: dict[str, Any]) -> list[str]:

@@ -20,6 +20,10 @@ Headers = list[tuple[bytes, bytes]]
 # this can only match an event, never what a model wrote.
 _STREAM_ERROR = re.compile(rb'data: \{"error":[^\n]*')
 
+# How vLLM calls a message's thoughts; our other engines, and the clients that know of them, say reasoning_content. As
+# above, this can only be a field's name.
+_THOUGHTS, _THOUGHTS_NAME = b'"reasoning":', b'"reasoning_content":'
+
 
 class Reply:
     """Streams pass event by event; the rest is sent when whole.
@@ -64,6 +68,7 @@ class Reply:
         if b'data: {"error":' in body:
             broken = b"data: " + json.dumps(engine_failed(500).as_dict()).encode()
             body = _STREAM_ERROR.sub(lambda _match: broken, body)
+        body = body.replace(_THOUGHTS, _THOUGHTS_NAME)
         self.ended = (self.ended + body)[-16:]
         if last and not self.ended.rstrip().endswith(b"[DONE]"):
             body += b"data: [DONE]\n\n"  # clients wait for it
@@ -75,7 +80,7 @@ class Reply:
             self.status, value = openai_error(self.status, bytes(self.held))
             await answer(self.send, self.status, value)
             return
-        body = bytes(self.held)
+        body = bytes(self.held).replace(_THOUGHTS, _THOUGHTS_NAME)
         if self.kept is not None:
             self.kept.append(body)
         kept = [pair for pair in self.headers if pair[0] != b"content-length"]

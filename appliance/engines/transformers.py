@@ -14,6 +14,7 @@ class Transformers(Engine):
 
     name = "transformers"
     environment = "train"
+    kinds = ("cuda", "mps")
     most_parallel = 1  # plain generate(): one request after the other
     phases = ((r"Loading (?:weights|\.@main)", WEIGHTS), (r"Application startup complete", READY))
 

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 from appliance.engines.base import OFFLINE, READY, WEIGHTS, Engine
+from appliance.engines.families import call_parser, thought_parser
 from appliance.locale import _, marked
 
 _SHORTEST = 512
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-OLDEST_CAPABILITY = (7, 5)  # vLLM's wheels hold no code for older silicon (its installation page)
-
-
-# How a family writes its calls (config.json's model_type, by its beginning, the longer ones first). Without its parser
-# vLLM refuses `tools` unless a call is required. None for thoughts: vLLM's takes a whole answer for one where a model
-# that could think was tuned on rows without thoughts.
-_CALLS = {"qwen3_5": "qwen3_coder", "qwen": "hermes", "llama": "llama3_json", "mistral": "mistral",
-          "internlm": "internlm", "granite": "granite"}  # fmt: skip
 
 
 class Vllm(Engine):
-    """Options beyond `dtype` and `length`: `parallel` (requests), `cards`, `memory_share` (of a card), `family`."""
+    """Options beyond `dtype` and `length`: `parallel`, `cards`, `memory_share` (of a card), `family`, `thinks`."""
 
     name = "vllm"
     environment = "vllm"
+    oldest_capability = (7, 5)  # its wheels hold no code for older silicon (its installation page)
+    most_cards = 8
+    download_gib, disk_gib = 3.7, 9.5
     phases = (
         (r"Starting to load model|Loading safetensors checkpoint shards", WEIGHTS),
-        (r"torch\.compile|Dynamo bytecode transform", marked("compiling for this card (the first time only)")),
+        (r"Dynamo bytecode transform|Compiling a graph", marked("compiling for this card (the first time only)")),
         (r"Capturing CUDA graph", marked("recording the card's steps")),
         (r"Application startup complete", READY),
     )
@@ -49,14 +46,23 @@ class Vllm(Engine):
         if options.get("parallel"):
             words += ["--max-num-seqs", str(options["parallel"])]
         family = options.get("family") or ""
-        if calls := next((parser for start, parser in _CALLS.items() if family.startswith(start)), None):
+        if calls := call_parser(self.name, family):  # without it vLLM refuses `tools` unless a call is required
             words += ["--enable-auto-tool-choice", "--tool-call-parser", calls]
+            # A call's arguments fit their schema, as with our other engine; else only where a client says `strict`.
+            words += ["--tool-strict-level", "parameter"]
+        if options.get("thinks"):
+            words += ["--reasoning-parser", thought_parser(self.name, family)]
         if spec.get("adapters"):
             words += ["--enable-lora", "--max-lora-rank", str(_lora_rank(max(a["rank"] for a in spec["adapters"])))]
-            words += ["--lora-modules", *(f"{each['name']}={each['folder']}" for each in spec["adapters"])]
+            # As JSON: a path may hold "=" and ",".
+            modules = [json.dumps({"name": a["name"], "path": a["folder"]}) for a in spec["adapters"]]
+            words += ["--lora-modules", *modules]
             words += ["--max-loras", str(min(4, len(spec["adapters"])))]
         if options.get("chat_template"):  # an adapter's own: vLLM takes the base's otherwise
             words += ["--chat-template", options["chat_template"]]
+        # JSON without spaces and newlines between its parts: a small model can go on with these for ever. Only some of
+        # its backends can do it, and only this one reads the calls' form as well.
+        words += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
         # Never a pickle, even where the folder holds one beside the safetensors.
         words += ["--load-format", "safetensors"]
         # The guard shuts these too; what isn't there can't be reached by a mistake in it.
@@ -97,15 +103,3 @@ class Vllm(Engine):
 def _lora_rank(rank: int) -> int:
     """The smallest rank that vLLM has kernels for and that holds this one."""
     return next((known for known in _RANKS if known >= rank), _RANKS[-1])
-
-
-def first_card(hardware: Any) -> Any | None:
-    """The first accelerator that vLLM runs on; None where there is none."""
-    for card in hardware.accelerators:
-        if card.kind == "cuda" and _capability(card.compute_capability) >= OLDEST_CAPABILITY:
-            return card
-    return None
-
-
-def _capability(text: str | None) -> tuple[int, ...]:
-    return tuple(int(part) for part in (text or "0.0").split("."))

@@ -23,8 +23,12 @@ from appliance.jobs.folder import Job, State, all_jobs, follow
 from appliance.locale import _, language
 from appliance.merging.journal import staging_folder
 
-# Which kinds of job may see the hubs' tokens and proxies; no other child process does.
-_NEEDS_HUB = {"download", "push"}
+# Which kinds of job may see the hubs' tokens, proxies and the packages' index; no other child process does.
+_EXTRA = {
+    "download": settings.HUB_VARIABLES,
+    "push": settings.HUB_VARIABLES,
+    "install": settings.PACKAGE_VARIABLES,
+}
 
 
 @dataclass
@@ -191,7 +195,7 @@ def cards_of(spec: Mapping[str, Any]) -> list[str]:
 def _spawn(job: Job, environment: str, kind: str) -> None:
     """Start the worker in a session of its own: it lives on when the menu closes."""
     python = settings.python_of(environment)
-    extra: tuple[str, ...] = settings.HUB_VARIABLES if kind in _NEEDS_HUB else ()
+    extra: tuple[str, ...] = _EXTRA.get(kind, ())
     for tracker in job.described["spec"].get("track") or ():  # the keys that it needs, and no others
         extra += settings.TRACKERS[tracker]
     variables = settings.child_environment(*extra)

@@ -16,11 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from appliance import files
+from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError
 from appliance.jobs import control, models, prepare
 from appliance.jobs.folder import Job, State, all_jobs
@@ -48,7 +50,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     },
     "serve": {
         "model": str, "engine": str, "host": str, "port": int, "name": str, "length": int, "key_file": str,
-        "no_key": bool, "log_requests": bool, "page": bool,
+        "no_key": bool, "log_requests": bool, "page": bool, "adapters": list,
     },
 }  # fmt: skip
 _WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus", "sharding")
@@ -58,7 +60,7 @@ _CHOICES = {
     ("finetune", "method"): ("auto", *METHODS),
     ("finetune", "sharding"): ("auto", *SHARDINGS),
     ("quantize", "scheme"): ("auto", *SCHEMES),
-    ("serve", "engine"): ("auto", "vllm", "transformers"),
+    ("serve", "engine"): WORDS,
 }
 
 Step = tuple[str, dict[str, Any]]
@@ -94,6 +96,8 @@ def read(path: Path) -> list[Step]:
     for _kind, words in steps:
         if "rewards" in words:
             words["rewards"] = [_beside(reward, path.absolute().parent) for reward in words["rewards"]]
+        if "adapters" in words:
+            words["adapters"] = [_adapter_beside(each, path.absolute().parent) for each in words["adapters"]]
         for name in ("data", "model", "adapter", "base", "key_file"):
             if name in words:
                 beside = path.absolute().parent / Path(words[name]).expanduser()
@@ -107,6 +111,13 @@ def _beside(reward: str, folder: Path) -> str:
     """A reward whose schema stands beside the recipe, with its whole path."""
     kind, colon, file = reward.partition("schema:")
     return f"{kind}schema:{folder / Path(file).expanduser()}" if colon and (not kind or kind.endswith("*")) else reward
+
+
+def _adapter_beside(words: str, folder: Path) -> str:
+    """An adapter (NAME=REFERENCE or a reference) that stands beside the recipe, with its whole path."""
+    name, equals, reference = words.rpartition("=")
+    beside = os.path.join(folder, os.path.expanduser(reference))
+    return f"{name}{equals}{beside}" if os.path.exists(beside) else words
 
 
 def check(document: Any) -> tuple[list[Step], list[str]]:
@@ -259,15 +270,18 @@ def _earlier(trail: str) -> Job | None:
 
 
 def _with_model(kind: str, words: dict[str, Any], known: dict[str, str], show: Callable[[Job], State]) -> control.Draft:
-    """The step's draft; a model that only a hub has is downloaded first, as a job of its own."""
-    try:
-        return _draft(kind, words, known)
-    except prepare.NotHere as missing:
-        job = control.submit(prepare.download(missing.reference))
+    """The step's draft; a model or an engine that is not here is brought first, as a job of its own."""
+    while True:
+        try:
+            return _draft(kind, words, known)
+        except prepare.NotHere as missing:
+            first = prepare.download(missing.reference)
+        except NotInstalled as missing:
+            first = prepare.install(missing.engine.name)
+        job = control.submit(first)
         state = show(job)
         if state.state != "done":
-            raise failure(job, state) from None
-        return _draft(kind, words, known)
+            raise failure(job, state)
 
 
 def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.Draft:
@@ -294,4 +308,6 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
     model = words.pop("model", None) or known["model"]
     if kind == "quantize":
         return prepare.quantize(model, words.pop("data", None), mapping=words.pop("map", None), **words)
+    if "adapter" in known:  # `last` is of this recipe, not of whoever was last
+        words["adapters"] = [re.sub(r"(?:^|(?<==))last$", known["adapter"], each) for each in words.get("adapters", ())]
     return prepare.serve(model, **words)

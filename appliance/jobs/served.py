@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files
+from appliance.engines import Engine
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.locale import _
@@ -37,7 +38,32 @@ def chat_template(folder: Path, base: Path) -> str | None:
     return str(own) if own.is_file() else None
 
 
-def adapters(wanted: list[tuple[str, Path]], base: Path, served: str, engine: str) -> list[dict[str, Any]]:
+def thinks(model: Path, adapters: list[dict[str, Any]]) -> bool:
+    """Whether answers begin with thoughts in <think>, which the engine is to tell apart.
+
+    What its template knows, unless it was tuned here: then what the tuned model said at the end of its training. One
+    that was tuned on rows without thoughts has none, and a parser would take its whole answer for one.
+    """
+    try:
+        template = (model / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        try:
+            template = str(files.read_json(model / "tokenizer_config.json").get("chat_template") or "")
+        except (OSError, ValueError, AttributeError):
+            return False
+    if "<think>" not in template:
+        return False
+    for folder in (model, *(Path(each["folder"]) for each in adapters)):
+        try:
+            said = [str(each["answer"]) for each in files.read_json(folder / _TRAINED)["answers"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if said and not any("<think>" in answer for answer in said):
+            return False
+    return True
+
+
+def adapters(wanted: list[tuple[str, Path]], base: Path, served: str, engine: Engine) -> list[dict[str, Any]]:
     """[{name, folder, rank}] for `(reference or NAME=reference, folder)`. Raises ApplianceError, UsageError.
 
     Each must have been trained on a model of `base`'s shape, and be of a kind that the engine can put on a running one.
@@ -64,12 +90,14 @@ def _name(folder: Path) -> str:
     return folder.parent.name if folder.name == "adapter" else folder.name
 
 
-def _check_kind(name: str, facts: models.Adapter, config: dict[str, Any], engine: str) -> None:
+def _check_kind(name: str, facts: models.Adapter, config: dict[str, Any], engine: Engine) -> None:
     plain = facts.peft_type == "LORA" and not config.get("use_dora") and not config.get("modules_to_save")
-    if facts.peft_type != "LORA" or (engine == "vllm" and not plain):
+    if not engine.takes_adapters or facts.peft_type != "LORA" or (engine.name == "vllm" and not plain):
         raise ApplianceError(
             _("The adapter {name} can't be served beside its base.").format(name=name),
-            _("This engine can do it with plain LoRA only."),
+            _("This engine can do it with plain LoRA only.")
+            if engine.takes_adapters
+            else _("{name} serves no adapters by name.").format(name=engine.name),
             _("Merge it and serve the result: appliance merge {folder}").format(folder=facts.folder),
         )
 

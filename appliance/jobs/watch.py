@@ -37,6 +37,7 @@ def phase_word(phase: str) -> str:
         "starting": _("starting"),
         "downloading": _("downloading"),
         "download": _("downloading"),
+        "installing": _("installing"),
         "copying": _("copying"),
         "exporting": _("exporting"),
         "sending": _("sending"),
@@ -282,6 +283,7 @@ def summary(job: Job) -> list[tuple[str, str]]:
         (_("Adapter"), "adapter"),
         (_("Written to"), "exported"),
         (_("At"), "page"),
+        (_("Written to"), "environment"),
     ):
         if result.get(key):
             rows.append((label, str(result[key])))

@@ -26,6 +26,7 @@ KINDS = {
     "finetune": "appliance.work.finetune",
     "merge": "appliance.work.merge",
     "quantize": "appliance.work.quantize",
+    "install": "appliance.work.install",
     "serve": "appliance.work.serve",
     "demo-model": "appliance.work.demo_model",
 }

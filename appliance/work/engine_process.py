@@ -117,7 +117,8 @@ class EngineProcess:
 
     def end(self) -> None:
         """Ask, wait, insist: when this returns the engine is gone, with its port and what it held of the card."""
-        previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # A request to stop that comes now is kept for afterwards: what we are at is what it asks for.
+        previous = signal.signal(signal.SIGTERM, lambda *_told: self.context.stopping.set())
         try:
             mine = self._processes()
             self.child.terminate()

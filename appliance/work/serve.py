@@ -35,7 +35,7 @@ _WELL_SECONDS = 3600.0
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Spec: model (folder), name, host, port, engine, options, adapters, keys (or null), log, page."""
+    """Spec: model (folder), name, host, port, engine, options, adapters, keys (or null), log, page; guard: limits."""
     spec = context.spec
     made = False
     key_file = None
@@ -163,7 +163,8 @@ class _Server:
         names = [self.spec["name"], *self.serving["adapters"]]
         log = self.spec.get("log")
         self.unlogged = secrets.token_hex(16)
-        described = {"keys": self.spec["keys"], "names": names, "log": log, "instance": instance}
+        described = {**self.spec.get("guard", {}), "keys": self.spec["keys"], "names": names, "log": log}
+        described["instance"] = instance
         described["unlogged"] = self.unlogged
         files.write_json(guard, described, mode=0o600)
         variables = {**self.engine.variables(spec), "APPLIANCE_GUARD": str(guard), "APPLIANCE_INSTANCE": instance}

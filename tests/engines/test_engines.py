@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx2
 import pytest
 
 from appliance import engines, locale, settings
@@ -22,6 +24,11 @@ def english():
     locale.set_language()
 
 
+@pytest.fixture(autouse=True)
+def on_linux(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")  # what the locks are for
+
+
 def machine(*cards):
     return SimpleNamespace(
         accelerators=[SimpleNamespace(kind=k, name=n, compute_capability=c, free_gib=20.0) for k, n, c in cards]
@@ -29,7 +36,7 @@ def machine(*cards):
 
 
 T4, V100, L4 = ("cuda", "T4", "7.5"), ("cuda", "V100", "7.0"), ("cuda", "L4", "8.9")
-B200, APPLE = ("cuda", "B200", "10.0"), ("mps", "M3", None)
+B200, APPLE, ASCEND = ("cuda", "B200", "10.0"), ("mps", "M3", None), ("npu", "910B", None)
 
 
 @pytest.fixture
@@ -55,19 +62,38 @@ def test_the_engine_follows_the_card(installed, cards, name):
     assert name.lower() in reason.lower()
 
 
-def test_without_vllm_transformers_serves_and_says_so(installed):
+@pytest.mark.parametrize(("card", "better"), [(L4, "vllm"), (V100, "lmdeploy")])
+def test_without_the_best_engine_transformers_serves_and_says_so(installed, card, better):
     installed("train")
-    engine, reason = engines.choose(machine(L4))
+    engine, reason = engines.choose(machine(card))
     assert engine.name == "transformers"
-    assert "not installed" in reason
+    assert "not installed" in reason and f"appliance install {better}" in reason
+    assert engines.faster(machine(card))[0].name == better
+    assert engines.faster(machine(APPLE)) is None
+
+
+def test_lmdeploy_serves_where_vllm_has_no_code(installed):
+    installed("train", "vllm", "lmdeploy", "sglang")
+    assert engines.choose(machine(V100))[0].name == "lmdeploy"
+    assert engines.choose(machine(L4))[0].name == "vllm"
+    assert engines.choose(machine(L4), "sglang")[0].name == "sglang"
+    assert engines.choose(machine(ASCEND), "lmdeploy")[0].name == "lmdeploy"
+    assert engines.choose(machine(ASCEND))[0].name == "transformers"
+    assert [card.name for card in engines.cards(engines.by_name("vllm"), machine(V100, L4))] == ["L4"]
+    for card, wish in ((V100, "sglang"), (APPLE, "lmdeploy")):
+        with pytest.raises(ApplianceError, match="can't run on this machine"):
+            engines.choose(machine(card), wish)
 
 
 def test_a_wish_is_kept_or_refused_with_the_next_step(installed):
     installed("train")
     assert engines.choose(machine(L4), "transformers")[0].name == "transformers"
-    with pytest.raises(ApplianceError) as missing:
+    with pytest.raises(engines.NotInstalled) as missing:
         engines.choose(machine(L4), "vllm")
-    assert "install.sh vllm" in missing.value.next_step
+    assert "appliance install vllm" in missing.value.next_step and "GiB" in missing.value.why
+    with pytest.raises(ApplianceError) as not_by_us:
+        engines.choose(machine(ASCEND), "lmdeploy")
+    assert not isinstance(not_by_us.value, engines.NotInstalled)
     with pytest.raises(ApplianceError) as no_card:
         engines.choose(machine(V100), "vllm")
     assert "7.5" in no_card.value.why
@@ -90,16 +116,61 @@ def test_vllms_command_line():
 
 
 def test_vllms_command_line_with_adapters_and_tools():
-    adapters = [{"name": "a", "folder": "/a", "rank": 12}, {"name": "b", "folder": "/b", "rank": 4}]
+    adapters = [{"name": "a", "folder": "/a=1,2", "rank": 12}, {"name": "b", "folder": "/b", "rank": 4}]
     options = {"family": "qwen3_moe", "chat_template": "/a/chat_template.jinja"}
     spec = {"name": "m", "adapters": adapters, "options": options}
     words = engines.by_name("vllm").command(Path("/e/bin/python"), Path("/m"), "127.0.0.1", 8000, spec)
     after = dict(pairwise(words))
     assert "--enable-lora" in words and after["--max-lora-rank"] == "16" and after["--max-loras"] == "2"
     at = words.index("--lora-modules")
-    assert words[at + 1 : at + 3] == ["a=/a", "b=/b"]
+    assert [json.loads(word) for word in words[at + 1 : at + 3]] == [
+        {"name": "a", "path": "/a=1,2"}, {"name": "b", "path": "/b"},
+    ]  # fmt: skip
     assert after["--chat-template"] == "/a/chat_template.jinja"
     assert after["--tool-call-parser"] == "hermes" and "--enable-auto-tool-choice" in words
+    assert "--reasoning-parser" not in words
+    for family, parser in (("qwen3_moe", "qwen3"), ("llama", "deepseek_r1"), ("", "deepseek_r1")):
+        spec["options"] = {"family": family, "thinks": True}
+        words = engines.by_name("vllm").command(Path("/e/bin/python"), Path("/m"), "127.0.0.1", 8000, spec)
+        assert words[words.index("--reasoning-parser") + 1] == parser
+
+
+# What uvicorn is asked to serve by a program that knows nothing of us, as LMDeploy's and SGLang's servers are.
+SERVER = """
+import sys, uvicorn
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            event = (await receive())["type"]
+            await send({"type": event + ".complete"})
+            if event == "lifespan.shutdown": return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"open to all"})
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
+def test_the_guard_stands_before_whatever_uvicorn_serves(tmp_path):
+    (tmp_path / "anyserver.py").write_text(SERVER)
+    (tmp_path / "key").write_text("sk-x\n")
+    guard = tmp_path / "guard.json"
+    guard.write_text(json.dumps({"keys": str(tmp_path / "key"), "names": ["m"], "instance": "ours"}))
+    port = ports.free_port("127.0.0.1", 18000)
+    environment = {**settings.child_environment(), "APPLIANCE_GUARD": str(guard)}
+    environment["PYTHONPATH"] += f":{tmp_path}"
+    command = [settings.python_of("train"), "-m", "appliance.engines.guarded", "anyserver", str(port)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            assert any("Uvicorn running" in line for line in child.stderr)
+            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as web:
+                well = web.get("/health")
+                assert (well.status_code, well.headers["x-appliance-instance"]) == (200, "ours")
+                assert web.get("/v1/models").status_code == 401
+                for path in ("/", "/generate", "/docs", "/update_weights"):
+                    assert web.get(path).status_code == 404
+        finally:
+            child.terminate()
 
 
 @pytest.mark.parametrize(

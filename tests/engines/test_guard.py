@@ -496,6 +496,16 @@ def test_what_the_model_wrote_stays(door, text, stream):
     assert all(entry == {"id": "1", "choices": wrote, "model": "plain"} for entry in told)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_have_one_name_whatever_the_engine(door, stream):
+    wrote = {"content": 'I wrote {"reasoning": 1}, "reasoning":', "reasoning": "so"}
+    body = json.dumps({"choices": [{"delta": wrote}]}, separators=(",", ":")).encode()
+    body, kind = (b"data: " + body + b"\n\n", b"text/event-stream") if stream else (body, b"application/json")
+    answer = ask(door(Engine(kind=kind, body=body)))[2]
+    told = json.loads(answer.split(b"\n\n")[0].removeprefix(b"data: "))["choices"][0]["delta"]
+    assert told == {"content": wrote["content"], "reasoning_content": "so"}
+
+
 def test_an_error_within_a_stream_tells_nothing(door):
     parts = [b'data: {"model":"plain"}\n\ndata: {"error": "secret "inside"}\n\n']
     body = ask(door(Engine(kind=b"text/event-stream", body=parts)))[2]

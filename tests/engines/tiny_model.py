@@ -1,5 +1,6 @@
-"""A tiny Qwen3 from scratch, taught three conversations: `python tiny_model.py FOLDER`, where transformers is.
+"""A tiny Qwen3 from scratch, taught some conversations: `python tiny_model.py FOLDER [ADAPTER]`.
 
+It runs where transformers is. With ADAPTER it makes a LoRA too, which answers the greeting otherwise.
 It answers a greeting at length, calls get_weather for a question about the weather, and uses what that returns.
 Prints every route that transformers' server registers, as JSON: [[method, path], …].
 """
@@ -84,6 +85,25 @@ for _step in range(400):
     if loss.item() < 0.01:
         break
 model.to(torch.bfloat16).save_pretrained(folder)
+
+if len(sys.argv) > 2:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj", "o_proj", "gate_proj", "down_proj"])
+    adapted = get_peft_model(model.float(), lora)
+    prompt = fast.apply_chat_template(TAUGHT[0][0], add_generation_prompt=True, tokenize=False)
+    start = len(fast(prompt, add_special_tokens=False).input_ids)
+    ids = torch.tensor([fast(prompt + "Adapted.<|im_end|>", add_special_tokens=False).input_ids])
+    labels = torch.cat([torch.full((1, start), -100), ids[:, start:]], dim=1)
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
+    for _step in range(100):
+        loss = adapted(input_ids=ids, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if loss.item() < 0.005:
+            break
+    adapted.save_pretrained(sys.argv[2])
 
 app = build_server(*[None] * 7)
 print(json.dumps([[method, route.path] for route in app.routes for method in sorted(route.methods)]))

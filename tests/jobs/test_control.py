@@ -14,7 +14,7 @@ import tiny
 from workers import done, ended, until
 
 from appliance import settings
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, UsageError
 from appliance.jobs import control, prepare
 from appliance.jobs.control import Draft
 from appliance.jobs.folder import Job, State, all_jobs
@@ -208,3 +208,9 @@ def test_the_end_of_a_container_stops_all(home: Path, shelf: Path, tmp_path: Pat
     until(waiting, lambda events: bool(events))
     control.stop_all()
     assert [job.state().state for job in (holder, waiting)] == ["stopped", "stopped"]
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_refused(weight: float) -> None:
+    with pytest.raises(UsageError, match="--weights"):
+        prepare.merge("a", more=["b"], weights=[weight, 1.0])

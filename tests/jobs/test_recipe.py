@@ -114,6 +114,16 @@ def test_paths_are_beside_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert steps[2] == {"base": str(tmp_path / "base")} and steps[3] == {"model": "/elsewhere"}
 
 
+def test_adapters_of_a_server(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "recipe.yaml").write_text('jobs: [{serve: {model: m, adapters: [mine, "a=mine", last, "~nobody/x"]}}]')
+    ((_kind, words),) = recipe.read(tmp_path / "recipe.yaml")
+    beside = str(tmp_path / "mine")
+    assert words["adapters"] == [beside, f"a={beside}", "last", "~nobody/x"]
+    (tmp_path / "recipe.yaml").write_text("jobs: [{serve: {model: m, adapters: mine, engine: nonsense}}]")
+    assert len(read(tmp_path / "recipe.yaml")) == 2
+
+
 def write(folder: Path, shelf: Path, steps: int) -> Path:
     tiny.write_rows(folder / "rows.jsonl")
     path = folder / "recipe.yaml"

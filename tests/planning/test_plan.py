@@ -123,9 +123,9 @@ def test_an_old_card_and_an_old_driver_say_so() -> None:
     assert any("CUDA 12.6" in warning for warning in plan(MACHINES["V100 16"], TINY).warnings)
 
 
-def test_a_quantised_or_seeing_model_is_warned_of() -> None:
-    shape = replace(MODELS["0.6B"], quantised="gptq", vision=True)
-    assert len(plan(MACHINES["A10"], shape).warnings) == 2
+def test_a_quantised_model_is_warned_of_and_of_a_seeing_one_it_is_told() -> None:
+    made = plan(MACHINES["A10"], replace(MODELS["0.6B"], quantised="gptq", vision=True))
+    assert len(made.warnings) == 1 and "from text alone" in made.reasons["pictures"]
 
 
 def test_wishes_win() -> None:

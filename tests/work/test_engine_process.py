@@ -24,7 +24,7 @@ time.sleep(300)
 """
 
 SUPERVISOR = """
-import json, os, signal, sys, time
+import json, os, signal, sys, threading, time
 from pathlib import Path
 from types import SimpleNamespace
 from appliance import engines
@@ -34,7 +34,8 @@ from appliance.work.engine_process import EngineEnded, EngineProcess, adopt_orph
 os.setsid()
 folder, script, way = sys.argv[1:]
 job = Job(Path(folder))
-context = SimpleNamespace(job=job, folder=job.folder, id="x", warn=print, event=print)
+context = SimpleNamespace(job=job, folder=job.folder, id="x", warn=print, event=print,
+    stopping=threading.Event())
 adopt_orphans()
 engine = EngineProcess(engines.by_name("vllm"), context, [sys.executable, "-c", script],
     {"APPLIANCE_INSTANCE": "i"}, "http://127.0.0.1:9/health")
@@ -52,7 +53,11 @@ elif way == "workers":
             os.kill(pid, signal.SIGKILL)
 elif way == "supervisor":
     os.kill(os.getpid(), signal.SIGKILL)
+elif way == "asked":  # to stop, while it ends
+    look = engine._processes
+    engine._processes = lambda: (os.kill(os.getpid(), signal.SIGTERM), look())[1]
 engine.end()
+assert context.stopping.is_set() == (way == "asked")
 print(json.dumps([str(left) for left in leftovers.find(job)]))
 """
 
@@ -65,7 +70,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can adopt orphans")
-@pytest.mark.parametrize("way", ["stop", "kill", "workers", "supervisor"])
+@pytest.mark.parametrize("way", ["stop", "asked", "kill", "workers", "supervisor"])
 def test_nothing_of_an_engine_is_left(tmp_path: Path, way: str) -> None:
     from appliance.jobs import leftovers
     from appliance.jobs.folder import Job

@@ -2,9 +2,10 @@
 recipes all come through here, so they do the same. A file for each kind of job.
 """
 
-from appliance.jobs.prepare.adapters import adapter_folder, adapters
+from appliance.jobs.prepare.adapters import adapter_folder, adapters, base_of
 from appliance.jobs.prepare.download import download, download_data
 from appliance.jobs.prepare.finetune import TASK_CHOICES, TASKS, TooManyDropped, finetune
+from appliance.jobs.prepare.install import install
 from appliance.jobs.prepare.merge import merge
 from appliance.jobs.prepare.planned import Looked, looked_up, make_plan
 from appliance.jobs.prepare.quantize import accept, lost_too_much, quantize, taught_with
@@ -20,12 +21,14 @@ __all__ = [
     "accept",
     "adapter_folder",
     "adapters",
+    "base_of",
     "command",
     "download",
     "download_data",
     "finetune",
     "flags",
     "has_page",
+    "install",
     "looked_up",
     "lost_too_much",
     "make_plan",

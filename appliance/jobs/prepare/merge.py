@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def merge(
             "",
             "--weights 0.7,0.3",
         )
+    if not all(map(math.isfinite, weights)):
+        told = ",".join(map(str, weights))
+        raise UsageError(_("--weights wants numbers."), told, "--weights 0.7,0.3")
     folders = [adapter_folder(name) for name in names]
     facts = models.inspect_adapter(folders[0])
     for folder in folders[1:]:

@@ -31,6 +31,8 @@ def serve(
 ) -> Draft:
     """An OpenAI-compatible address for a model. A key always guards it, unless it is refused on loopback.
 
+    Raises engines.NotInstalled when the wished engine must be installed first (`install`).
+
     adapters      what is served beside the model: a folder, a fine-tune's id or `last`, as it is or as NAME=REFERENCE
     log_requests  whether requests and answers are written into the workspace
     page          whether a chat page for the browser stands beside it, on the first free port from 7860 on
@@ -79,9 +81,15 @@ def serve(
             _("Its environment {folder} is not there.").format(folder=settings.environments_folder() / "page"),
             _("Install it with `requirements/install.sh page`, or serve without it."),
         )
+    if chosen.loopback_only and not ports.is_loopback(host):
+        raise ApplianceError(
+            _("{name} is served on this machine only.").format(name=chosen.name),
+            _("It has flaws through which someone who reaches it could run programs here."),
+            _("Serve on 127.0.0.1, or choose another --engine."),
+        )
     called = name or folder.name
     beside = served_files.adapters(
-        [(words, adapter_folder(words.rpartition("=")[2])) for words in adapters], folder, called, chosen.name
+        [(words, adapter_folder(words.rpartition("=")[2])) for words in adapters], folder, called, chosen
     )
     shape = read_shape(folder)
     trained = served_files.trained_dtype(Path(beside[0]["folder"]) if beside else folder)
@@ -89,8 +97,15 @@ def serve(
         shape = replace(shape, dtype=trained)
     if facts.quantised == "compressed-tensors" and chosen.name == "transformers":
         shape = replace(shape, quantised=None, quantised_bits=0)  # unpacked when it is loaded
-    room = serving_plan(hardware, shape, length=length, most_parallel=chosen.most_parallel)
-    options = {**engine_options(room), "family": facts.model_type}
+    room = serving_plan(
+        replace(hardware, accelerators=engines.cards(chosen, hardware)),
+        shape,
+        length=length,
+        most_parallel=chosen.most_parallel,
+        most_cards=chosen.most_cards,
+        kinds=chosen.kinds,
+    )
+    options = {**engine_options(room), "family": facts.model_type, "thinks": served_files.thinks(folder, beside)}
     if len(beside) == 1:
         options["chat_template"] = served_files.chat_template(Path(beside[0]["folder"]), folder)
     keys = None if no_key else Path(key_file).expanduser().absolute() if key_file else settings.keys_folder()
