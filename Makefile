@@ -94,6 +94,7 @@ bench: dev
 	$(DEV)/python bench/data.py
 	$(DEV)/python bench/guard.py
 	$(DEV)/python bench/merge.py
+	$(DEV)/python bench/training.py
 	$(DEV)/python bench/transfer.py
 
 exact-table: dev

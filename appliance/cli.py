@@ -19,7 +19,7 @@ from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
 from appliance.planning.way import METHOD_CHOICES
-from appliance.planning.wish import SHARDING_CHOICES
+from appliance.planning.wish import OPTIMIZER_CHOICES, SHARDING_CHOICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
@@ -219,6 +219,11 @@ def finetune(
     learning_rate: float | None = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
     sharding: Annotated[str, typer.Option(help=SHARDING_CHOICES)] = "auto",
+    optimizer: Annotated[str, typer.Option(help=OPTIMIZER_CHOICES)] = "auto",
+    packing: Annotated[bool | None, typer.Option(help=_("Short rows share a place."))] = None,
+    padding_free: Annotated[bool | None, typer.Option(help=_("Rows go through the model end to end."))] = None,
+    liger: Annotated[bool | None, typer.Option(help=_("Liger's kernels, on NVIDIA cards."))] = None,
+    neftune: Annotated[float | None, typer.Option(help=_("Strength of NEFTune's noise, such as 5."))] = None,
     held_out: Annotated[
         float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
     ] = None,
@@ -246,6 +251,11 @@ def finetune(
         learning_rate=learning_rate,
         gpus=gpus,
         sharding=sharding,
+        optimizer=optimizer,
+        packing=packing,
+        padding_free=padding_free,
+        liger=liger,
+        neftune=neftune,
     )
     mapping = mapping_of(map)
     if model:

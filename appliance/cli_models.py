@@ -175,7 +175,7 @@ def settings_token(
         else:
             token = sys.stdin.readline(10_000)
         tokens.store(hub, token)
-        said = _("Stored; only downloads read it.")
+        said = _("Stored; only downloads and pushes read it.")
     output.answer({"hub": hub, "token": tokens.state(hub)}, lambda: output.good(said))
     if tokens.state(hub) == "variable":
         output.warn(_("{variable} is set and wins over the stored one.").format(variable=settings.HUB_TOKENS[hub]))

@@ -81,6 +81,8 @@ def _what_next(job: folder.Job) -> None:
         "merge": f"appliance serve {result.get('name', 'M')}",
         "quantize": f"appliance serve {result.get('name', 'M')}",
     }
+    if result.get("made"):  # all weights learned: there is nothing to merge
+        hints["finetune"] = f"appliance serve {Path(result['made']).name}"
     if result.get("data"):
         hints["download"] = f"appliance data check {shlex.quote(result['data'][0])}"
     if job.kind in hints:

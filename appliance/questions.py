@@ -61,6 +61,15 @@ def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = Non
     return choices[chosen][1]
 
 
+def several(question: str, choices: Sequence[tuple[str, Any]], chosen: Sequence[Any]) -> list[Any]:
+    """Any number of (text, value) pairs, with the space bar and Enter; `chosen` are so from the start."""
+    import questionary
+
+    items = [questionary.Choice(title=text, value=value, checked=value in chosen) for text, value in choices]
+    hint = _("(space to switch, then Enter)")
+    return list(_asked(questionary.checkbox, question, choices=items, qmark="?", instruction=hint, style=_style()))
+
+
 def yes(question: str, default: bool = True) -> bool:
     """A yes or no."""
     return bool(choose(question, [(_("yes"), True), (_("no"), False)], default=default))

@@ -14,7 +14,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,23 @@ def _stands_in(pattern: str, answer: str) -> bool:
         return False
 
 
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Inside, TimeoutError after _SECONDS: a schema's patterns are Python's own, which look up at signals. Only the
+    main thread gets those, and it is the one that judges."""
+
+    def late(_number: int, _frame: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _schema(schema: Any) -> Callable[[str, str], bool]:
     import jsonschema  # type: ignore[import-untyped,unused-ignore]
     import referencing
@@ -164,7 +183,10 @@ def _schema(schema: Any) -> Callable[[str, str], bool]:
         except (ValueError, RecursionError):
             return False
         try:
-            return bool(checker.is_valid(value))
+            with _in_time():
+                return bool(checker.is_valid(value))
+        except TimeoutError:
+            return False
         except referencing.exceptions.Unresolvable as error:
             raise ApplianceError(
                 _("The JSON schema can't be used."),

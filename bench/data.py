@@ -1,6 +1,6 @@
 """`appliance data check` against `datasets.load_dataset` on the same files, made here and deleted afterwards.
 
-    bench/data.py [MEGABYTES]      (1000 of each: JSON lines with a million conversations, CSV with as many pairs)
+    bench/data.py [MEGABYTES] [json|csv]      (1000 of each: JSON lines with a million conversations, CSV with pairs)
 
 Ours is the whole command, start included; theirs is the call alone, in the training environment. Memory is the most
 that the command's processes held together.
@@ -131,7 +131,8 @@ def main() -> int:
     pool = sentences(4000)
     missed = False
     makers: dict[str, Callable[[Path, int, list[str]], int]] = {"json": write_chats, "csv": write_pairs}
-    for kind, make in makers.items():
+    for kind in sys.argv[2:] or makers:
+        make = makers[kind]
         with tempfile.TemporaryDirectory(prefix="bench-data-") as folder:
             file = Path(folder) / ("rows.jsonl" if kind == "json" else "rows.csv")
             rows = make(file, size, pool)

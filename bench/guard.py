@@ -25,6 +25,7 @@ TRAIN = Path(os.environ.get("APPLIANCE_ENVS") or ROOT / ".envs") / "train" / "bi
 KEY = "sk-bench"
 LEAST_THROUGHPUT, MOST_MS = 0.99, 0.3
 QUESTIONS, ROUNDS = 400, 4
+WARM, STREAMS = 20, 150
 MESSAGES = [{"role": "user", "content": "How are you? " * 20}]
 
 
@@ -82,17 +83,29 @@ async def latency(ports: dict[str, int]) -> dict[str, float]:
     return {name: 1000 * statistics.median(values) for name, values in taken.items()}
 
 
-async def throughput(ports: dict[str, int], clients: int, tokens: int, each: int = 1) -> dict[str, float]:
-    """Events a second of `clients` at once, each with some streams in a row; the best of several rounds in turn."""
+async def one_after_another(ports: dict[str, int], tokens: int) -> dict[str, float]:
+    """Events a second of a stream alone, by the median of many; the servers are asked in turn.
 
-    async def client(port: int) -> int:
-        return sum([await streamed(port, request(port, True, tokens)) for _stream in range(each)])
+    A stream of a model this small is over in a moment: the first ones, in which a server warms up, don't count.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in ports}
+    events = 0
+    for number in range(WARM + STREAMS):
+        for name in sorted(ports, reverse=bool(number % 2)):
+            began = time.perf_counter()
+            events = await streamed(ports[name], request(ports[name], True, tokens))
+            taken[name].append(time.perf_counter() - began)
+    return {name: events / statistics.median(values[WARM:]) for name, values in taken.items()}
 
+
+async def throughput(ports: dict[str, int], clients: int, tokens: int) -> dict[str, float]:
+    """Events a second of `clients` at once; the best of several rounds in turn."""
     best = dict.fromkeys(ports, 0.0)
     for number in range(ROUNDS):
         for name in sorted(ports, reverse=bool(number % 2)):
             began = time.perf_counter()
-            events = sum(await asyncio.gather(*(client(ports[name]) for _client in range(clients))))
+            asked = request(ports[name], True, tokens)
+            events = sum(await asyncio.gather(*(streamed(ports[name], asked) for _client in range(clients))))
             best[name] = max(best[name], events / (time.perf_counter() - began))
     return best
 
@@ -177,10 +190,13 @@ def main() -> int:
             for how in ("bare", "guard"):
                 child, real[how] = started(folder, "engine", how, str(model))
                 children.append(child)
-            for clients, each in ((1, 20), (64, 1)):  # one stream of a model this small is over in a moment
-                found = asyncio.run(throughput(real, clients, 24, each))
-                show(f"transformers: {clients} at once, of 24 tokens", "events/s", found, 1)
-                ratios[f"transformers, {clients}"] = found["guard"] / found["bare"]
+            alone = asyncio.run(one_after_another(real, 24))
+            show("transformers: a stream of 24 tokens", "events/s", alone, 1)
+            together = asyncio.run(throughput(real, 64, 24))
+            show("transformers: 64 of them at once", "events/s", together, 1)
+            ratios |= {
+                f"transformers, {n}": found["guard"] / found["bare"] for n, found in ((1, alone), (64, together))
+            }
         finally:
             for child in children:
                 child.terminate()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from appliance.data.search import count
 from appliance.errors import ApplianceError
 from appliance.locale import _
 
@@ -32,11 +33,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Block:
-    """Whole rows of a file. `line` is the first one's, from 1. Without `data` they stand at `start` in the file."""
+    """Whole rows of a file. `line` is the first one's, from 1. Without `data` they stand at `start` in the file.
+
+    `ends`: how many line ends they have.
+    """
 
     line: int
     start: int
     size: int
+    ends: int
     data: bytes | None
     last: bool = False
 
@@ -55,6 +60,11 @@ class Text:
         """Whether the file's own bytes are the blocks'."""
         return self.encoding in ("utf-8", "utf-8-sig") and not (self.damaged or self.old_ends or is_gzip(self.file))
 
+    @property
+    def known_size(self) -> int:
+        """Bytes of text in the file, where that can be told without reading it; else 0."""
+        return self.file.stat().st_size if self.plain else 0
+
     def opened(self) -> IO[str]:
         """The text, line ends as they stand."""
         errors = "replace" if self.damaged else "strict"
@@ -63,7 +73,8 @@ class Text:
     def blocks(self, quoted: bool) -> Iterator[Block]:
         """The file in blocks; `quoted`: rows may go over several lines between quotation marks."""
         rest, wanted, line, start, before = bytearray(), SIZE, 1, 0, None
-        if self.plain:
+        plain = self.plain  # then whoever needs a block's bytes reads them from the file
+        if plain:
             with self.file.open("rb") as opened:
                 start = 3 if opened.read(3) == codecs.BOM_UTF8 else 0
         for piece in self._pieces():
@@ -78,13 +89,13 @@ class Text:
                 continue
             if before:
                 yield before
-            before = Block(line, start, end, bytes(rest[:end]))
-            line, start, wanted = line + rest.count(b"\n", 0, end), start + end, SIZE
+            before = Block(line, start, end, count(rest, b"\n", end), None if plain else bytes(rest[:end]))
+            line, start, wanted = line + before.ends, start + end, SIZE
             del rest[:end]
         if rest:
             if before:
                 yield before
-            before = Block(line, start, len(rest), bytes(rest))
+            before = Block(line, start, len(rest), count(rest, b"\n", len(rest)), None if plain else bytes(rest))
         if before:
             yield replace(before, last=True)
 
@@ -125,7 +136,7 @@ def _end(data: bytearray, quoted: bool) -> int:
     last = end = data.rfind(b"\n")
     if not quoted or end < 0:
         return end + 1
-    marks = data.count(b'"', 0, end)
+    marks = count(data, b'"', end)
     for _try in range(_TRIED_ENDS):
         if marks % 2 == 0:
             return end + 1
@@ -169,7 +180,9 @@ def in_order(
                     joined = ahead.popleft()[0]
                     data.append(text.read(joined))
             size = sum(map(len, data))
-            block = Block(block.line, block.start, size, b"".join(data), joined.last or size > _LONGEST_ROW)
+            whole = b"".join(data)
+            ends = count(whole, b"\n", size)
+            block = Block(block.line, block.start, size, ends, whole, joined.last or size > _LONGEST_ROW)
             parts *= 2
             done = do(block)
             if block.last and not joined.last:  # the rest of the file stands behind a mark that nobody closed

@@ -9,7 +9,7 @@ from typing import Any
 
 from appliance.data import spoken_calls, words
 from appliance.data.rows import Message, Row, Unusable, calls_of, contents, joined, message, ordered, text_of, tools_of
-from appliance.data.turns import IMAGE, listed, named_images, transcript, turns_of
+from appliance.data.turns import IMAGE, listed, named_images, plain_talk, transcript, turns_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class Layout:
         if self.task != "sft" or set(self.fields) != {"question", "answer"}:
             return None
         return self.fields["question"], self.fields["answer"]
+
+    @cached_property
+    def talk(self) -> str | None:
+        """The column of a conversation, where there is nothing else."""
+        return self.fields["turns"] if self.task == "sft" and set(self.fields) == {"turns"} else None
 
     def used(self) -> set[str]:
         """The row's keys that are read."""
@@ -46,6 +51,8 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
         question, answer = record.get(layout.pair[0]), record.get(layout.pair[1])
         if type(question) is str and type(answer) is str and (plain := _plain(question, answer)) is not None:
             return plain
+    elif layout.talk and (talk := plain_talk(record.get(layout.talk))) is not None:
+        return {"messages": talk}
 
     def get(word: str) -> Any:
         return record.get(fields[word]) if word in fields else None

@@ -99,7 +99,15 @@ def _shape(value: Any) -> str:
     turns = listed(value)
     if turns is None:
         return ""
-    return "sharegpt" if any(isinstance(one, dict) and "from" in one for one in turns[:3]) else "messages"
+    return _named(turns)
+
+
+def _named(turns: list[Any]) -> str:
+    """A list of turns by how they name their speakers."""
+    for one in turns[:3]:
+        if isinstance(one, dict) and "from" in one:
+            return "sharegpt"
+    return "messages"
 
 
 @dataclass
@@ -112,6 +120,7 @@ class Recogniser:
     composed: bool = False  # rows are to be restated first, see `composed.py`
     _fields: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     _same: dict[tuple[str, ...], Layout] = field(default_factory=dict)
+    _talks: dict[tuple[str, ...], tuple[str, dict[str, Layout]]] = field(default_factory=dict)
 
     def layout(self, record: Mapping[str, Any]) -> Layout:
         """A row's layout. Raises Unusable("other_format") when it has nothing in common with the file's task."""
@@ -121,12 +130,19 @@ class Recogniser:
         own = self._same.get(keys)
         if own is not None:
             return own
+        if (talk := self._talks.get(keys)) is not None:
+            turns = record[talk[0]]
+            if type(turns) is list and (own := talk[1].get(_named(turns))) is not None:
+                return own
         fields = _fields_of(record, self.mapping, self._fields)
         own = layout_of(record, fields, self.label_counts, transcripts=self.main.task != "pretrain")
         if own and own.task == self.main.task:
             # Pairs in columns are read alike in every row; what holds turns is looked at each time.
             if own.format != "transcript" and _PLAIN.issuperset(fields) and len(self._same) < 1000:
                 self._same[keys] = own
+            # So are conversations that are lists: their shape is all that can differ.
+            elif set(fields) == {"turns"} and type(record[fields["turns"]]) is list and len(self._talks) < 1000:
+                self._talks.setdefault(keys, (fields["turns"], {}))[1][own.format] = own
             return own
         if own is None and self.main.used() & set(record):
             return self.main

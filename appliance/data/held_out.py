@@ -15,8 +15,8 @@ import numpy as np
 
 from appliance import files
 from appliance.data import duplicates
-from appliance.data.look import flat, written
 from appliance.data.rows import Row
+from appliance.data.texts import flat, written
 
 SHARE = 0.05
 FEWEST_ROWS = 200  # of a smaller file every row is needed to learn from

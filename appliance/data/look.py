@@ -1,19 +1,18 @@
 """What a batch of rows holds: everything the report needs to know, as a few small arrays.
 
 A `Look` is called with a batch, perhaps in another process, and returns `Findings`; what depends on earlier rows
-(duplicates, totals) is done by `check.Tally` with the findings of all batches, in the file's order.
+(duplicates, totals) is done by `tally.Tally` with the findings of all batches, in the file's order.
+
+A batch is searched as one run of bytes for what damaged texts, placeholders and personal data can't do without; only
+the rows in which that stands are looked at one by one.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
-from hashlib import blake2b
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +21,29 @@ from appliance.data import duplicates, lengths, mojibake, private
 from appliance.data.images import Images
 from appliance.data.languages import language
 from appliance.data.pairs import Pairs
-from appliance.data.rows import Row
-from appliance.data.search import places
+from appliance.data.rows import PARTS, Row
+from appliance.data.search import any_of, joined
 from appliance.data.stream import Batch
+from appliance.data.texts import Texts, flatten, texts_of
 
-# Beyond these lines of a file only some rows are asked for their language, and none is compared for near-duplicates.
-NEAR_LINES = 30_000
+# Rows that are compared for near-duplicates, wherever they stand in the file.
+COMPARED = 30_000
+_MORE = 1.2  # times as many are looked at: how many there are is known only at the end
+# Beyond these lines of a file only some rows are asked for their language.
 ALL_LANGUAGES_LINES = 2_000
-_SOME = 64
+_SOME = 256
 
 # "${{ … }}" belongs to code (GitHub workflows), not to a template that somebody forgot to fill.
 PLACEHOLDER = re.compile(r"(?<!\$)\{\{\s*([\w.\- ]{1,40}?)\s*\}\}")
-_PARTS = ("messages", "prompt", "chosen", "rejected", "completion")
+
+
+@dataclass
+class Compared:
+    """Rows that are compared with others: their numbers in the batch, by what they are chosen, and signatures."""
+
+    numbers: NDArray[np.int64]
+    ranks: NDArray[np.uint64]
+    signatures: NDArray[np.uint32]
 
 
 @dataclass
@@ -44,7 +54,7 @@ class Findings:
     digests: NDArray[np.uint64]  # of a row's whole content
     characters: NDArray[np.int64]
     tokens: NDArray[np.uint32]  # about
-    signatures: NDArray[np.uint32] | None  # None: too far down the file to be compared
+    compared: Compared
     languages: list[str]
     rows: int = 0  # all of the batch, those left out too
     dropped: list[tuple[str, int]] = field(default_factory=list)  # (reason, line)
@@ -73,43 +83,22 @@ class Look:
         """Look at all rows of a batch."""
         return self.usable(batch)[0]
 
-    def of_pairs(self, pairs: Pairs) -> Findings | None:
-        """The same for rows by columns; None where they must be looked at one by one."""
-        if pairs.lines[0] <= NEAR_LINES:
-            return None
-        whole, starts = pairs.flat()
-        octets = np.frombuffer(whole, dtype=np.uint8)
-        if mojibake.may_hold(octets) or len(places(octets, b"{{")):
-            return None
-        characters, view, ends = pairs.characters(), memoryview(whole), starts.tolist()
-        marks = len(flat(_EMPTY))
-        digests = [blake2b(view[a:b], digest_size=8).digest() for a, b in pairwise(ends)]
-        found = Findings(
-            pairs.lines.tolist(),
-            np.frombuffer(b"".join(digests), dtype=np.uint64),
-            characters,
-            lengths.rough_tokens(characters, np.diff(starts) - marks),
-            None,
-            [language(written(pairs.row(number))) for number in range(0, len(pairs), _SOME)],
-            rows=pairs.rows,
-            dropped=pairs.dropped,
-            formats={pairs.layout.format},
-            sample=[pairs.row(number) for number in range(min(self.sample, len(pairs)))],
-        )
-        for number in private.suspects_among(whole, starts):
-            text = whole[starts[number] : starts[number + 1]].decode()
-            for kind in sorted({kind for kind, _begin, _end in private.find(text)}):
-                found.note(kind, number)
+    def of_pairs(self, pairs: Pairs) -> Findings:
+        """The same for rows by columns."""
+        found, kept = _findings(pairs.lines.tolist(), pairs.texts(), pairs.share, pairs.dropped)
+        found.rows = pairs.rows
+        found.formats = {pairs.layout.format}
+        found.sample = [pairs.row(number) for number in kept[: self.sample]]
         return found
 
     def usable(self, batch: Batch) -> tuple[Findings, list[Row]]:
         """The findings, and the rows that they count."""
         dropped = [(reason, line) for reason, line in zip(batch.reasons, batch.lines, strict=True) if reason]
         lines: list[int] = []
-        rows, texts, octets, sizes, rich = [], [], [], [], []
+        rows, octets, letters, sizes, rich = [], [], [], [], []
         for line, row in batch.usable():
             try:
-                text, size, more = _flatten(row)
+                text, size, more = flatten(row)
                 data = text.encode()
             except RecursionError:
                 dropped.append(("too_deep", line))
@@ -121,102 +110,69 @@ class Look:
                     continue
                 lines.append(line)
                 rows.append(row)
-                texts.append(text)
                 octets.append(data)
+                letters.append(len(text))
                 sizes.append(size)
                 rich.append(more)
-        damaged: list[int] = []
-        whole = np.frombuffer(b"\n".join(octets), dtype=np.uint8)
-        if mojibake.may_hold(whole):
-            shares = [mojibake.share(text) for text in texts]
-            kept = [number for number, share in enumerate(shares) if share <= mojibake.TOO_MUCH]
-            dropped += [("mojibake", lines[number]) for number in sorted({*range(len(lines))} - {*kept})]
-            lines, rows = [lines[n] for n in kept], [rows[n] for n in kept]
-            texts, octets = [texts[n] for n in kept], [octets[n] for n in kept]
-            sizes, rich = [sizes[n] for n in kept], [rich[n] for n in kept]
-            damaged = [place for place, number in enumerate(kept) if shares[number]]
-        characters = np.array(sizes, dtype=np.int64)
-        bytes_each, letters = (np.fromiter(map(len, some), np.int64, len(some)) for some in (octets, texts))
-        found = Findings(
-            lines,
-            np.frombuffer(b"".join(blake2b(data, digest_size=8).digest() for data in octets), dtype=np.uint64),
-            characters,
-            lengths.rough_tokens(characters, characters + bytes_each - letters),
-            duplicates.signatures([written(row) for row in rows]) if lines and lines[0] <= NEAR_LINES else None,
-            list(_languages(lines, rows)),
-            rows=len(batch.lines),
-            dropped=sorted(dropped, key=lambda item: item[1]),
-            formats=batch.formats,
-            notes={"some_mojibake": damaged} if damaged else {},
-            sample=rows[: self.sample],
-        )
-        _look_for_text(found, texts, octets, len(places(whole, b"{{")) > 0)
+        found, kept = _findings(lines, texts_of(octets, letters, sizes, rows), batch.share, dropped)
+        if len(kept) < len(rows):
+            rows, rich = [rows[number] for number in kept], [rich[number] for number in kept]
+        found.rows, found.formats, found.sample = len(batch.lines), batch.formats, rows[: self.sample]
         _look_at_parts(found, ((number, rows[number]) for number, more in enumerate(rich) if more))
         return found, rows
 
 
-def flat(row: Row) -> str:
-    """A row's whole content as one text, different for different rows; equal rows give the same text."""
-    return _flatten(row)[0]
+def _findings(
+    lines: list[int], texts: Texts, share: float, dropped: list[tuple[str, int]]
+) -> tuple[Findings, list[int] | range]:
+    """What was found in texts that stand at these lines, and which of the rows it counts: those that are no garble."""
+    kept: list[int] | range = range(len(lines))
+    damage = {n: mojibake.share(texts.text(n)) for n in texts.at(mojibake.traces(texts.whole, texts.view))}
+    if garbled := {number for number, much in damage.items() if much > mojibake.TOO_MUCH}:
+        dropped = dropped + [("mojibake", lines[number]) for number in sorted(garbled)]
+        kept = [number for number in kept if number not in garbled]
+        lines, texts = [lines[number] for number in kept], texts.of(kept)
+    digests = texts.digests()
+    found = Findings(
+        lines,
+        digests,
+        texts.characters,
+        lengths.rough_tokens(texts.characters, texts.octets),
+        _compared(texts, digests, share),
+        [language(texts.written(number)) for number in range(0, len(lines), _step(lines))],
+        dropped=sorted(dropped, key=lambda item: item[1]),
+    )
+    for number, before in enumerate(kept) if any(damage.values()) else ():
+        if damage.get(before):
+            found.note("some_mojibake", number)
+    _look_for_text(found, texts)
+    return found, kept
 
 
-def _flatten(row: Row) -> tuple[str, int, bool]:
-    """(`flat`, characters that a model reads, whether there is more in it than plain messages)."""
-    if "text" in row:
-        return str(row["text"]), len(row["text"]), False
-    pieces: list[str] = []
-    size, more = 0, len(row) > 1
-    if not more and "messages" in row and len(row["messages"]) == 2:  # the commonest of all
-        asked, answered = row["messages"]
-        if len(asked) == len(answered) == 2:
-            question, answer = asked["content"], answered["content"]
-            text = f"{asked['role']}\x1e{question}\x1e{answered['role']}\x1e{answer}\x1e\x1d"
-            return text, len(question) + len(answer), False
-    for part in _PARTS:
-        if part not in row:
-            continue
-        for one in row[part]:
-            size += len(one["content"])
-            pieces += (one["role"], one["content"])
-            if len(one) > 2:
-                calls = _json({name: one[name] for name in one if name not in ("role", "content")})
-                pieces.append(calls)
-                size, more = size + len(calls), True
-        pieces.append("\x1d")
-    if more:
-        for name in sorted(row.keys() - _PARTS):
-            other = _json({name: row[name]})
-            pieces.append(other)
-            size += len(other) if name == "tools" else 0
-    return "\x1e".join(pieces), size, more
+def _compared(texts: Texts, digests: NDArray[np.uint64], share: float) -> Compared:
+    """As many of the rows as this `share` of the file may send, where they are too many: those of low rank."""
+    ranks = texts.ranks(digests)
+    numbers = np.arange(len(ranks))
+    wanted = math.ceil(_MORE * COMPARED * share)
+    if wanted < len(ranks):
+        numbers = np.sort(np.argpartition(ranks, wanted)[:wanted])
+    signatures = duplicates.signatures([texts.written(number) for number in numbers.tolist()])
+    return Compared(numbers, ranks[numbers], signatures)
 
 
-def written(row: Row) -> str:
-    """What people or models wrote in a row, without roles, system messages and tools: what makes it like another."""
-    if "text" in row:
-        return str(row["text"])
-    return "\n".join(one["content"] for part in _PARTS for one in row.get(part, ()) if one["role"] != "system")
+def _step(lines: list[int]) -> int:
+    return _SOME if lines and lines[0] > ALL_LANGUAGES_LINES else 1
 
 
-_EMPTY: Row = {"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": ""}]}
-_json: Callable[[Any], str] = partial(json.dumps, ensure_ascii=False, sort_keys=True)
-
-
-def _languages(lines: list[int], rows: list[Row]) -> Iterator[str]:
-    few = bool(lines) and lines[0] > ALL_LANGUAGES_LINES
-    for row in rows[::_SOME] if few else rows:
-        yield language(written(row))
-
-
-def _look_for_text(found: Findings, texts: list[str], octets: list[bytes], braces: bool) -> None:
+def _look_for_text(found: Findings, texts: Texts) -> None:
     """Notes on what stands in the texts: placeholders, personal data."""
-    if braces:
-        for number, text in enumerate(texts):
-            if "{{" in text and (names := set(PLACEHOLDER.findall(text))):
-                found.note("placeholders", number)
-                found.placeholders[number] = names
-    for number in private.suspects(octets):
-        for kind in sorted({kind for kind, _begin, _end in private.find(texts[number])}):
+    braces = any_of(texts.view, [b"{{"]) if b"{" in texts.whole else joined(())
+    for number in texts.at(braces):
+        if names := set(PLACEHOLDER.findall(texts.text(number))):
+            found.note("placeholders", number)
+            found.placeholders[number] = names
+    for number in texts.at(private.suspects(texts.whole, texts.view)):
+        for kind in sorted({kind for kind, _begin, _end in private.find(texts.text(number))}):
             found.note(kind, number)
 
 
@@ -233,7 +189,7 @@ def _look_at_parts(found: Findings, rows: Iterable[tuple[int, Row]]) -> None:
 def _unlisted(row: Row) -> str:
     """What is wrong where a row calls a tool that it does not list: a model learns to make up tools. Else ""."""
     called = {
-        call["function"]["name"] for part in _PARTS for one in row.get(part, ()) for call in one.get("tool_calls", ())
+        call["function"]["name"] for part in PARTS for one in row.get(part, ()) for call in one.get("tool_calls", ())
     }
     if not called or not row.get("tools"):
         return "no_tools_listed" if called else ""

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from appliance.data.search import Octets, places
+import numpy as np
+
+from appliance.data.search import Octets, Places, any_of
 
 TOO_MUCH = 0.02  # of a text: what is left of it can't be learned from
 # What common Chinese marks (，。) and Western accents and quotes become when UTF-8 is read as GB18030 or Latin-1.
-_TRACES = tuple(trace.encode() for trace in ("锛", "銆", "\u00c3", "\u00e2\u20ac", "锟斤拷", "\ufffd"))
-_BEGINNINGS = {first: sorted({trace[1] for trace in _TRACES if trace[0] == first}) for first in {t[0] for t in _TRACES}}
+_TRACES = tuple(trace.encode() for trace in ("锛", "銆", "\u00c3", "\u00e2\u20ac", "\u00e2\u0080", "锟斤拷", "\ufffd"))
 _READ_AS = (("gb18030", "锛銆"), ("cp1252", "\u00c3\u00e2"), ("latin-1", "\u00c3\u00e2"))
 
 
-def may_hold(octets: Octets) -> bool:
-    """Whether a batch of texts (UTF-8) has any trace of it; most have none."""
-    after = octets[1:]
-    for first, seconds in _BEGINNINGS.items():
-        fits = after == seconds[0]
-        for second in seconds[1:]:
-            fits |= after == second
-        fits &= octets[:-1] == first
-        if fits.any() and any(len(places(octets, trace)) for trace in _TRACES if trace[0] == first):
-            return True
-    return False
+def traces(whole: bytes, octets: Octets) -> Places:
+    """Where in a batch of texts (UTF-8) something looks like it; most have none."""
+    return np.zeros(0, dtype=np.int64) if whole.isascii() else any_of(octets, _TRACES)
 
 
 def share(text: str) -> float:

@@ -37,6 +37,15 @@ def loads(line: bytes) -> Any:
         return decoder.decode(line.decode())
 
 
+def _forgiven(line: bytes) -> Any:
+    try:
+        return decoder.decode(line.decode())
+    except UnicodeError:
+        raise
+    except (ValueError, RecursionError):
+        return Broken("not_json")
+
+
 Parsed = tuple[list[int], list[Any]]  # the lines where raw rows begin, and the rows; `Broken` where one can't be read
 
 
@@ -50,15 +59,18 @@ class Lines:
         """A raw row for each line that is not blank."""
         lines, values = [], []
         for number, line in enumerate(data.split(b"\n"), block.line):
-            if line and not line.isspace():
-                try:
-                    value = loads(line)
-                except UnicodeError:
-                    raise
-                except (ValueError, RecursionError):
-                    value = Broken("not_json")
-                lines.append(number)
-                values.append(value)
+            if not line:
+                continue
+            try:
+                value = _quick(line)
+            except UnicodeError:
+                raise
+            except (ValueError, RecursionError):
+                if line.isspace():
+                    continue
+                value = _forgiven(line)
+            lines.append(number)
+            values.append(value)
         return lines, values
 
 

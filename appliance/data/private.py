@@ -7,12 +7,12 @@ whole batch which texts are worth it, by what no such number, address or key can
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from appliance.data.search import places, runs
+from appliance.data import search
+from appliance.data.search import Octets, Places
 
 KINDS = ("keys", "phone_numbers", "identity_numbers", "bank_cards", "mail_addresses")
 MASKS = {
@@ -48,33 +48,26 @@ _PATTERNS = {
     ),
 }
 
-# Every key has a run of characters without a blank, and every number many digits close together.
-_RUNS = bytes(97 if chr(byte).isalnum() or byte in b"_-" else 46 for byte in range(128)) + b"." * 128
-_RUN = b"a" * 16
-_FEW, _NEAR = 9, 14  # so many digits stand within so many characters in the shortest of the numbers
+# Every key has a run of 16 of these, and every number nine digits within 14 characters.
+_IN_KEYS = np.array([byte < 128 and (chr(byte).isalnum() or byte in b"_-") for byte in range(256)])
+_FEWEST_DIGITS = 9
 
 
-def suspects(texts: Sequence[bytes]) -> list[int]:
-    """Numbers of the texts (UTF-8) that may hold something: all that do, and some that don't."""
-    starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
-    return suspects_among(b"\n".join(texts), starts)
+def suspects(whole: bytes, octets: Octets) -> Places:
+    """Where in a batch of texts (UTF-8) something may be private: in all texts that hold such a thing, and some others.
 
-
-def suspects_among(whole: bytes, starts: NDArray[np.int64]) -> list[int]:
-    """The same for texts that stand one behind the other, and where each begins and the last ends."""
-    found: set[int] = set()
-
-    simple = whole.translate(_RUNS)
-    likely = np.searchsorted(starts, runs(np.frombuffer(simple, dtype=np.uint8), _RUN[0]), side="right") - 1
-    for number in np.unique(likely).tolist():
-        if _RUN in simple[int(starts[number]) : int(starts[number + 1])]:
-            found.add(number)
-    octets = np.frombuffer(whole, dtype=np.uint8)
-    digits = np.flatnonzero(octets - np.uint8(48) < 10)
-    close = digits[: -_FEW + 1][digits[_FEW - 1 :] - digits[: -_FEW + 1] < _NEAR]
-    others = np.concatenate([close, places(octets, b"@"), places(octets, b"KEY-----")])
-    found.update((np.searchsorted(starts, others, side="right") - 1).tolist())
-    return sorted(found)
+    A place is less than eight bytes before the thing, or within it.
+    """
+    likely = search.crowds(octets, _FEWEST_DIGITS)
+    return search.joined(
+        (
+            likely,
+            likely + 7,
+            search.runs(octets, _IN_KEYS),
+            search.singles(whole, octets, b"@"),
+            search.any_of(octets, [b"KEY-----"]),
+        )
+    )
 
 
 def find(text: str) -> Iterator[tuple[str, int, int]]:

@@ -30,6 +30,7 @@ from typing import Any
 Row = dict[str, Any]
 Message = dict[str, Any]
 TASKS = ("sft", "dpo", "kto", "pretrain")
+PARTS = ("messages", "prompt", "chosen", "rejected", "completion")  # where messages stand
 
 
 class Unusable(Exception):
@@ -199,6 +200,6 @@ def contents(row: Row) -> Iterator[str]:
     """The texts that a person wrote: contents of messages, or the plain text."""
     if "text" in row:
         yield row["text"]
-    for part in ("messages", "prompt", "chosen", "rejected", "completion"):
+    for part in PARTS:
         for one in row.get(part, ()):
             yield one["content"]

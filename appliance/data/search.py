@@ -1,32 +1,97 @@
-"""Where some bytes stand in a whole batch of texts: numpy is several times as quick at it as `bytes.find`."""
+"""Where something stands in a whole batch of texts: numpy is several times as quick at it as looking text by text."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 Octets = NDArray[np.uint8]
+Places = NDArray[np.int64]
+
+_PIECE = 1 << 18  # bytes: a piece and what is made of it stay in the processor's cache
+_OVER = 64  # bytes that a piece has in common with the next one: longer than anything that is looked for
+
+# How many bits of a byte are set, from the lowest up and from the highest down, until one is not.
+_ONES_BELOW = np.array([(byte + 1 & ~byte).bit_length() - 1 for byte in range(256)])
+_ONES_ABOVE = np.array([8 - (byte ^ 255).bit_length() for byte in range(256)])
 
 
-def places(octets: Octets, needle: bytes) -> NDArray[np.int64]:
-    """The places where a needle begins; quick where its first two bytes are rare."""
-    last = max(0, len(octets) - len(needle) + 1)
-    fits = octets[:last] == needle[0]
-    if len(needle) > 1:
-        fits &= octets[1 : last + 1] == needle[1]
-    found = np.flatnonzero(fits)
-    for offset, byte in enumerate(needle[2:], 2):
+def pieces(octets: Octets) -> Iterator[tuple[int, Octets]]:
+    """(where it begins, a piece of the bytes); the last one ends in zeros, each is some times eight bytes long."""
+    for begin in range(0, len(octets), _PIECE):
+        piece = octets[begin : begin + _PIECE + _OVER]
+        if len(piece) < _PIECE + _OVER:
+            padded = np.zeros((len(piece) + _OVER) // 8 * 8, dtype=np.uint8)
+            padded[: len(piece)] = piece
+            piece = padded
+        yield begin, piece
+
+
+def joined(found: Iterable[Places]) -> Places:
+    """Places from several searches as one array."""
+    return np.concatenate([np.zeros(0, dtype=np.int64), *found])
+
+
+def count(data: bytes | bytearray, byte: bytes, end: int) -> int:
+    """How often one byte stands before `end`, in a third of the time that `bytes.count` takes."""
+    octets = np.frombuffer(data, dtype=np.uint8, count=end) if end else np.zeros(0, dtype=np.uint8)
+    return sum(int(np.count_nonzero(octets[at : at + _PIECE] == byte[0])) for at in range(0, end, _PIECE))
+
+
+def any_of(octets: Octets, needles: Iterable[bytes]) -> Places:
+    """The places where any of the needles (of two bytes or more) begins."""
+    pairs: dict[int, list[bytes]] = {}
+    for needle in needles:
+        pairs.setdefault(needle[0] | needle[1] << 8, []).append(needle)
+    found = []
+    for begin, piece in pieces(octets):
+        for shift in (0, 1):
+            two = piece[shift : len(piece) - shift].view("<u2")
+            fits = np.zeros(len(two), dtype=bool)
+            for pair in pairs:
+                fits |= two == pair
+            for place in [np.flatnonzero(fits) * 2 + shift] if fits.any() else []:
+                found += [begin + _those(piece, place, needle) for some in pairs.values() for needle in some]
+    return joined(found)
+
+
+def _those(octets: Octets, found: Places, needle: bytes) -> Places:
+    """Those of the places where the needle stands."""
+    found = found[found + len(needle) <= len(octets)]
+    for offset, byte in enumerate(needle):
         found = found[octets[found + offset] == byte]
     return found
 
 
-def count(octets: Octets, needle: bytes) -> int:
-    """How often one or two bytes stand there."""
-    fits = octets == needle[0]
-    return int(np.count_nonzero(fits if len(needle) == 1 else fits[:-1] & (octets[1:] == needle[1])))
+def singles(whole: bytes, octets: Octets, byte: bytes) -> Places:
+    """The places of one byte, quick where there is none."""
+    return np.flatnonzero(octets == byte[0]) if byte in whole else np.zeros(0, dtype=np.int64)
 
 
-def runs(octets: Octets, byte: int) -> NDArray[np.int64]:
-    """Places of which each lies in a run of at least 12 equal bytes; every run of 16 or more has one."""
-    four = octets[: len(octets) // 4 * 4].view(np.uint32) == byte * 0x01010101
-    return np.flatnonzero(four[:-2] & four[1:-1] & four[2:]) * 4
+def crowds(octets: Octets, fewest: int) -> Places:
+    """Where so many digits stand within 14 bytes or a few more: of each such place the first eight bytes."""
+    found = []
+    for begin, piece in pieces(octets):
+        digits = (piece - np.uint8(48) < np.uint8(10)).view(np.uint64)
+        each = (digits * np.uint64(0x0101010101010101)).view(np.uint8)[7::8]  # in eight bytes: their sum
+        found.append(begin + 8 * np.flatnonzero(each[:-2] + each[1:-1] + each[2:] >= fewest))
+    return joined(found)
+
+
+def runs(octets: Octets, members: NDArray[np.bool_]) -> Places:
+    """Places of which each lies in a run of 16 or more `members`, which are among the bytes 2D to 7F (hexadecimal)."""
+    found = []
+    high = np.uint64(0x8080808080808080)
+    for begin, piece in pieces(octets):
+        eight = piece.view(np.uint64)
+        # Of 16 bytes in a row eight fill an aligned word: it has no byte from 80 on, and none below 2D.
+        likely = 8 * np.flatnonzero((eight + np.uint64(0x5353535353535353)) & ~eight & high == high)
+        found.append(begin + likely)
+    likely = joined(found)
+    around = likely[:, None] + np.arange(-8, 16)
+    inside = (around >= 0) & (around < len(octets))
+    before, within, after = np.packbits(members[octets[np.where(inside, around, 0)]] & inside, axis=1).T
+    long: Places = likely[(within == 255) & (_ONES_BELOW[before] + _ONES_ABOVE[after] >= 8)]
+    return long

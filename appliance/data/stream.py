@@ -42,6 +42,7 @@ from appliance.data.rows import Row, Unusable
 from appliance.data.tables import Broken
 
 BATCH = 512  # rows, where the file does not come in blocks
+_SMALL = 8 << 20  # bytes: all rows of such a file can be compared with each other
 _LARGE = 16 << 20  # bytes: from here on starting processes pays
 _LOOKED_AT = 200  # rows by which the format is recognised
 
@@ -57,6 +58,7 @@ class Batch:
     reasons: list[str] = field(default_factory=list)
     raw: list[Any] = field(default_factory=list)
     formats: set[str] = field(default_factory=set)  # of the rows that can be used
+    share: float = 1.0  # of the file, as far as that is known
 
     def usable(self) -> Iterator[tuple[int, Row]]:
         """(line, row) of those that can be used."""
@@ -90,12 +92,15 @@ class Stream:
         """All rows of the file in batches, read as they are asked for."""
         text, parser = self.source.text, self.source.parser
         if text and parser:
-            do = _Block(text, parser, self.recogniser, _same)
+            do = _Block(text, parser, self.recogniser, _same, text.known_size)
             yield from in_order(text, text.blocks(parser.quoted), do, None)
             return
-        records = self.source.records()
+        records, number = self.source.records(), 0
         while some := list(islice(records, BATCH)):
-            yield batch_of([one.line for one in some], [one.value for one in some], self.recogniser)
+            number += 1
+            batch = batch_of([one.line for one in some], [one.value for one in some], self.recogniser)
+            batch.share = 1 / number
+            yield batch
 
     def through(self, look: Callable[[Batch], T]) -> Iterator[T]:
         """look(batch) for all batches, in order."""
@@ -107,7 +112,7 @@ class Stream:
         layout = None
         if isinstance(parser, Cells) and hasattr(look, "of_pairs") and not self.recogniser.composed:
             layout = self.recogniser.layout(dict.fromkeys(parser.columns, ""))
-        do = _Block(text, parser, self.recogniser, look, layout)
+        do = _Block(text, parser, self.recogniser, look, text.known_size, layout)
         with workers.started(do, number, text.plain) as send:
             yield from in_order(text, text.blocks(parser.quoted), do, send)
 
@@ -120,16 +125,26 @@ class _Block:
     parser: Parser
     recogniser: formats.Recogniser
     look: Callable[[Batch], Any]
+    size: int  # of the file, as far as it is known
     layout: convert.Layout | None = None  # of a table in which all rows are plain pairs
 
     def __call__(self, block: Block) -> Any:
         data = self.text.read(block)
         if self.layout and isinstance(self.parser, Cells):
             found = pairs.pairs_of(data, block, self.parser, self.layout)
-            if found is not None and (looked := self.look.of_pairs(found)) is not None:  # type: ignore[attr-defined]
-                return looked
+            if found is not None:
+                found.share = self._share(block)
+                return self.look.of_pairs(found)  # type: ignore[attr-defined]
         parsed = self.parser(data, block)
-        return None if parsed is None else self.look(batch_of(*parsed, self.recogniser))
+        if parsed is None:
+            return None
+        batch = batch_of(*parsed, self.recogniser)
+        batch.share = self._share(block)
+        return self.look(batch)
+
+    def _share(self, block: Block) -> float:
+        whole = max(self.size, block.start + block.size)
+        return block.size / whole if whole > _SMALL else 1.0
 
 
 def _same(batch: Batch) -> Batch:

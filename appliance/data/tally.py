@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.data import duplicates, languages
-from appliance.data.look import Findings, Look
+from appliance.data.look import COMPARED, Findings, Look
 from appliance.data.notes import Note
 from appliance.data.readings import questions
 from appliance.data.report import REASONS, WARNINGS, Report
@@ -56,6 +56,38 @@ def open_tally(
     return stream, Tally(stream, task, length)
 
 
+class _Compared:
+    """The rows that are compared with each other: those of the lowest ranks, of all that the batches send."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint32]]] = []
+        self._count = 0
+
+    def add(self, found: Findings, keep: NDArray[np.bool_]) -> None:
+        """Those of a batch, unless they were left out."""
+        some = found.compared
+        kept = keep[some.numbers]
+        numbers = some.numbers[kept]
+        lines = np.array([found.lines[number] for number in numbers.tolist()], dtype=np.int64)
+        self._parts.append((lines, some.ranks[kept], some.signatures[kept]))
+        self._count += len(numbers)
+        if self._count > 2 * COMPARED:
+            self._cut()
+
+    def _cut(self) -> None:
+        lines, ranks, signatures = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+        if len(lines) > COMPARED:
+            lowest = np.sort(np.argpartition(ranks, COMPARED)[:COMPARED])
+            lines, ranks, signatures = lines[lowest], ranks[lowest], signatures[lowest]
+        self._parts, self._count = [(lines, ranks, signatures)], len(lines)
+
+    def all(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """Their lines, rising, and signatures."""
+        self._cut()
+        ((lines, _ranks, signatures),) = self._parts
+        return lines, signatures
+
+
 class Tally:
     """Adds up the findings of all batches, in the file's order."""
 
@@ -76,8 +108,7 @@ class Tally:
         self._formats: set[str] = set()
         self._good = 0
         self._over = 0
-        self._signatures: list[NDArray[np.uint32]] = []
-        self._compared: list[int] = []  # their lines
+        self._compared = _Compared()
 
     def add(self, found: Findings) -> NDArray[np.bool_]:
         """One batch; which of its usable rows are kept: those that were not there before."""
@@ -98,10 +129,8 @@ class Tally:
         report.images += sum(count for number, count in found.images.items() if keep[number])
         self._languages.update(found.languages)
         self._formats |= found.formats
-        report.languages_sampled = report.languages_sampled or len(found.languages) < len(found.lines)
-        if found.signatures is not None:
-            self._signatures.append(found.signatures[keep])
-            self._compared += [found.lines[number] for number in np.flatnonzero(keep)]
+        report.languages_sampled |= len(found.languages) < len(found.lines)
+        self._compared.add(found, keep)
         if keep.any():
             report.longest_characters = max(report.longest_characters, int(found.characters[keep].max()))
             report.lengths.frombytes(found.tokens[keep].tobytes())
@@ -123,11 +152,11 @@ class Tally:
         if not report.kept:
             raise _nothing_usable(self.stream.file, report.dropped)
         report.languages = languages.shares(self._languages)
-        report.compared = len(self._compared)
-        if self._signatures:
-            first = duplicates.near(np.concatenate(self._signatures))
-            for number in np.flatnonzero(first != np.arange(len(first))):
-                self._notes["near_duplicates"].add(self._compared[number], like=self._compared[first[number]])
+        lines, signatures = self._compared.all()
+        report.compared = len(lines)
+        first = duplicates.near(signatures)
+        for number in np.flatnonzero(first != np.arange(len(first))):
+            self._notes["near_duplicates"].add(int(lines[number]), like=int(lines[first[number]]))
         if counting is not None:
             counted = counting.answer()
             report.lengths, report.rough, self._over = counted.lengths, False, counted.over
@@ -164,7 +193,7 @@ class Tally:
                     why=note.sentence,
                 )
                 if kind == "near_duplicates" and self.report.compared < self.report.kept:
-                    note.sentence += " " + _("(among the first {n} rows)").format(n=self.report.compared)
+                    note.sentence += " " + _("(among {n} rows from all over the file)").format(n=self.report.compared)
                 yield note
         self.report.placeholders = dict(self._placeholders.most_common())
 

@@ -56,6 +56,41 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     return messages
 
 
+def plain_talk(raw: Any) -> list[Message] | None:
+    """The commonest conversation of all, quickly: what `turns_of` and `rows.ordered` make of it. None for any other.
+
+    Perhaps a system message, then user and assistant in turn, each with a role and a text and nothing else.
+    """
+    messages: list[Message] = []
+    if type(raw) is not list:
+        return None
+    wanted, asked, text = "user", "", ""
+    for one in raw:
+        if type(one) is not dict or len(one) != 2:
+            return None
+        asked = text
+        try:
+            role, text = _USUAL[one["role"]], one["content"]
+        except (KeyError, TypeError):
+            try:
+                role, text = _USUAL[one["from"]], one["value"]
+            except (KeyError, TypeError):
+                return None
+        if type(text) is not str or not text or text.isspace():
+            return None
+        if role == wanted:
+            wanted = "assistant" if role == "user" else "user"
+        elif role != "system" or messages or "[{" in text:  # that may be tools
+            return None
+        if role == "assistant" and "<" in text and _CALL.search(text):
+            return None
+        messages.append({"role": role, "content": text})
+    if wanted != "user" or len(messages) < 2:
+        return None
+    same = (text[0] == asked[0] or text[0].isspace() or asked[0].isspace()) and text.strip() == asked.strip()
+    return None if same else messages
+
+
 _SPEAKERS = (("问：", "问:"), ("答：", "答:"))
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 

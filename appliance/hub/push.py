@@ -84,7 +84,7 @@ def push(
     """
     items = look(folder)
     if not hubs.secrets(hub):
-        raise no_token(hub)
+        raise _no_token(hub)
     written = manifest.read(folder) or {"files": {}}
     for item in items:
         check_stopped()
@@ -235,7 +235,7 @@ def _refuse_another(items: list[Item], there: dict[str, str], hub: str, referenc
         )
 
 
-def no_token(hub: str) -> ApplianceError:
+def _no_token(hub: str) -> ApplianceError:
     """Nothing can be sent without one."""
     return ApplianceError(
         _("{hub} takes nothing from strangers.").format(hub=hubs.NAMES[hub]),

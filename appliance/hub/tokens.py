@@ -1,6 +1,7 @@
 """A person's tokens for closed models: judged, kept with mode 0600, never shown again.
 
-Where one is stored, only the worker that downloads reads it (`settings.hub_token`); it is passed to no child process.
+Where one is stored, only a worker that downloads or pushes reads it (`settings.hub_token`); it is passed to no child
+process.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
 from appliance.planning.quantising import SCHEMES
-from appliance.planning.way import METHODS
-from appliance.planning.wish import SHARDINGS
+from appliance.planning.way import METHODS, WHOLE
+from appliance.planning.wish import OPTIMIZERS, SHARDINGS, Wish
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -39,8 +40,8 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "finetune": {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
         "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "sharding": str, "map": dict,
-        "sheet": str, "name": str,
-        "held_out": _NUMBER, "rewards": list, "track": list, "accept_drops": bool,
+        "sheet": str, "name": str, "held_out": _NUMBER, "rewards": list, "track": list, "accept_drops": bool,
+        "optimizer": str, "neftune": _NUMBER, "packing": bool, "padding_free": bool, "liger": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "push": {"model": str, "to": str, "public": bool},
@@ -53,11 +54,12 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "no_key": bool, "log_requests": bool, "page": bool, "adapters": list,
     },
 }  # fmt: skip
-_WISHES = ("method", "rank", "batch", "length", "steps", "epochs", "learning_rate", "gpus", "sharding")
+_WISHES = tuple(field.name for field in fields(Wish))
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
     ("finetune", "method"): ("auto", *METHODS),
+    ("finetune", "optimizer"): ("auto", *OPTIMIZERS),
     ("finetune", "sharding"): ("auto", *SHARDINGS),
     ("quantize", "scheme"): ("auto", *SCHEMES),
     ("serve", "engine"): WORDS,
@@ -140,8 +142,8 @@ def check(document: Any) -> tuple[list[Step], list[str]]:
             problems.append(f"{where} ({kind}): " + _("must hold words and values."))
             continue
         problems += [f"{where} ({kind}): {problem}" for problem in _check_words(kind, words, given)]
-        made = {"download": {"model"}, "finetune": {"adapter", "made"}, "merge": {"model", "made"},
-                "quantize": {"model", "made"}}  # fmt: skip
+        taught = {"model", "made"} if words.get("method") in WHOLE else {"adapter", "made"}
+        made = {"download": {"model"}, "finetune": taught, "merge": {"model", "made"}, "quantize": {"model", "made"}}
         given |= made.get(kind, set())
         steps.append((kind, dict(words)))
     if any(kind == "serve" for kind, _words in steps[:-1]):
@@ -175,10 +177,10 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
         "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "quantize": ["model"],
         "push": ["to", "model"], "serve": ["model"],
     }[kind]  # fmt: skip
-    if kind == "push" and "made" in given:
-        needed.remove("model")
     if kind == "finetune" and "adapter" in words:
         needed.remove("model")
+    if kind == "push":
+        given = {"model"} if "made" in given else set()  # a downloaded model is not sent back by itself
     problems += [
         _("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given
     ]
@@ -240,7 +242,9 @@ def run(steps: list[Step], watch: Callable[[Job, int, bool], State], fresh: bool
                     if result.get(name) and not (kind == "finetune" and name == "model")
                 }
             )
-        if kind in ("finetune", "merge", "quantize"):
+        if kind == "finetune" and result.get("made"):  # all weights learned: there is nothing to merge
+            known["model"] = known["made"] = result["made"]
+        elif kind in ("finetune", "merge", "quantize"):
             known["made"] = known["adapter" if kind == "finetune" else "model"]
     return jobs
 
@@ -263,7 +267,7 @@ def _earlier(trail: str) -> Job | None:
             result = job.result or {}
             made = result.get("model")
             if job.kind == "finetune" or not made:
-                made = result.get("adapter")
+                made = result.get("made") or result.get("adapter")
             if made and Path(made).exists():
                 return job
     return None

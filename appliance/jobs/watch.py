@@ -281,6 +281,7 @@ def summary(job: Job) -> list[tuple[str, str]]:
     for label, key in (
         (model, "model"),
         (_("Adapter"), "adapter"),
+        (_("Made"), "made"),
         (_("Written to"), "exported"),
         (_("At"), "page"),
         (_("Written to"), "environment"),

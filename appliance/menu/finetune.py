@@ -25,7 +25,13 @@ def show(hardware: Any) -> None:
     if not pick.bring_here(model):
         return
     job = ask_and_start(model, file, words)
-    if job is not None and job.state().state == "done" and questions.yes(_("Merge it into a model of its own now?")):
+    done = job is not None and job.state().state == "done"
+    if (
+        job is not None
+        and done
+        and "adapter" in (job.result or {})
+        and questions.yes(_("Merge it into a model of its own now?"))
+    ):
         pick.start(prepare.merge(job.id))
 
 
@@ -95,7 +101,18 @@ def _advanced(plan: dict[str, Any]) -> dict[str, Any]:
         text = questions.text(label, "" if planned is None else f"{planned:g}", check=partial(_is_number, kind))
         if text and kind(text) != planned:
             wish[name] = kind(text)
+    wish.update(_switched(plan))
     return wish
+
+
+def _switched(plan: dict[str, Any]) -> dict[str, Any]:
+    """The techniques that are to be otherwise than planned."""
+    names = {"packing": _("Short rows share a place (packing)"), "padding_free": _("Rows end to end, without padding")}
+    if plan.get("device") == "cuda":
+        names["liger"] = _("Liger's kernels")
+    planned = [name for name in names if plan.get(name)]
+    chosen = questions.several(_("Switched on:"), [(label, name) for name, label in names.items()], planned)
+    return {name: name in chosen for name in names if (name in chosen) != (name in planned)}
 
 
 def _is_number(kind: type, value: str) -> str | None:

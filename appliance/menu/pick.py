@@ -124,5 +124,5 @@ def _gave_token(hubs: list[str]) -> bool:
     if not hub:
         return False
     tokens.store(hub, questions.secret(_("Your token for {hub}:").format(hub=tokens.NAMES[hub]), check=tokens.problem))
-    output.good(_("Stored; only downloads read it."))
+    output.good(_("Stored; only downloads and pushes read it."))
     return True

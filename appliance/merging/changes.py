@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,16 +61,17 @@ class LowRank:
         lengths = self.magnitude.float32().reshape(-1) if self.magnitude is not None else None
 
         def apply(block: Array, first: int) -> None:
-            last = first + len(block)
-            delta = _product(self.left.rows(first, last), right)
-            if scale != 1:
-                delta *= scale
-            if lengths is not None:
-                _stretch(block, delta, lengths[first:last], dtype)
-                return
-            _add(block, delta, dtype, self.rounded)
+            left = self.left.rows(first, first + len(block))
+            for some in _few_rows(block):
+                delta = _product(left[some], right)
+                if scale != 1:
+                    delta *= scale
+                if lengths is None:
+                    _add(block[some], delta, dtype, self.rounded)
+                else:
+                    _stretch(block[some], delta, lengths[first + some.start : first + some.stop], dtype)
 
-        return _few_rows(apply)
+        return apply
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,10 @@ class Weighted:
         def apply(block: Array, first: int) -> None:
             last = first + len(block)
             left = np.concatenate([part.left.rows(first, last) for part, _weight in self.parts], axis=1)
-            _add(block, _product(left, right), dtype, rounded)
+            for some in _few_rows(block):
+                _add(block[some], _product(left[some], right), dtype, rounded)
 
-        return _few_rows(apply)
+        return apply
 
 
 @dataclass(frozen=True)
@@ -148,15 +150,11 @@ class Section:
     steps: list[Step] = field(default_factory=list)
 
 
-def _few_rows(apply: Apply) -> Apply:
-    """The same, as many rows at a time as stay in a core's own cache together with their sums."""
-
-    def in_turn(block: Array, first: int) -> None:
-        rows = max(1, numbers.PIECE // block.shape[1])
-        for start in range(0, len(block), rows):
-            apply(block[start : start + rows], first + start)
-
-    return in_turn
+def _few_rows(block: Array) -> Iterator[slice]:
+    """As many rows at a time as stay in a core's own cache together with their sums."""
+    rows = max(1, numbers.PIECE // block.shape[1])
+    for start in range(0, len(block), rows):
+        yield slice(start, min(start + rows, len(block)))
 
 
 def _add(block: Array, delta: Array, dtype: str, rounded: bool) -> None:
@@ -169,8 +167,11 @@ def _product(left: Array, right: Array) -> Array:
     """left @ right in this thread's own memory, good until its next call.
 
     BLAS sums the products of one element in the order of the ranks, each added with one rounding, as the one of torch
-    does: the same bits (up to rank 256; above, both split the sum, at different places).
+    does: the same bits (up to rank 256; above, both split the sum, at different places). A row alone
+    would be done another way, as a vector's product, with other bits: so it is done twice.
     """
+    if len(left) == 1:
+        return _product(np.concatenate([left, left]), right)[:1]
     size = len(left) * right.shape[1]
     held = getattr(_scratch, "memory", None)
     if held is None or held.size < size:

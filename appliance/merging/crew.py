@@ -103,10 +103,10 @@ class Crew:
             self._worker.make(block.piece, _part(self._memory, block))
         return _part(self._memory, block).data
 
-    def release(self) -> None:
-        """The memory of one more load may be written over. May be called by any thread."""
+    def release(self, load: int) -> None:
+        """The memory of this load may be written over. May be called by any thread."""
         for member in self._members:
-            member.go_on()
+            member.go_on(load % len(self._memory))
 
 
 def _part(memory: Array, block: Block) -> Array:
@@ -137,10 +137,10 @@ class _Member:
         number, text, name = json.loads(told) if told else (errno.ECHILD, _("a process of the merge ended"), None)
         raise OSError(number, text, name)
 
-    def go_on(self) -> None:
-        """One more load may be written over."""
+    def go_on(self, row: int) -> None:
+        """This row of the memory may be written over."""
         try:
-            os.write(self.free, b".")
+            os.write(self.free, bytes([row]))
         except BrokenPipeError:  # it has made its last block
             return
 
@@ -161,13 +161,15 @@ def _labour(blocks: Iterator[Block], memory: Array, may: int, done: int, others:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for one in others:
             os.close(one)
-        worker, free = _Worker(), len(memory)
+        worker, released = _Worker(), [0] * len(memory)
         for block in blocks:
-            while block.load >= free:
-                more = len(os.read(may, 4096))
-                if not more:
+            turn, row = divmod(block.load, len(memory))
+            while released[row] < turn:
+                told = os.read(may, 4096)
+                if not told:
                     os._exit(0)  # the parent is gone
-                free += more
+                for one in told:
+                    released[one] += 1
             worker.make(block.piece, _part(memory, block))
             os.write(done, b".")
     except OSError as error:

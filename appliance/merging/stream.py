@@ -27,9 +27,10 @@ from appliance.merging.changes import Section
 from appliance.merging.crew import Block, Crew, Piece
 from appliance.merging.numbers import WIDTH, Array
 
-BLOCK_BYTES = 2**20
-_LOAD_BYTES = 4 * 2**20
-_LOADS = 4
+BLOCK_BYTES = 2**19
+_LOAD_BYTES = 2 * 2**20
+_LOADS = 8
+_WRITERS = 4  # loads on their way to the disk at once: it is quicker with more than one
 _PAGE = 4096
 _DIRECT = getattr(os, "O_DIRECT", 0)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -94,13 +95,14 @@ def write(
     def blocks() -> Iterator[Block]:
         return _loaded(outputs, room)
 
-    # One thread: what it has written is released in the order in which it was made. It keeps the disk busy alone.
-    with Crew(blocks, memory, processes) as crew, ThreadPoolExecutor(1) as disk:
+    with Crew(blocks, memory, processes) as crew, ThreadPoolExecutor(_WRITERS) as disk:
         coming = groupby(blocks(), lambda block: block.load)
         for output in outputs:
             target, writing = folder / output.name, folder / f".{output.name}.writing"
             handle = _open(writing)
             try:
+                # With its length beforehand the kernel lets several writes be under way.
+                os.ftruncate(handle, _whole_pages(output.size))
                 pouring = _Pouring(handle, memory, crew, disk)
                 with _full_disk_named(target), pouring:
                     while pouring.end < output.size:
@@ -156,11 +158,11 @@ class _Pouring:
             self._under_way.popleft().result()
         if not last:
             self._memory[(self._load + 1) % _LOADS][: size - whole] = memory[whole:size]
-        self._under_way.append(self._disk.submit(self._write, memory[:whole].data, self._begin))
+        self._under_way.append(self._disk.submit(self._write, memory[:whole].data, self._begin, self._load))
 
-    def _write(self, data: memoryview, at: int) -> None:
+    def _write(self, data: memoryview, at: int, load: int) -> None:
         _write_all(self._handle, data, at)
-        self._crew.release()
+        self._crew.release(load)
 
 
 def _whole_pages(size: int) -> int:

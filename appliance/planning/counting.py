@@ -21,7 +21,7 @@ from appliance.planning.calibration import trainer_versions
 from appliance.planning.estimate import Estimate
 from appliance.planning.shape import Shape
 from appliance.planning.training import Training
-from appliance.planning.way import BYTES, METHODS, Way, verdict_of
+from appliance.planning.way import BYTES, METHODS, WHOLE, Way, verdict_of
 from appliance.planning.weights import packed_kind
 
 # So near to the limit the formula's verdict is not certain: it is off by a few per cent, by twelve at the worst.
@@ -146,6 +146,7 @@ def _countable(way: Way, shape: Shape) -> bool:
         way.device == "cuda"
         and BYTES[way.dtype] == 2
         and way.sharding != "fsdp"
+        and way.method not in WHOLE
         and way.task in ("sft", "pretrain")
         and not shape.vision
         and packed_kind(shape) is None

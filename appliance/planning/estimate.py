@@ -86,6 +86,8 @@ def estimate_training(shape: Shape, run: Training) -> Estimate:
     weights = weight_bytes(shape, quant, run.dtype_bytes, experts=quant != "nf4-dq" or not run.ours)
     if run.loss == "chunked" and shape.tied:  # LitGPT, whose way that is, holds the head as a matrix of its own
         weights += shape.vocab * shape.hidden * run.dtype_bytes
+    if run.float_weights:
+        weights += 4 * shape.parameters  # 16-bit copies of all are made in the forward pass, and stay until its end
     cost = training_cost(shape, run)
     head = activations.logit_bytes(shape, run)
     working = activations.working_bytes(shape, run, quant, head)

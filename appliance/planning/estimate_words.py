@@ -12,7 +12,9 @@ from appliance.locale import _
 from appliance.planning.estimate import Estimate, estimate_training
 from appliance.planning.serving_estimate import Serving, estimate_serving, usual_prompt
 from appliance.planning.shape import MODULES, Shape, read_shape
+from appliance.planning.trained import GALORE
 from appliance.planning.training import ATTENTIONS, FIGURES, LOSSES, METHODS, SHARDINGS, TASKS, Training
+from appliance.planning.way import COSTS_LIKE
 from appliance.planning.weights import KINDS
 
 # Other names for the same thing, as other trainers write them.
@@ -125,6 +127,9 @@ def read_settings(words: Mapping[str, Any]) -> Training | Serving:
         batch, prompt = number("batch", 1), number("prompt", usual_prompt(common["length"] or 1))
         _raise(problems)
         return Serving(parallel=batch or 1, prompt=prompt, logits=logits, **common)
+    if method == "galore":
+        given["optimizer"] = GALORE
+    method = COSTS_LIKE.get(method, method)
     if method not in METHODS:
         text = _("{name}: must be one of {names}, not {given}")
         problems.append(text.format(name="method", names=", ".join(METHODS), given=given["method"]))
@@ -207,7 +212,7 @@ def _optimizer(word: str, problems: list[str]) -> str:
         return "paged_adamw_32bit"
     if text.startswith("adam"):
         return "adafactor" if text.startswith("adaf") else "adamw_torch_fused" if "fused" in text else "adamw_torch"
-    for name in ("adafactor", "sgd", "lion", "muon"):
+    for name in ("adafactor", "sgd", "lion", "muon", GALORE):
         if text.startswith(name):
             return name
     problems.append(

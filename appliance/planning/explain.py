@@ -13,7 +13,7 @@ from appliance.planning.estimate import Estimate
 from appliance.planning.lengths import Lengths
 from appliance.planning.profiles import Profile
 from appliance.planning.shape import Shape
-from appliance.planning.way import METHODS, Way, verdict_of
+from appliance.planning.way import METHODS, WHOLE, Way, verdict_of
 from appliance.planning.wish import Wish
 
 # PyTorch's builds for CUDA 13 have no kernels for silicon before Turing (CUDA 13.0 release notes: Volta was removed).
@@ -38,7 +38,7 @@ def warnings_of(card: Accelerator | None, shape: Shape, wanted: Wish) -> list[st
                 kind=shape.quantised
             )
         )
-    if wanted.method == "full":
+    if wanted.method in WHOLE:
         warnings.append(_("You asked for full fine-tuning: it needs many times the memory of LoRA."))
     return warnings
 
@@ -106,11 +106,7 @@ def explain(
     )
     reasons["learning_rate"] = _("You asked for it.") if wanted.learning_rate else _("Usual for this method.")
     reasons["targets"] = _("Every linear layer: better than attention alone, at little cost.")
-    reasons["optimizer"] = (
-        _("Its states are kept in 8 bits and move to the processor's memory when the card's is full.")
-        if "8bit" in chosen.optimizer
-        else _("Plain AdamW: an adapter's states are small.")
-    )
+    reasons["optimizer"] = _why_optimizer(chosen, wanted)
     reasons["checkpointing"] = (
         _("Layers are computed twice, which saves most of the activations' memory.")
         if chosen.checkpointing
@@ -129,6 +125,20 @@ def explain(
         ),
         "exceeds": _("Even so it needs about {need:.1f} GiB, and only {free:.1f} GiB are free."),
     }[verdict].format(need=memory.total_gib, high=memory.high_gib, free=free)
+
+
+def _why_optimizer(chosen: Way, wanted: Wish) -> str:
+    if wanted.optimizer == chosen.optimizer:
+        return _("You asked for it.")
+    if chosen.method == "galore":
+        return _("AdamW whose states have {rank} directions of each matrix instead of all.").format(rank=chosen.rank)
+    if chosen.optimizer.startswith("paged"):
+        return _("Its states are kept in 8 bits and move to the processor's memory when the card's is full.")
+    if "8bit" in chosen.optimizer:
+        return _("Its states are kept in 8 bits: in 32 they would not fit.")
+    if chosen.method == "full":
+        return _("AdamW with states in 32 bits: the best there is, and there is memory for it.")
+    return _("Plain AdamW: an adapter's states are small.")
 
 
 def explain_cards(

@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.hardware.types import Accelerator, Hardware
 from appliance.locale import _
-from appliance.planning import explain, schedule
+from appliance.planning import explain, schedule, techniques
 from appliance.planning.calibration import Calibration
 from appliance.planning.card import best_card, team
 from appliance.planning.counting import Counter
@@ -17,7 +17,7 @@ from appliance.planning.exact import Exact
 from appliance.planning.lengths import Lengths, cut_sentence
 from appliance.planning.profiles import Profile, choose
 from appliance.planning.shape import Shape
-from appliance.planning.way import BYTES, Way
+from appliance.planning.way import BYTES, WHOLE, Way
 from appliance.planning.ways import first_try, pick, ways
 from appliance.planning.wish import Wish, read_wish
 
@@ -36,7 +36,8 @@ class Plan:
 
     accelerators, uuids  the cards that it will use; `gpus` is how many, 1 for the processor too
     sharding             none · ddp: each card holds the model · fsdp: each a share of it · zero2, zero3: DeepSpeed
-    micro_batch          rows at once on each card; a step learns from micro_batch × accumulation × gpus rows
+    micro_batch          rows at once on each card; a step learns from micro_batch × accumulation × gpus rows, or
+                         packs of rows
     """
 
     profile: str
@@ -60,6 +61,10 @@ class Plan:
     steps: int | None
     optimizer: str
     checkpointing: bool
+    padding_free: bool
+    packing: bool
+    liger: bool
+    neftune: float
     verdict: str
     memory: Estimate
     free_gib: float
@@ -119,6 +124,7 @@ def plan(
     batch = schedule.effective_batch(profile.choose.effective_batch, profile.choose.epochs, rows)
     if task in ("grpo", "rloo"):  # so many answers to one question: with two there is hardly a better one
         batch = max(batch, _ANSWERS)
+    first = replace(first, rows_a_step=batch)
 
     def seconds(way: Way, steps: int | None, batch: int) -> float | None:
         longest = lengths.longest if lengths else None
@@ -138,9 +144,12 @@ def plan(
         first, profile, hardware, shape, wanted, batch, cards, counter, alone_first=alone_first
     )
     cards = cards if chosen.gpus > 1 else [card] if card else []
-    accumulation = max(1, round(batch / (chosen.micro_batch * chosen.gpus)))
-    step = chosen.micro_batch * accumulation * chosen.gpus
+    used = techniques.decide(chosen, shape, lengths, rows, batch, wanted, reasons)
+    packs = used.micro_batch * used.accumulation * chosen.gpus
+    step = max(1, round(packs * used.rows_a_pack))
     epochs, steps = schedule.length_of_training(profile.choose.epochs, rows, step, wanted.epochs, wanted.steps, reasons)
+    if used.packing and lengths and steps and not wanted.steps:
+        steps = techniques.steps_of(sum(lengths.tokens), chosen.length, packs, epochs)
     explain.explain(chosen, first, memory, verdict, free, profile, card, wanted, step, reasons)
     if _SLOWER.get(task) and not wanted.learning_rate:
         reasons["learning_rate"] = _("Comparing answers needs smaller steps than copying them.")
@@ -150,6 +159,11 @@ def plan(
         "" if alone_first and chosen.gpus > 1 else why_not_more,
         reasons,
         wished=wanted.sharding is not None,
+    )
+    reasons["neftune"] = (
+        _("You asked for it.")
+        if wanted.neftune is not None
+        else _("Noise on the words' vectors makes answers longer, and exact ones worse: only if you ask for it.")
     )
     counted = counter.reason(chosen, free) if counter else None
     if counted:
@@ -167,8 +181,8 @@ def plan(
         uuids=[one.uuid for one in cards],
         gpus=chosen.gpus,
         sharding=chosen.sharding,
-        micro_batch=chosen.micro_batch,
-        accumulation=accumulation,
+        micro_batch=used.micro_batch,
+        accumulation=used.accumulation,
         length=chosen.length,
         rank=chosen.rank,
         alpha=profile.choose.alpha if wanted.rank is None else 2 * chosen.rank,
@@ -178,10 +192,20 @@ def plan(
         steps=steps,
         optimizer=chosen.optimizer,
         checkpointing=chosen.checkpointing,
+        padding_free=used.padding_free,
+        packing=used.packing,
+        liger=used.liger,
+        neftune=wanted.neftune or 0.0,
         verdict=verdict,
         memory=memory,
         free_gib=free,
-        disk_gib=schedule.disk_gib(shape, chosen.method, chosen.rank, chosen.optimizer, BYTES[chosen.dtype]),
+        disk_gib=schedule.disk_gib(
+            shape,
+            chosen.method,
+            chosen.rank,
+            chosen.optimizer,
+            BYTES[shape.dtype if shape.dtype in BYTES else "float32"],
+        ),
         seconds=seconds(chosen, steps, step),
         reasons=reasons,
         warnings=warnings,
@@ -192,7 +216,7 @@ def plan(
                 hours=result.seconds / 3600
             )
         )
-    if lengths and (cut := cut_sentence(lengths, chosen.length)):
+    if lengths and task != "pretrain" and (cut := cut_sentence(lengths, chosen.length)):
         warnings.append(cut)
     result.alternatives = explain.alternatives(chosen, shape, free, verdict, card)
     if verdict != "fits" and any(
@@ -252,5 +276,5 @@ def _choose(
 
 def _learning_rate(profile: Profile, method: str, task: str) -> float:
     # All weights move at once: the customary rate for it is a tenth of LoRA's.
-    usual = profile.choose.learning_rate / 10 if method == "full" else profile.choose.learning_rate
+    usual = profile.choose.learning_rate / 10 if method in WHOLE else profile.choose.learning_rate
     return usual / _SLOWER.get(task, 1)

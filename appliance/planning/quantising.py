@@ -185,16 +185,30 @@ def served(quantisation: dict[str, Any], engine: str, card: Accelerator | None) 
         return method
     if method == "bitsandbytes":
         raise ApplianceError(
-            _("vLLM can't serve {name} here.").format(name=NAMES["bnb4"]),
+            _("{engine} can't serve {name} here.").format(engine=engine, name=NAMES["bnb4"]),
             _("Its environment has no bitsandbytes."),
             _("Choose --engine transformers, or quantise the model with --scheme gptq."),
         )
-    if method == "compressed-tensors" and card is not None and card.kind == "cuda":
+    if method == "compressed-tensors" and engine == "lmdeploy":
+        _check_lmdeploy(quantisation)
+    elif method == "compressed-tensors" and card is not None and card.kind == "cuda":
         scheme = {"float-quantized": "fp8", "int-quantized": "int8"}.get(str(quantisation.get("format")), "gptq")
         _check_served(scheme, card)
         if scheme == "fp8" and card.capability() < _FP8_ARITHMETIC:
             return _("{method}: FP8 weights, computed in 16 bits on this card").format(method=method)
     return method
+
+
+def _check_lmdeploy(quantisation: dict[str, Any]) -> None:
+    """Of compressed-tensors it reads 4 bits in groups of 128 or 32 (turbomind/converter.py of 0.16)."""
+    groups = quantisation.get("config_groups") or {}
+    sizes = {((group or {}).get("weights") or {}).get("group_size") for group in groups.values()}
+    if quantisation.get("format") != "pack-quantized" or not sizes <= {128, 32}:
+        raise ApplianceError(
+            _("{engine} can't serve {name} here.").format(engine="lmdeploy", name=quantisation.get("format")),
+            _("It reads 4-bit weights in groups of 128 or 32 only."),
+            _("Choose --engine transformers, or quantise the model with --scheme gptq."),
+        )
 
 
 def _chosen(card: Accelerator | None, shape: Shape, why_not: str) -> tuple[str, str]:

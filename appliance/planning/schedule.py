@@ -7,7 +7,7 @@ import math
 from appliance.hardware.types import Accelerator
 from appliance.locale import _
 from appliance.planning.shape import Shape
-from appliance.planning.way import Way
+from appliance.planning.way import WHOLE, Way
 
 GIB = 2**30
 
@@ -79,11 +79,11 @@ def length_of_training(
 
 def disk_gib(shape: Shape, method: str, rank: int, optimizer: str, dtype_bytes: int) -> float:
     """GiB on disk for the result and the checkpoints with the optimizer's state, tokenizer included."""
-    trained = shape.parameters if method == "full" else shape.lora_parameters(rank)
-    weight = dtype_bytes if method == "full" else 4
-    states = 2 if "8bit" in optimizer else 8
+    trained = shape.parameters if method in WHOLE else shape.lora_parameters(rank)
+    made = dtype_bytes if method in WHOLE else 4
+    states = 2 if "8bit" in optimizer or method == "galore" else 8
     tokenizer = 0.03 * GIB
-    whole = trained * weight + tokenizer + _CHECKPOINTS * (trained * (weight + states) + tokenizer)
+    whole = trained * made + tokenizer + _CHECKPOINTS * (trained * (4 + states) + tokenizer)
     return round(whole / GIB, 3)
 
 

@@ -11,6 +11,7 @@ from appliance.planning.weights import HALF
 # Two moments in 8 bits, and a float32 scale for each block of 256 of them (Dettmers et al. 2021).
 STATES_8BIT = 2 * (1 + 4 / 256)
 # The plain AdamW of PyTorch works on all parameters at once ("foreach") and makes one more copy of them at its step.
+GALORE = "galore"
 FOREACH = ("adamw_torch", "adamw", "adam")
 # DeepSpeed trains a 16-bit copy of float32 values: 4 bytes each for those, their gradients and two moments; its step
 # goes over 10^9 values at a time with a float32 copy of them.
@@ -46,6 +47,8 @@ def training_cost(shape: Shape, run: Training) -> Cost:
             buffers=min(buffer, float(HALF * shape.parameters)),
         )
     states = sum(n * _state_bytes(run.optimizer, width) for n, width in pieces)
+    if run.optimizer == GALORE:
+        states = _projected_states(shape, run.rank)
     return Cost(
         adapter=float(own) if run.adapted else 0.0,
         gradients=own * run.share,
@@ -59,13 +62,20 @@ def training_cost(shape: Shape, run: Training) -> Cost:
 def _pieces(shape: Shape, run: Training) -> list[tuple[int, int]]:
     """(how many values are trained, bytes of each)."""
     if not run.adapted:
-        return [(shape.parameters, run.dtype_bytes)]
+        return [(shape.parameters, 4 if run.float_weights else run.dtype_bytes)]
     count = shape.lora_parameters(run.rank, run.targets)
     if run.method == "dora":  # magnitudes: one number for each output
         roles = shape.named_matrices
         count += sum(out * n for role in run.targets or roles for _in, out, n in roles.get(role, ()))
     whole = shape.vocab * shape.hidden * (min(len(run.whole), 1) if shape.tied else len(run.whole))
     return [(count, HALF if run.sixteen_bit_adapter else 4), (whole, run.dtype_bytes)]
+
+
+def _projected_states(shape: Shape, rank: int) -> float:
+    """GaLore's: two moments of a linear layer's longer side × rank and the directions of its shorter one, all float32;
+    plain AdamW's for everything else."""
+    projected = sum(n * rank * (2 * max(a, b) + min(a, b)) for a, b, n in shape.linear_matrices)
+    return 4.0 * projected + 8.0 * (shape.parameters - shape.linear_parameters)
 
 
 def _state_bytes(optimizer: str, width: int) -> float:

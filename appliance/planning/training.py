@@ -26,6 +26,7 @@ class Training:
     attention    flash, sdpa or eager: only eager keeps the scores of every pair of tokens
     loss         fused: logits are never stored; chunked: a piece at a time, kept in 16 bits; plain: all at once
     figure       which reading is predicted: torch's max_memory_allocated, its max_memory_reserved, or the device's own
+    float_weights  trained weights are kept in float32 beside 16-bit arithmetic, which makes a copy of them
     generations  answers that GRPO samples at once; `batch` counts those that are learned from at once
     """
 
@@ -47,6 +48,7 @@ class Training:
     device: str = "cuda"
     figure: str = "device"
     generations: int = 8
+    float_weights: bool = False
 
     @property
     def tokens(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from appliance.planning.calibration import Calibration, corrected
@@ -15,11 +16,15 @@ METHODS = {
     "rslora": "rsLoRA",
     "lora+": "LoRA+",
     "pissa": "PiSSA",
+    "full": "full",
+    "galore": "GaLore",
 }
 METHOD_CHOICES = " | ".join(("auto", *METHODS))
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # They differ from LoRA in a factor, a learning rate or how they begin, not in memory.
-_AS_LORA = {"rslora": "lora", "lora+": "lora", "pissa": "lora"}
+COSTS_LIKE = {"rslora": "lora", "lora+": "lora", "pissa": "lora", "galore": "full"}
+# All weights learn: what comes out is a model, not an adapter.
+WHOLE = ("full", "galore")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Way:
 
     gpus, sharding  how many cards, and whether each holds the model (ddp) or a share of it (fsdp); alone: none
     micro_batch     rows at once on each of them
+    rows_a_step     of all of them together; answers, where those are tried
     calibration     what this machine has measured, if its runs count
     """
 
@@ -42,12 +48,13 @@ class Way:
     gpus: int = 1
     sharding: str = "none"
     task: str = "sft"
+    rows_a_step: int = 8
     calibration: Calibration | None = field(default=None, compare=False, repr=False)
 
     @property
     def costs_as(self) -> str:
         """The method whose memory it takes."""
-        return _AS_LORA.get(self.method, self.method)
+        return COSTS_LIKE.get(self.method, self.method)
 
     def memory(self, shape: Shape) -> Estimate:
         """Its peak for that model, on each card."""
@@ -73,6 +80,9 @@ class Way:
             gpus=self.gpus,
             sharding=self.sharding,
             task="grpo" if self.task == "rloo" else self.task,
+            # TRL samples the answers of a whole step at once.
+            generations=max(1, math.ceil(self.rows_a_step / self.gpus)),
+            float_weights=self.method in WHOLE and BYTES[self.dtype] == 2,
         )
         # Our worker shares out the model's weights alone: adapters, small as they are, stay whole on each card.
         return grown(made, self.gpus, ("gradients", "optimizer")) if self.sharding == "fsdp" else made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 from appliance.hardware.types import Accelerator
 from appliance.locale import _
@@ -13,13 +14,16 @@ from appliance.planning.estimate import Estimate
 from appliance.planning.lengths import Lengths, how_known
 from appliance.planning.profiles import Profile
 from appliance.planning.shape import Shape
-from appliance.planning.way import Way, verdict_of
+from appliance.planning.trained import GALORE
+from appliance.planning.way import WHOLE, Way, verdict_of
 from appliance.planning.wish import Wish
 
 # Shorter than this, a chat template leaves hardly any room for a question and its answer.
 _SHORTEST = 128
 # How much longer than the profile's length rows may make it by themselves.
 _LONGER = 4
+# The paper's for a model of a milliard parameters; smaller ones have fewer directions.
+_GALORE_RANK = 128
 
 
 def first_try(
@@ -38,13 +42,16 @@ def first_try(
         method = "lora"
         if wanted.method == "qlora":
             warnings.append(_("QLoRA needs an NVIDIA card (bitsandbytes' 4-bit kernels); LoRA is used instead."))
+    rank = wanted.rank or profile.choose.rank
+    if method == "galore" and not wanted.rank:
+        rank = min(_GALORE_RANK, max(1, shape.hidden // 4))
     return Way(
         method=method,
         dtype=_dtype(profile, card, reasons),
         micro_batch=wanted.batch or profile.choose.micro_batch,
         length=_length(profile, shape, lengths, wanted, reasons),
-        rank=wanted.rank or profile.choose.rank,
-        optimizer=profile.choose.optimizer if device == "cuda" else "adamw_torch",
+        rank=rank,
+        optimizer=profile.choose.optimizer,
         checkpointing=profile.choose.checkpointing,
         device=device,
     )
@@ -111,18 +118,17 @@ def ways(
 
     def tries(of: Way, methods: list[str], dtypes: list[str], batches: list[int]) -> Iterator[Way]:
         for method in methods:
-            for dtype in dtypes:
-                for size in batches:
-                    for checkpointing in (True,) if first.checkpointing else (False, True):
-                        yield replace(
-                            of,
-                            method=method,
-                            dtype=dtype,
-                            micro_batch=size,
-                            checkpointing=checkpointing,
-                            # 8-bit states pay only where memory is scarce: LoRA that fits has no need of them.
-                            optimizer=first.optimizer if method == "qlora" else "adamw_torch",
-                        )
+            optimizers = [wanted.optimizer] if wanted.optimizer and method != "galore" else _optimizers(first, method)
+            for dtype, optimizer, size in product(dtypes, optimizers, batches):
+                for checkpointing in (True,) if first.checkpointing else (False, True):
+                    yield replace(
+                        of,
+                        method=method,
+                        dtype=dtype,
+                        micro_batch=size,
+                        checkpointing=checkpointing,
+                        optimizer=optimizer,
+                    )
 
     # Packed weights can't be shared out, DoRA's magnitudes need whole matrices, and comparing answers is not tried so.
     sharable = gpus > 1 and not wished and "lora" in methods and first.task in ("sft", "pretrain") and not shape.vision
@@ -139,6 +145,19 @@ def ways(
         yield from tries(replace(alone, length=length), methods[-1:], dtypes[-1:], batches[-1:])
         if shared:
             yield from tries(replace(shared, length=length), ["lora"], dtypes[-1:], batches[-1:])
+
+
+def _optimizers(first: Way, method: str) -> tuple[str, ...]:
+    """What may hold the moments, the best first: 8-bit ones pay only where memory is scarce."""
+    # In one kernel, without a copy of everything that is trained; Metal's is not as well tried.
+    plain = "adamw_torch" if first.device == "mps" else "adamw_torch_fused"
+    if method == "galore":
+        return (GALORE,)
+    if method == "qlora":
+        return (first.optimizer,)
+    if method not in WHOLE or first.device == "mps":
+        return (plain,)
+    return (plain, "paged_adamw_8bit") if first.device == "cuda" else (plain, "adamw_8bit")
 
 
 def pick(found: Iterator[Way], shape: Shape, free: float, counter: Counter | None) -> tuple[Way, Estimate, str]:

@@ -10,6 +10,10 @@ from appliance.errors import UsageError
 from appliance.locale import _
 from appliance.planning.way import METHODS
 
+# What transformers calls them.
+OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor")
+OPTIMIZER_CHOICES = " | ".join(("auto", *OPTIMIZERS))
+SWITCHES = ("packing", "padding_free", "liger")
 # ddp: each card holds the model; fsdp: each a share of it; zero2, zero3: DeepSpeed.
 SHARDINGS = ("ddp", "fsdp", "zero2", "zero3")
 SHARDING_CHOICES = " | ".join(("auto", *SHARDINGS))
@@ -17,7 +21,10 @@ SHARDING_CHOICES = " | ".join(("auto", *SHARDINGS))
 
 @dataclass(frozen=True)
 class Wish:
-    """None means: decide for me. `batch` is the micro-batch in rows, `length` in tokens, `gpus` cards."""
+    """None means: decide for me. `batch` is the micro-batch in rows, `length` in tokens, `gpus` cards.
+
+    neftune  strength of the noise on the words' vectors while learning; 0 for none
+    """
 
     method: str | None = None
     rank: int | None = None
@@ -27,6 +34,11 @@ class Wish:
     epochs: float | None = None
     learning_rate: float | None = None
     gpus: int | None = None
+    optimizer: str | None = None
+    neftune: float | None = None
+    packing: bool | None = None
+    padding_free: bool | None = None
+    liger: bool | None = None
     sharding: str | None = None  # of SHARDINGS: how several cards work together
 
 
@@ -34,19 +46,20 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
     """A wish from its words; raises UsageError with every problem at once."""
     given = {name: value for name, value in (values or {}).items() if value is not None}
     problems: list[str] = []
-    method = given.pop("method", None)
-    if method == "auto":
-        method = None
-    if method is not None and method not in METHODS:
-        names = ", ".join(("auto", *METHODS))
-        problems.append("method: " + _("must be one of {names}, not {given}").format(names=names, given=method))
-    sharding = given.pop("sharding", None)
-    sharding = None if sharding == "auto" else sharding
-    if sharding is not None and sharding not in SHARDINGS:
-        problems.append(
-            "sharding: "
-            + _("must be one of {names}, not {given}").format(names=", ".join(("auto", *SHARDINGS)), given=sharding)
-        )
+    words: dict[str, Any] = {}
+    for name, choices in (("method", tuple(METHODS)), ("optimizer", OPTIMIZERS), ("sharding", SHARDINGS)):
+        word = given.pop(name, None)
+        if word in (None, "auto"):
+            continue
+        words[name] = word
+        if word not in choices:
+            names = ", ".join(("auto", *choices))
+            problems.append(f"{name}: " + _("must be one of {names}, not {given}").format(names=names, given=word))
+    for name in SWITCHES:
+        if name in given:
+            words[name] = given.pop(name)
+            if not isinstance(words[name], bool):
+                problems.append(f"{name}: " + _("must be true or false, not {given}").format(given=words[name]))
     limits: dict[str, tuple[type, float, float]] = {
         "rank": (int, 1, 4096),
         "batch": (int, 1, 4096),
@@ -55,6 +68,7 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
         "epochs": (float, 0, 1000),
         "learning_rate": (float, 0, 1),
         "gpus": (int, 1, 64),
+        "neftune": (float, 0, 100),
     }
     for name, value in given.items():
         if name not in limits:
@@ -62,7 +76,7 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
             continue
         kind, least, most = limits[name]
         number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-        if not number or not least <= value <= most or not value:
+        if not number or not least <= value <= most or (not value and name != "neftune"):
             problems.append(
                 f"{name}: "
                 + _("must be a number from {least} to {most}, not {given}").format(least=least, most=most, given=value)
@@ -74,4 +88,4 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
             _("Correct them, or leave them out: then they are decided for you."),
             problems,
         )
-    return Wish(method=method, sharding=sharding, **given)
+    return Wish(**words, **given)

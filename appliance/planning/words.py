@@ -33,6 +33,10 @@ def _labels() -> dict[str, str]:
         "steps": _("Steps"),
         "learning_rate": _("Learning rate"),
         "optimizer": _("Optimizer"),
+        "padding_free": _("No padding"),
+        "packing": _("Packing"),
+        "liger": _("Liger kernels"),
+        "neftune": _("NEFTune noise"),
         "rank": _("Rank"),
         "targets": _("Adapted layers"),
     }

@@ -16,6 +16,7 @@ from typing import Any
 from appliance import files, rewards
 from appliance.data.images import Images
 from appliance.locale import _
+from appliance.planning.way import WHOLE
 from appliance.work import (
     before_after,
     checkpoints,
@@ -32,6 +33,7 @@ from appliance.work import (
     trackers,
     trainers,
     watching,
+    whole,
     zero,
 )
 from appliance.work.context import Context
@@ -42,10 +44,13 @@ ADAPTER_MANIFEST = "appliance-adapter.json"
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Train and write `adapter/` into the job folder.
+    """Train and write `adapter/` into the job folder, or a model of its own where all weights learn.
 
-    Spec: model (folder), task, earlier (an adapter to go on from), data, seed, dropout; plan: the choices.
+    Spec: model (folder), to (where such a model goes), task, earlier (an adapter to go on from), data, seed, dropout;
+    plan: the choices.
     """
+    if (made := whole.made_before(context)) is not None:
+        return made
     manifest = context.folder / "adapter" / ADAPTER_MANIFEST
     if manifest.exists():  # finished, but killed before it could say so
         return dict(files.read_json(manifest)["result"])
@@ -84,18 +89,22 @@ def train(context: Context) -> dict[str, Any]:
     _tell_about(encoded, context)
     shares = zero.before_loading(plan)
     model = loading.load_model(base, plan, task, earlier, sees=seer is not None)
+    if plan.get("liger") and (why := loading.use_liger(model)):
+        context.note(_("Without Liger's kernels: {why}.").format(why=why))
     context.progress("loading", 2, 3)
-    if int(os.environ.get("RANK", 0)) == 0:
-        before_after.before(context, model, tokenizer, task, seer)
-    trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None, seer=seer)
+    with out_of_memory.told():
+        if int(os.environ.get("RANK", 0)) == 0:
+            before_after.before(context, model, tokenizer, task, seer)
+        trainer = trainers.make(model, tokenizer, encoded, context, continues=earlier is not None, seer=seer)
     del shares
     context.progress("loading", 3, 3)
 
     began = time.time()
     _train(trainer, context)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    all_weights = plan["method"] in WHOLE
     result = {
-        "adapter": str(adapter),
+        **({"made": spec["to"]} if all_weights else {"adapter": str(adapter)}),
         "model": str(base),
         "task": task,
         "steps": trainer.state.global_step,
@@ -116,6 +125,8 @@ def train(context: Context) -> dict[str, Any]:
         },
     }
     context.progress("saving", 0, 1)
+    if all_weights:
+        whole.round_off(trainer.model, base)
     if not trainer.first:
         # A sharded model is asked for its weights by all at once, though only the adapter is written, by the first.
         with zero.whole(trainer.model, plan):
@@ -128,7 +139,10 @@ def train(context: Context) -> dict[str, Any]:
     described = {**context.job.described, "plan": plan}
     result["report"] = str(report.write(context.folder, described, {**result, "versions": library_versions()}))
     experience.remember(base, plan, task, trainer.largest, result["memory"]["measured_gib"])
-    _save(trainer, tokenizer, base, adapter, context, result)
+    if all_weights:
+        whole.save(trainer.model, tokenizer, base, context, result)
+    else:
+        _save(trainer, tokenizer, base, adapter, context, result)
     # The adapter is whole; the checkpoints have done their work.
     shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
     context.progress("saving", 1, 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
 from appliance.errors import ApplianceError
 from appliance.locale import _
+from appliance.planning.way import WHOLE
 from appliance.work import seeing
 
 
@@ -42,7 +44,8 @@ def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None
         BitsAndBytesConfig,
     )
 
-    dtype = getattr(torch, plan["dtype"])
+    # Weights that learn move by less than 16 bits can hold.
+    dtype = torch.float32 if plan["method"] in WHOLE else getattr(torch, plan["dtype"])
     options: dict[str, Any] = {}
     if plan["method"] == "qlora":
         options["quantization_config"] = BitsAndBytesConfig(
@@ -78,6 +81,20 @@ def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None
     if sees:
         seeing.freeze(model)
     return _with_adapter(model, earlier) if earlier else model
+
+
+# TRL's own head goes over the words' scores in tiles, for every task; Liger's would take its place.
+LIGER = {"cross_entropy": False, "fused_linear_cross_entropy": False}
+
+
+def use_liger(model: Any) -> str:
+    """Put Liger's kernels into the model's layers. "" when done, else the sentence why not."""
+    if importlib.util.find_spec("liger_kernel") is None:
+        return _("liger-kernel is not installed")
+    from transformers.integrations.liger import apply_liger_kernel
+
+    apply_liger_kernel(model, LIGER)
+    return ""
 
 
 def _not_packed(base: Path) -> list[str]:

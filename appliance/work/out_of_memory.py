@@ -7,6 +7,8 @@ same process: only that gives back all that the failed step had taken, whatever 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from appliance import files, rewards
@@ -25,6 +27,17 @@ _SIGNS = (
 )
 # Rows shorter than this say hardly anything.
 SHORTEST = 128
+
+
+@contextmanager
+def told(step: int = 0) -> Iterator[None]:
+    """Inside, a memory that is not enough becomes `Full` at this step."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise Full(step, str(error)) from error
 
 
 class Full(Exception):
@@ -48,15 +61,19 @@ def apply(context: Context) -> None:
         context.plan.update(files.read_json(context.folder / NAME))
 
 
-def reduced(micro_batch: int, accumulation: int, length: int, *, pieces: bool = True) -> dict[str, int] | None:
+def reduced(
+    micro_batch: int, accumulation: int, length: int, *, pieces: bool = True, least: int = 1
+) -> dict[str, int] | None:
     """The next smaller way: the same rows a step in smaller pieces, then half the length; None when there is none.
 
     pieces  whether smaller pieces take less memory: answers that are tried are all made at once
 
+    least   rows in a piece: KTO's loss is another one where a row has no neighbour
+
     A piece must divide the step's rows: from 6 rows at once to 3, from 3 to 1.
     """
     rows = micro_batch * accumulation
-    smaller = next((n for n in range(micro_batch // 2, 0, -1) if rows % n == 0), None)
+    smaller = next((n for n in range(micro_batch // 2, least - 1, -1) if rows % n == 0), None)
     if smaller and pieces:
         return {"micro_batch": smaller, "accumulation": rows // smaller, "length": length}
     if length // 2 >= SHORTEST:
@@ -69,7 +86,11 @@ def start_smaller(context: Context, full: Full) -> NoReturn:
     ApplianceError when nothing smaller is left."""
     plan: dict[str, Any] = context.plan
     smaller = reduced(
-        plan["micro_batch"], plan["accumulation"], plan["length"], pieces=context.spec.get("task") not in rewards.TASKS
+        plan["micro_batch"],
+        plan["accumulation"],
+        plan["length"],
+        pieces=context.spec.get("task") not in rewards.TASKS,
+        least=2 if context.spec.get("task") == "kto" else 1,
     )
     if smaller is None:
         raise ApplianceError(
@@ -78,6 +99,8 @@ def start_smaller(context: Context, full: Full) -> NoReturn:
             _("Choose a smaller model or --method qlora, or close other programs that hold the card's memory."),
         ) from full
     if smaller["length"] < plan["length"]:
+        if plan.get("packing"):  # there are twice as many packs now
+            smaller["accumulation"] *= 2
         context.warn(
             _(
                 "The memory was full at step {step}. It goes on from the last checkpoint with rows of at most {length}"

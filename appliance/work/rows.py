@@ -54,7 +54,8 @@ def encode_all(
     held_out: Collection[int] = (),
     seer: Seer | None = None,
 ) -> Encoded:
-    """Encode every row to at most `length` tokens; those with the numbers in `held_out` are kept apart.
+    """Encode every row to at most `length` tokens, plain texts in pieces; those with the numbers in `held_out`
+    are kept apart.
 
     seer  of a model that sees; its rows may have pictures, which are never cut
 
@@ -73,18 +74,27 @@ def encode_all(
             encoded.damaged += isinstance(error, Damaged)
             encoded.refused += not isinstance(error, Damaged)
             continue
-        encoded.longest = max(encoded.longest, len(example["input_ids"]))
-        too_long = len(example["input_ids"]) > length
-        example |= {name: example[name][:length] for name in ("input_ids", "labels")}
-        if all(label == READ_ONLY for label in example["labels"][1:]) or example.pop("seen", 0) > length:
-            encoded.left_out += 1
-            continue
-        if number in held_out:
-            encoded.held_out.append(example)
-            continue
-        encoded.cut += too_long
-        encoded.learned_tokens += sum(label != READ_ONLY for label in example["labels"])
-        encoded.examples.append(example)
+        ids, labels = example["input_ids"], example["labels"]
+        encoded.longest = max(encoded.longest, len(ids))
+        # A text goes on in the next piece; a conversation would lose what its answers are about.
+        starts = range(0, len(ids) - 1, length) if "text" in row else (0,)
+        pieces = [
+            {**example, "input_ids": ids[start : start + length], "labels": labels[start : start + length]}
+            for start in starts
+        ]
+        pieces = [
+            piece
+            for piece in pieces
+            if any(label != READ_ONLY for label in piece["labels"][1:]) and piece.pop("seen", 0) <= length
+        ]
+        encoded.left_out += not pieces
+        for piece in pieces:
+            if number in held_out:
+                encoded.held_out.append(piece)
+                continue
+            encoded.learned_tokens += sum(label != READ_ONLY for label in piece["labels"])
+            encoded.examples.append(piece)
+        encoded.cut += len(ids) > length and "text" not in row and bool(pieces) and number not in held_out
     if not encoded.examples and refusal and not encoded.left_out:
         raise refusal
     if not encoded.examples:

@@ -8,6 +8,8 @@ import math
 import os
 from typing import Any
 
+from appliance.locale import _
+from appliance.planning.way import WHOLE
 from appliance.rewards import TASKS as BY_TRIAL
 from appliance.work import checkpoints, order, prompts, seeing, watching, zero
 from appliance.work.context import Context
@@ -90,6 +92,8 @@ def make(
     from datasets.utils.logging import disable_progress_bar
     from transformers import PrinterCallback
 
+    from appliance.work import attention
+
     disable_progress_bar()
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(context.folder / "tensorboard")
     plan, spec = context.plan, context.spec
@@ -109,9 +113,12 @@ def make(
         own["dataloader_num_workers"] = _OPENERS if plan.get("device") == "cuda" else 0
     if task == "kto":
         own |= balanced([example["label"] for example in encoded.examples])
+    plain = task in ("sft", "pretrain") and seer is None
+    end_to_end = plain and bool(plan.get("padding_free")) and _end_to_end(model, context)
+    learned = _learned(encoded.examples, context, end_to_end=end_to_end)
     batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
     # The rows that are left to learn from; a question that is tried several times counts as often.
-    rows = len(encoded.examples) * own.get("num_generations", 1)
+    rows = len(learned) * own.get("num_generations", 1)
     steps = spec.get("steps") or max(1, math.ceil(plan["epochs"] * rows / batch))
     look = _look(steps, batch, len(encoded.held_out))
     every = spec.get("save_steps") or min(100, look)
@@ -125,6 +132,14 @@ def make(
         if spec.get("save_steps"):
             own["eval_steps"] = every
 
+    adapter = None if continues or plan["method"] in WHOLE else _adapter(plan, spec, task, model if seer else None)
+    if plan["method"] == "qlora" and task in ("orpo", "simpo") and adapter is not None:
+        # Left to put the adapter on, these two would turn all that is not in 4 bits into float32.
+        from peft import get_peft_model
+
+        model, adapter = get_peft_model(model, adapter), None
+        model.enable_input_require_grads()
+
     class Trainer(checkpoints.StagedCheckpoints, kind):  # type: ignore[misc, valid-type]
         def together(self) -> None:
             self.accelerator.wait_for_everyone()
@@ -132,7 +147,7 @@ def make(
         def _get_train_sampler(self, *words: Any) -> Any:
             if task not in ("sft", "pretrain"):
                 return super()._get_train_sampler(*words)
-            lengths = [len(example["input_ids"]) for example in encoded.examples]
+            lengths = [len(ids) for ids in learned["input_ids"]]
             self.row_order = order.GroupedByLength(lengths, batch, spec.get("seed", SEED))
             return self.row_order
 
@@ -151,16 +166,21 @@ def make(
                 self.optimizer = create_loraplus_optimizer(
                     self.model, cls, lr=rate, loraplus_lr_ratio=_LORA_PLUS, **options
                 )
+            if plan["method"] == "galore" and getattr(self, "optimizer", None) is None:
+                from appliance.work import galore
+
+                self.optimizer = galore.GaLore(galore.groups(self.model, plan["rank"]), lr=self.args.learning_rate)
             return super().create_optimizer(*words)
 
     trainer = Trainer(
         model=model,
         args=settings(**{**_arguments(plan, spec, steps, every, str(context.folder / "trainer"), task), **own}),
         **tried,
-        train_dataset=Dataset.from_list(encoded.examples),
+        train_dataset=learned,
+        **({"data_collator": attention.collator_of(tokenizer.pad_token_id)} if end_to_end else {}),
         eval_dataset=Dataset.from_list(encoded.held_out) if encoded.held_out else None,
         processing_class=tokenizer,
-        peft_config=None if continues else _adapter(plan, spec, task, model if seer else None),
+        peft_config=adapter,
         callbacks=[watching.reporter(context, steps)],
     )
     # A Trainer prints its metrics by itself; here they are events.
@@ -179,6 +199,39 @@ def make(
     trainer.checkpoint_root = context.folder / "checkpoints"
     trainer.checkpoint_root.mkdir(exist_ok=True)
     return trainer
+
+
+def _end_to_end(model: Any, context: Context) -> bool:
+    """Whether rows can go through this model end to end; where not, it is said and they are padded."""
+    from appliance.work import attention
+
+    if context.plan.get("sharding") == "zero3":  # no model to look at before DeepSpeed has it
+        why = _("its weights are shared between the cards")
+    else:
+        why = attention.use(model)
+    if why:
+        context.note(_("Rows are padded to the same length: {why}.").format(why=why))
+    elif model.config._attn_implementation == attention.FLASH:
+        context.note(_("Attention by the flash_attn package."))
+    return not why
+
+
+def _learned(examples: list[dict[str, Any]], context: Context, *, end_to_end: bool) -> Any:
+    """What is learned as a Dataset: rows, or packs of them.
+
+    A step's packs hold as many rows as it had without: where they can't be, there are so many more steps' rows.
+    """
+    from datasets import Dataset
+    from trl import pack_dataset
+
+    rows = Dataset.from_list(examples)
+    if not context.plan.get("packing"):
+        return rows
+    packs = pack_dataset(rows, context.plan["length"], "bfd")
+    if end_to_end:
+        return packs
+    context.plan["accumulation"] = round(context.plan["accumulation"] * len(rows) / len(packs))
+    return rows
 
 
 def _look(steps: int, batch: int, held_out: int) -> int:
@@ -206,10 +259,12 @@ def _arguments(
         "learning_rate": plan["learning_rate"],
         "lr_scheduler_type": "cosine",
         "warmup_steps": min(10, steps // 10),
-        "optim": plan.get("optimizer") or "adamw_torch",
+        # GaLore's is made by hand.
+        "optim": "adamw_torch" if plan["method"] == "galore" else plan.get("optimizer") or "adamw_torch",
         "bf16": plan["dtype"] == "bfloat16",
         "fp16": plan["dtype"] == "float16",
         "use_cpu": on_cpu,
+        "neftune_noise_alpha": plan.get("neftune") or None,
         "gradient_checkpointing": bool(plan.get("checkpointing")),
         "gradient_checkpointing_kwargs": {"use_reentrant": False} if plan.get("checkpointing") else None,
         **({} if task in BY_TRIAL else {"max_length": plan["length"]}),

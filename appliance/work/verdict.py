@@ -20,7 +20,7 @@ def verdict(result: dict[str, Any]) -> tuple[bool, str]:
         if tried["last"] <= tried["first"]:
             advice = _("the answers did not become better: easier rows, other rewards or more steps may help")
             return False, _sentence([text, advice])
-        return True, _sentence([text, _("ready to merge")])
+        return True, _sentence([text, _ready(result)])
     if held.get("first") is not None and held.get("best") is not None:
         before, after, what = held["first"], held["best"], _("held-out loss {a:.2f} → {b:.2f}")
     elif first is not None and last is not None:
@@ -43,8 +43,14 @@ def verdict(result: dict[str, Any]) -> tuple[bool, str]:
         return False, _sentence(said)
     if stops:
         said.append(_("stops on its own"))
-    said.append(_("ready to judge answers") if result.get("task") == "reward" else _("ready to merge"))
+    said.append(_ready(result))
     return True, _sentence(said)
+
+
+def _ready(result: dict[str, Any]) -> str:
+    if result.get("task") == "reward":
+        return _("ready to judge answers")
+    return _("ready to be served") if result.get("made") else _("ready to merge")
 
 
 def _sentence(parts: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.data import private
+from appliance.data.texts import texts_of
 
 SECRET = {
     "phone_numbers": [
@@ -31,8 +32,12 @@ def test_found_masked_and_suspected(kind: str, text: str) -> None:
     whole = f"北京 {text}，请联系"
     assert [(found, whole[begin:end]) for found, begin, end in private.find(whole)] == [(kind, text)]
     assert private.masked(whole) == (f"北京 {private.MASKS[kind]}，请联系", [kind])
-    texts = [b"nothing here", whole.encode(), "也没有什么".encode()]
-    assert private.suspects(texts) == [1]
+    for before in (*range(9), 2**18 - 20, 2**18):  # wherever it stands, and where one piece ends and the next begins
+        rows = ["nothing here", "-" * before + whole, "也没有什么", ""]
+        parts = [row.encode() for row in rows]
+        texts = texts_of(parts, [len(row) for row in rows], [0] * 4, [{"text": row} for row in rows])
+        assert 1 in texts.at(private.suspects(texts.whole, texts.view))
+    assert texts.at(private.suspects(texts.whole[:12], texts.view[:12])) == []
 
 
 @pytest.mark.parametrize("text", HARMLESS)

@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,10 @@ from appliance.data import check, load, write_rows
 from appliance.data.blocks import Block
 from appliance.data.convert import Layout
 from appliance.data.formats import Recogniser
-from appliance.data.look import flat
 from appliance.data.pairs import pairs_of
 from appliance.data.parse import Cells
 from appliance.data.stream import batch_of
+from appliance.data.texts import flat, texts_of, written
 from appliance.errors import ApplianceError
 
 
@@ -422,7 +421,7 @@ def test_large_tables_are_read_alike_by_rows_and_by_columns(drawn):
     parser = Cells(",", ("编号", "问题", "答案"), frozenset({1}))
     layout = Layout("question_answer", "sft", {"question": "问题", "answer": "答案"})
     data = text.getvalue().encode().partition(b"\n")[2]
-    block = Block(2, 0, len(data), None)
+    block = Block(2, 0, len(data), data.count(b"\n"), None)
     found = pairs_of(data, block, parser, layout)
     batch = batch_of(*parser(data, block), Recogniser(layout, {}, False))
     usable = list(batch.usable())
@@ -432,7 +431,12 @@ def test_large_tables_are_read_alike_by_rows_and_by_columns(drawn):
     assert [(int(line), found.row(n)) for n, line in enumerate(found.lines)] == usable
     left = [(reason, line) for reason, line in zip(batch.reasons, batch.lines, strict=True) if reason]
     assert sorted(found.dropped) == sorted(left) and found.rows == len(batch.lines)
-    whole, starts = found.flat()
-    texts = [whole[begin:end].decode() for begin, end in pairwise(starts.tolist())]
-    assert texts == [flat(row) for _line, row in usable]
-    assert found.characters().tolist() == [sum(len(one["content"]) for one in row["messages"]) for _l, row in usable]
+    texts = found.texts()
+    assert [texts.text(number) for number in range(len(usable))] == [flat(row) for _line, row in usable]
+    assert [texts.written(number) for number in range(len(usable))] == [written(row) for _line, row in usable]
+    rows = [row for _line, row in usable]
+    parts = [flat(row) for row in rows]
+    sizes = [sum(len(one["content"]) for one in row["messages"]) for row in rows]
+    same = texts_of([part.encode() for part in parts], list(map(len, parts)), sizes, rows)
+    for name in ("starts", "begins", "characters", "octets"):
+        assert getattr(texts, name).tolist() == getattr(same, name).tolist()

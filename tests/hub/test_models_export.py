@@ -112,7 +112,7 @@ def test_nothing_is_written_over(model: Path, to: Path, taken: str) -> None:
 def test_a_target_that_comes_meanwhile_is_not_written_over(model: Path, to: Path) -> None:
     with pytest.raises(ApplianceError, match="is there already"):
         out(model, to, progress=lambda *_step: to.exists() or to.write_bytes(b"mine"))
-    assert to.read_bytes() == b"mine"
+    assert to.read_bytes() == b"mine" and not hidden(to.parent)
 
 
 def test_an_import_writes_over_nothing(model: Path, to: Path, bring: Bring, workspace: Path) -> None:

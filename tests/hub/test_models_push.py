@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from fake_hub import COMMIT, FakeHub, Pushed
 from model_files import model_files, write
 from test_download_job import run_job
 
-from appliance.errors import ApplianceError, UsageError
+from appliance.errors import UsageError
 from appliance.files import read_json, write_json
 from appliance.hub import manifest, push, tokens
 from appliance.jobs import models
@@ -88,9 +90,7 @@ def test_what_is_refused(model: Path, hub: Any, tmp_path: Path) -> None:
     shard.write_bytes(raw)
     assert "damaged" in send(spec, tmp_path / "damaged")[2]["what"] and not hub.pushed
     tokens.forget(hub.name)
-    with pytest.raises(ApplianceError) as told:
-        models.push(str(model), f"{SHORT[hub.name]}:{PLACE}")
-    assert told.value.token_for == [hub.name]
+    assert send(spec, tmp_path / "stranger")[2]["token_for"] == [hub.name] and not hub.pushed
 
 
 def test_an_adapter_for_everyone(tmp_path: Path, hub: Any) -> None:
@@ -100,6 +100,16 @@ def test_an_adapter_for_everyone(tmp_path: Path, hub: Any) -> None:
     assert code == 0 and not result["private"] and result["adapter"] == str(adapter), said
     assert not hub.pushed[PLACE].private
     assert set(hub.pushed[PLACE].files) - {"README.md"} == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_public_only_after_a_yes(model: Path, hub: Any) -> None:
+    words = ["models", "push", "merged", "--to", f"{SHORT[hub.name]}:{PLACE}", "--public", "--json"]
+    command = [sys.executable, "-m", "appliance", *words]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2 and "--yes" in done.stdout and not hub.pushed
+    done = subprocess.run([*command, "--yes"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0 and not json.loads(done.stdout)["result"]["private"], done.stdout
+    assert SECRET not in done.stdout + done.stderr and not hub.pushed[PLACE].private
 
 
 @pytest.mark.parametrize("to", ["", "hf:", "hf:me", "github:me/x", "hf:me/../x", "hf:me/x/y", "me/x", "hf:me/x?y"])

@@ -76,6 +76,16 @@ def test_any_file_is_steps_or_problems(tmp_path: Path, raw: bytes) -> None:
     assert read(path)
 
 
+def test_a_push_takes_what_was_made() -> None:
+    place = {"push": {"to": "hf:me/x"}}
+    download = {"download": {"model": "owner/name"}}
+    for before in ([], [download]):  # what came from a hub is not sent back by accident
+        assert recipe.check({"jobs": [*before, place]})[1] == [f"Step {len(before) + 1} (push): model is missing."]
+    assert not recipe.check({"jobs": [download, {"finetune": {"data": "x"}}, place]})[1]
+    assert not recipe.check({"jobs": [{"push": {"to": "hf:me/x", "model": "m", "public": True}}]})[1]
+    assert "to is missing" in recipe.check({"jobs": [{"push": {"model": "m"}}]})[1][0]
+
+
 def test_every_problem_at_once(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(

@@ -79,6 +79,7 @@ def questions_of(entry: str, workspace: Path, shelf: Path, rows: Path) -> list[l
                 (_("Rows at once:"), [ENTER]),
                 (_("Passes over the rows:"), [ENTER]),
                 (_("Learning rate:"), [ENTER]),
+                (_("Switched on:"), [ENTER]),
                 start,
             ]
         ],

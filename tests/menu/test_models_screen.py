@@ -10,6 +10,7 @@ from conftest import Menu, at_first_screen
 from screen import ENTER, Screen, squeezed
 
 from appliance import settings
+from appliance.hub import manifest
 from appliance.jobs import folder, models
 from appliance.locale import _
 
@@ -72,6 +73,27 @@ def test_verify_export_remove(menu: Menu, home: Path, tmp_path: Path, language: 
 
 
 @pytest.mark.parametrize("language", ["en", pytest.param("zh", marks=pytest.mark.slow)])
+def test_push_with_a_token_given_in_passing(menu: Menu, home: Path, language: str) -> None:
+    hub = FakeHub({})
+    hub.token = "hf_secret"
+    manifest.write(write(home / "models" / "M7", model_files()), source="merge", reference="job", revision=None)
+    screen = menu(language, env={"HF_ENDPOINT": hub.address})
+
+    here(screen, "M7").pick(_("push: to Hugging Face or ModelScope"))
+    screen.asks(_("To which hub?")).pick("Hugging Face")
+    screen.asks(_("Your name there and a name for it (owner/name):")).keys("me", ENTER)
+    screen.wait_for(_("It takes the hub, your name there, and a name for the model.")).keys("/m7", ENTER)
+    screen.asks(_("Who may see it?"), _("everyone")).keys(ENTER)
+    screen.asks(_("Start?")).keys(ENTER)
+    screen.asks(_("Has its owner let you in, and do you have a token?"), _("not now"), timeout=LONG).keys(ENTER)
+    screen.asks(_("Your token for {hub}:").format(hub="Hugging Face")).keys("hf_secret", ENTER)
+    screen.wait_for(_("Done."), LONG).waits_for_any_key().keys(" ")
+    hub.close()
+    assert hub.pushed["me/m7"].private and "model-00001-of-00002.safetensors" in hub.pushed["me/m7"].files
+    assert not [line for line in screen.seen if "hf_" in line] and not screen.too_wide()
+
+
+@pytest.mark.parametrize("language", ["en", pytest.param("zh", marks=pytest.mark.slow)])
 def test_a_closed_model_asks_for_the_token_and_goes_on(menu: Menu, home: Path, language: str) -> None:
     hub = FakeHub(model_files())
     hub.token = "hf_secret"
@@ -82,7 +104,7 @@ def test_a_closed_model_asks_for_the_token_and_goes_on(menu: Menu, home: Path, l
     for wrong in ("hf_wrong", "hf_secret"):
         screen.asks(_("Has its owner let you in, and do you have a token?"), _("not now"), timeout=LONG).keys(ENTER)
         screen.asks(_("Your token for {hub}:").format(hub="Hugging Face")).keys(wrong, ENTER)
-        screen.wait_for(_("Stored; only downloads read it."))
+        screen.wait_for(_("Stored; only downloads and pushes read it."))
     screen.wait_for(_("Done."), LONG).waits_for_any_key().keys(" ")
     hub.close()
     assert models.find(MODEL).state == "whole" and settings.stored_token("huggingface") == "hf_secret"

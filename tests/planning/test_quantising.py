@@ -89,9 +89,12 @@ def test_how_an_engine_serves_it() -> None:
     assert "16 bits" in served(packed, "vllm", card) and "16" not in served(
         packed, "vllm", MACHINES["H100"].accelerators[0]
     )
+    groups = {"group_0": {"weights": {"group_size": 128}}}
+    assert served({**packed, "format": "pack-quantized", "config_groups": groups}, "lmdeploy", card)
     for quantisation, engine, on in (
         ({"quant_method": "awq"}, "transformers", None),
         ({"quant_method": "bitsandbytes"}, "vllm", card),
+        (packed, "lmdeploy", MACHINES["V100 32"].accelerators[0]),
         ({**packed, "format": "int-quantized"}, "vllm", cuda("NVIDIA B200", 179.0, "10.0")),
     ):
         with pytest.raises(ApplianceError) as told:

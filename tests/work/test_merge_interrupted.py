@@ -134,6 +134,28 @@ def test_two_hundred_kills(home: Path, shelf: Path, large: Path, expected: dict[
     kill_again_and_again(home, shelf, large, expected, 200)
 
 
+def test_a_slow_disk_gets_what_was_hashed(
+    large: Path, shelf: Path, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing may be made anew in the memory whose write is still under way, nor over the page that a load has begun.
+    chance, write_all = random.Random(3), stream._write_all
+
+    def slowly(handle: int, data: memoryview, at: int) -> None:
+        time.sleep(chance.choice((0, 0, 0.05)))
+        write_all(handle, data, at)
+
+    monkeypatch.setattr(stream, "_write_all", slowly)
+    made = plan.make(
+        large, sorted(expected), [(shelf / "adapters" / "plain", 1.0)], files.read_json(large / "config.json")
+    )
+    told: dict[str, str] = {}
+    stream.write(
+        made.outputs, tmp_path, processes=3, moved=lambda _count: None, check_stopped=lambda: None,
+        finished=lambda name, _size, digest: told.__setitem__(name, digest),
+    )  # fmt: skip
+    assert told == expected == {name: files.sha256(tmp_path / name) for name in expected}
+
+
 def test_stopped_it_goes_on_with_what_is_not_finished(
     home: Path, shelf: Path, large: Path, expected: dict[str, str]
 ) -> None:

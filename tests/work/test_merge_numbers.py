@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from appliance.merging import numbers
+from appliance.merging import changes, numbers
 
 quick = hypothesis_settings(max_examples=200, deadline=None, database=None)
 sixteen = hnp.arrays(np.uint16, st.integers(0, 64), elements=st.integers(0, 0xFFFF))
@@ -60,3 +63,18 @@ def test_adding_in_place_is_adding_in_float32(bits: np.ndarray, delta: float, dt
     quiet = 0x7F80 if dtype == "BF16" else 0x7C00
     nan = (expected & 0x7FFF) > quiet
     assert (changed[~nan] == expected[~nan]).all() and ((changed[nan] & 0x7FFF) > quiet).all()
+
+
+@pytest.mark.parametrize("rank", [3, 16, 64])
+def test_rows_have_the_same_bits_however_they_are_cut(rank: int) -> None:
+    chance = np.random.default_rng(rank)
+    left, right = chance.standard_normal((9, rank), np.float32), chance.standard_normal((rank, 40_000), np.float32)
+    weight = numbers.from_float32(chance.standard_normal((9, 40_000), np.float32), "BF16")
+    expected = weight.copy()
+    numbers.add(expected.reshape(-1), np.matmul(left, right).reshape(-1), "BF16")
+    change = changes.LowRank(changes.Matrix(left, "F32"), changes.Matrix(right, "F32"), 1.0).open("BF16")
+    for cuts in ((0, 9), (0, 4, 8, 9), (0, 1, 9)):
+        made = weight.copy()
+        for first, last in itertools.pairwise(cuts):
+            change(made[first:last], first)
+        assert np.array_equal(made, expected)

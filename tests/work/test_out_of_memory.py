@@ -86,3 +86,9 @@ def test_reducing_keeps_the_rows_of_a_step_and_comes_to_an_end(micro: int, accum
         assert smaller["length"] >= out_of_memory.SHORTEST
         micro, accumulation, length = smaller["micro_batch"], smaller["accumulation"], smaller["length"]
     raise AssertionError("no end")
+
+
+def test_a_row_of_kto_keeps_a_neighbour() -> None:
+    """Alone it would have another loss, which can't be compared with what was held out before."""
+    assert out_of_memory.reduced(4, 2, 512, least=2) == {"micro_batch": 2, "accumulation": 4, "length": 512}
+    assert out_of_memory.reduced(2, 4, 512, least=2) == {"micro_batch": 2, "accumulation": 4, "length": 256}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_what_a_reward_gives(word: str, answer: str, expected: str, value: float
 def test_a_pattern_and_a_schema(tmp_path: Path) -> None:
     assert give("2*regex:^\\d+$", "12") == 2.0 and give("regex:^\\d+$", "12 or 13") == 0.0
     assert give(r"regex:(a|a)*b", "a" * 40) == 0.0  # a pattern that never ends is given up
+
+
+def test_a_pattern_in_a_schema_that_takes_for_ever_is_given_up() -> None:
+    schema = {"type": "object", "patternProperties": {"^(a+)+$": {"type": "string", "pattern": "^(b+)+$"}}}
+    reward = {"kind": "schema", "weight": 1.0, "value": schema}
+    began = time.monotonic()
+    judged = rewards.judge(reward)
+    assert judged(json.dumps({"a": "b" * 40 + "!"}), "") == 0
+    assert judged(json.dumps({"a" * 40 + "!": "b"}), "") == 0
+    assert judged(json.dumps({"aa": "bb"}), "") == 1
+    assert time.monotonic() - began < 10
 
 
 def test_every_problem_at_once() -> None:

@@ -58,6 +58,11 @@ def test_pairs_teach_a_preference(home: Path, shelf: Path, tmp_path: Path, task:
     assert result["loss_last"] < 0.97 * result["loss_first"]
     measured = prefers(shelf, job)
     assert measured["after"] > measured["before"] + 0.2, measured
+    if task == "reward":  # it has nothing to say: said at once, and not by a job
+        with pytest.raises(ApplianceError, match="judges answers"):
+            prepare.merge(job.id)
+        with pytest.raises(ApplianceError, match="judges answers"):
+            prepare.serve(str(shelf / "base-float32"), adapters=[job.id])
 
 
 @pytest.mark.parametrize("batch", [4, 1])

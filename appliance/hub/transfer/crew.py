@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +21,6 @@ from appliance.locale import _
 _STEAL_SECONDS = 1.5
 _END_SECONDS = 1.0  # what the threads get to end; the rest ends with the process
 _TICK = 0.05
-_NICE = 5
 
 
 @dataclass(frozen=True)
@@ -178,10 +175,6 @@ class Crew:
             self._trouble.fail(error)
 
     def _work(self) -> None:
-        if (
-            sys.platform == "linux"
-        ):  # where the processor is the limit, hashing goes first: nothing can catch up with it
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICE)
         while (piece := self._take()) is not None:
             error: Exception | None = None
             try:

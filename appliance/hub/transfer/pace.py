@@ -7,9 +7,8 @@ from collections import deque
 from appliance.hub.transfer.limits import MIB, Limits
 
 _WORTH = 1.15  # twice the connections are kept when they bring at least so much more
-_LOSS = 0.9  # half of them are enough when they bring at least so much
+_LOSS = 0.9  # one is enough when it brings at least so much
 _FAST = 100 * MIB  # bytes a second over one connection, from where on more of them cost more than they bring
-_FEWEST = 1
 _MEASURE_SECONDS = 0.2
 _FIRST_SECONDS = 0.1  # the first measure: a few connections that are slow cost time
 _SETTLE_SECONDS = 2.0  # the longest wait for new connections to bring their first byte
@@ -62,8 +61,8 @@ class Pace:
             if rate < self._tried[1] * (_LOSS if fewer_now else _WORTH):
                 self.wanted = self._tried[0]
                 return self._rest(now)
-        half, double = max(_FEWEST, self.wanted // 2), max(self._limits.usual, self.wanted * 2)
-        next_one = half if each > _FAST else min(self._limits.most, double)
+        more = min(self._limits.most, max(self._limits.usual, self.wanted * 2))
+        next_one = 1 if each > _FAST else more
         if (each > _FAST) == (next_one >= self.wanted):
             return self._rest(now)
         self._tried, self.wanted, self._changed = (self.wanted, rate), next_one, now

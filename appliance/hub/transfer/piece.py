@@ -90,6 +90,8 @@ class Piece:
                     raise Wrong(_("{file} is longer there than listed.").format(file=self.target.name))
                 if len(block) == self.block:
                     self.block = min(_LARGEST_BLOCK, 2 * self.block)
+                elif len(block) < self.block // 4:
+                    self.block = max(_BLOCK, self.block // 2)
                 held.append(block)
                 size += len(block)
                 self.came += len(block)

@@ -43,6 +43,16 @@ def adapter_folder(reference: str) -> Path:
     return Path(result["adapter"])
 
 
+def refuse_judge(adapter: Path) -> None:
+    """Raises ApplianceError for a reward model's adapter: it gives numbers, and has nothing to say."""
+    if files.read_json(adapter / "adapter_config.json").get("task_type") == "SEQ_CLS":
+        raise ApplianceError(
+            _("{name} is a reward model: it judges answers and gives none.").format(name=adapter),
+            _("It can be neither merged into a model that talks nor served as one."),
+            _("Load it with transformers and peft (AutoModelForSequenceClassification, one label) to judge answers."),
+        )
+
+
 def _no_adapter(reference: str) -> ApplianceError:
     return ApplianceError(
         _("There is no adapter {name}.").format(name=reference),

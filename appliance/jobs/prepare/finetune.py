@@ -13,9 +13,11 @@ from appliance.hub import model as models
 from appliance.jobs import control
 from appliance.jobs.control import Draft
 from appliance.jobs.prepare.adapters import adapter_folder, base_of
+from appliance.jobs.prepare.merge import target
 from appliance.jobs.prepare.planned import make_plan
 from appliance.jobs.prepare.words import command, flags, manifest_of, model_folder
 from appliance.locale import _
+from appliance.planning.way import WHOLE
 
 # The rows that a task needs, where they are not called as the task is.
 _ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo", "grpo": "sft", "rloo": "sft"}
@@ -49,6 +51,7 @@ def finetune(
     """
     from appliance import data
     from appliance.planning import words
+    from appliance.planning.wish import SWITCHES
 
     if task not in ("auto", *TASKS):
         raise UsageError(_("There is no task {task}.").format(task=task), "", TASK_CHOICES)
@@ -70,6 +73,8 @@ def finetune(
             _("It changes the weights that the model is held against."),
             "--method lora",
         )
+    if wish.get("method") in WHOLE:
+        _check_whole(task, earlier)
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
     facts = models.inspect(base, need_chat_template=task != "pretrain")
@@ -90,12 +95,14 @@ def finetune(
             [alternative["sentence"] for alternative in plan.alternatives],
         )
     described = plan.as_dict()
+    to = target(None, base.name) if plan.method in WHOLE else None
     manifest = manifest_of(base)
     same = command(
         "finetune",
         *flags(model=model, adapter=adapter, data=file, task=wished_task, sheet=sheet, name=name),
         *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
         *flags(**wish),
+        *(f"--no-{switch.replace('_', '-')}" for switch in SWITCHES if wish.get(switch) is False),
         *(word for reward in rewards for word in ("--reward", reward)),
         *(word for tracker in track for word in ("--track", tracker)),
         *flags(held_out=held_out, yes=accept_drops),
@@ -111,6 +118,7 @@ def finetune(
             "steps": wish.get("steps"),
             "sees": facts.vision,
             "earlier": str(earlier) if earlier else None,
+            "to": str(to) if to else None,
             "base": {
                 **{key: manifest.get(key) for key in ("source", "reference", "revision")},
                 # A merge then knows these weights again, wherever the base was downloaded to.
@@ -137,10 +145,8 @@ def finetune(
             ),
             *words.rows(described, words.BRIEF),
             (_("Memory"), _memory(described)),
-            (
-                _("Disk"),
-                _("about {n:.1f} GiB for the adapter and its checkpoints").format(n=described.get("disk_gib") or 0.1),
-            ),
+            (_("Disk"), _disk(described)),
+            *([(_("To"), str(to))] if to else []),
             *_time(described),
         ],
         warnings=[*plan.warnings, *map(str, report.warnings)],
@@ -167,6 +173,20 @@ def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, 
             _("Leave them out."),
         )
     return {"rank": facts.rank} if facts.rank else {}
+
+
+def _check_whole(task: str, earlier: Path | None) -> None:
+    """Whether all weights can be trained for this. Raises UsageError."""
+    if earlier:
+        raise UsageError(
+            _("An adapter can't go on learning as a whole model."), "", _("Merge it first: appliance merge ADAPTER")
+        )
+    if task in ("dpo", "kto", *judging.TASKS):
+        raise UsageError(
+            _("All weights can't be trained for {task}.").format(task=task),
+            _("Answers are held against the model as it was, which an adapter still has beneath it."),
+            "--method lora",
+        )
 
 
 def _check_sharding(plan: Any, task: str) -> None:
@@ -265,6 +285,13 @@ def _memory(plan: dict[str, Any]) -> str:
     return _("about {n:.1f} GiB (between {low:.1f} and {high:.1f})").format(
         n=memory["total_gib"], low=memory["low_gib"], high=memory["high_gib"]
     )
+
+
+def _disk(plan: dict[str, Any]) -> str:
+    text = _("about {n:.1f} GiB for the adapter and its checkpoints")
+    if plan["method"] in WHOLE:
+        text = _("about {n:.1f} GiB for the model and its checkpoints")
+    return text.format(n=plan.get("disk_gib") or 0.1)
 
 
 def _time(plan: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.hub import workspace
 from appliance.jobs.control import Draft
-from appliance.jobs.prepare.adapters import adapter_folder, base_of
+from appliance.jobs.prepare.adapters import adapter_folder, base_of, refuse_judge
 from appliance.jobs.prepare.words import command, flags, model_folder
 from appliance.locale import _
 
@@ -39,8 +39,9 @@ def merge(
         raise UsageError(_("--weights wants numbers."), told, "--weights 0.7,0.3")
     folders = [adapter_folder(name) for name in names]
     facts = models.inspect_adapter(folders[0])
-    for folder in folders[1:]:
+    for folder in folders:
         models.inspect_adapter(folder)
+        refuse_judge(folder)
     base_folder = model_folder(base) if base else base_of(folders[0], facts.base)
     model = models.inspect(base_folder)
     if model.quantised:
@@ -49,17 +50,17 @@ def merge(
             _("Merging onto 4- or 8-bit weights loses what was learned."),
             _("Download the original 16-bit model and name it with --base."),
         )
-    target = _target(to, base_folder.name)
+    goes_to = target(to, base_folder.name)
     size = model.size_bytes / 2**30
     numbers = list(weights) or [1.0] * len(folders)
     return Draft(
         kind="merge",
-        name=target.name,
+        name=goes_to.name,
         spec={
             "adapters": [{"folder": str(f), "weight": w} for f, w in zip(folders, numbers, strict=True)],
             "base": str(base_folder),
-            "to": str(target),
-            "name": target.name,
+            "to": str(goes_to),
+            "name": goes_to.name,
         },
         facts=[
             (
@@ -68,13 +69,13 @@ def merge(
                     base=base_folder.name, adapter=" + ".join(_adapter_name(folder) for folder in folders)
                 ),
             ),
-            (_("To"), str(target)),
+            (_("To"), str(goes_to)),
             (_("Memory"), _("under 0.2 GiB, no GPU; comparing answers afterwards takes more where it is free")),
             (_("Disk"), _("{n:.1f} GiB").format(n=size)),
         ],
         command=command("merge", *folders, *flags(weights=",".join(f"{w:g}" for w in weights), base=base, to=to)),
         disk_gib=size,
-        disk_at=target.parent,
+        disk_at=goes_to.parent,
     )
 
 
@@ -82,20 +83,20 @@ def _adapter_name(folder: Path) -> str:
     return folder.parent.name if folder.name == "adapter" else folder.name
 
 
-def _target(to: str | None, base_name: str) -> Path:
+def target(to: str | None, base_name: str) -> Path:
     """Where the merged model goes: a path, a name in the workspace, or the base's name with a suffix that is free."""
     if to:
         path = Path(to).expanduser()
-        target = path.absolute() if "/" in to else settings.models_folder() / workspace.folder_name(to)
-        if target.exists():
+        named = path.absolute() if "/" in to else settings.models_folder() / workspace.folder_name(to)
+        if named.exists():
             raise ApplianceError(
-                _("{folder} is there already.").format(folder=target),
+                _("{folder} is there already.").format(folder=named),
                 _("A merge never writes over anything."),
                 _("Choose another name with --to, or remove that folder first."),
             )
-        return target
+        return named
     stem = base_name if base_name.endswith(_MERGED_SUFFIX) else base_name + _MERGED_SUFFIX
     number = 1
-    while (target := settings.models_folder() / (stem if number == 1 else f"{stem}-{number}")).exists():
+    while (free := settings.models_folder() / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
-    return target
+    return free

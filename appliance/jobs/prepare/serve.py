@@ -10,7 +10,7 @@ from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.jobs import served as served_files
 from appliance.jobs.control import Draft
-from appliance.jobs.prepare.adapters import adapter_folder
+from appliance.jobs.prepare.adapters import adapter_folder, refuse_judge
 from appliance.jobs.prepare.words import command, flags, model_folder
 from appliance.locale import _
 
@@ -88,9 +88,10 @@ def serve(
             _("Serve on 127.0.0.1, or choose another --engine."),
         )
     called = name or folder.name
-    beside = served_files.adapters(
-        [(words, adapter_folder(words.rpartition("=")[2])) for words in adapters], folder, called, chosen
-    )
+    beside_folders = [(words, adapter_folder(words.rpartition("=")[2])) for words in adapters]
+    for _words, each in beside_folders:
+        refuse_judge(each)
+    beside = served_files.adapters(beside_folders, folder, called, chosen)
     shape = read_shape(folder)
     trained = served_files.trained_dtype(Path(beside[0]["folder"]) if beside else folder)
     if trained and not facts.quantised:

@@ -29,7 +29,7 @@ def command(*words: object) -> str:
 
 
 def flags(**values: object) -> list[str]:
-    """`--name value` for every value that is set; underscores become dashes, True is a bare flag."""
+    """`--name value` for every value that is set; underscores become dashes, True is a bare flag, False is left out."""
     words: list[str] = []
     for name, value in values.items():
         if value is None or value is False or value == "":
