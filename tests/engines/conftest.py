@@ -120,7 +120,9 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     python.parent.mkdir(parents=True)
     python.write_text(PYTHON.format(python=built))
     python.chmod(0o755)
-    (environments / "train").symlink_to(train.parent.parent)
+    for other in settings.environments_folder().iterdir():
+        if other.is_dir() and other.name != "vllm":
+            (environments / other.name).symlink_to(other)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("APPLIANCE_HOME", str(folder / "home"))

@@ -23,8 +23,8 @@ pytestmark = [
 
 
 def ask(server, name, **more):
-    with openai.OpenAI(base_url=f"{server.address}/v1", api_key=server.key, max_retries=0, timeout=120) as client:
-        return client.chat.completions.create(model=name, messages=GREETING, max_tokens=24, temperature=0, **more)
+    client = openai.OpenAI(base_url=f"{server.address}/v1", api_key=server.key, max_retries=0, timeout=120)
+    return client.chat.completions.create(model=name, messages=GREETING, max_tokens=24, temperature=0, **more)
 
 
 def test_an_adapter_answers_under_its_own_name(server):
