@@ -124,7 +124,9 @@ def test_a_workspace_that_can_not_be_written(
     rows = tiny.write_rows(place / "rows.jsonl")
     home = place / "home"
     home.mkdir(mode=0o755)
-    subprocess.run(["chmod", "-R", "go+rX", place.parents[1]], check=True)
+    subprocess.run(["chmod", "-R", "go+rX", place], check=True)
+    for folder in place.parents[:-2]:  # where pytest keeps its folders, which are its owner's alone
+        folder.chmod(folder.stat().st_mode | 0o055)
     monkeypatch.setenv("APPLIANCE_HOME", str(home))
     monkeypatch.setenv("HOME", "/nonexistent")
     other = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")

@@ -35,4 +35,4 @@ def test_a_public_data_set_is_found_by_words(menu: Menu) -> None:
     screen.asks(_("What should it be about? (empty: all)")).keys("medical chinese lite", ENTER)
     screen.asks(_("Which one? ({n} found)").format(n=1)).keys(ENTER)
     screen.wait_for("FreedomIntelligence/Huatuo26M-Lite")
-    screen.asks(_("Bring it here?")).keys("n").waits_for_any_key()
+    screen.asks(_("Bring it here?")).pick(_("no")).waits_for_any_key()

@@ -85,6 +85,7 @@ def test_the_four_entries_one_by_one(menu: Menu, home: Path, shelf: Path, rows: 
     screen.asks(_("Passes over the rows:")).keys("\x15", "0.5", ENTER)
     screen.asks(_("Learning rate:")).keys(ENTER)
     screen.asks(_("Switched on:")).keys(ENTER)
+    screen.asks(_("Where can its figures be followed, besides TensorBoard?")).keys(ENTER)
     screen.asks(_("Start?"), _("start"), _("advanced"), _("back"))
     assert squeezed("--rank 4 --epochs 0.5") in screen.flat
     # Keys that nobody asked for, while it learns, answer nothing afterwards.
