@@ -89,11 +89,11 @@ def test_a_torn_or_damaged_journal_claims_nothing_more(
 @pytest.mark.parametrize(
     ("line", "settles"),
     [
-        (lambda n: n * 20 * MIB, 32),  # each connection is held back: as many as may be
+        (lambda n: n * 20 * MIB, 64),  # each connection is held back: as many as may be
         (lambda _n: 12 * MIB, 4),  # the line is the limit: more bring nothing
         (lambda _n: 3000 * MIB, 1),  # so fast that one does
         (lambda n: n * 300 * MIB, 4),  # fewer would be slower, more are not needed
-        (lambda n: min(n, 16) * 20 * MIB, 16),  # more than so many bring nothing
+        (lambda n: min(n, 16) * 20 * MIB, 32),  # more than so many bring nothing
     ],
 )
 def test_pace(line: object, settles: int) -> None:

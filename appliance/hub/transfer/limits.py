@@ -25,8 +25,8 @@ class Limits:
     """
 
     first: int = 4
-    usual: int = 16
-    most: int = 32
+    usual: int = 32
+    most: int = 64
     least: int = 4 * MIB
     largest: int = 64 * MIB
     connect: float = 10.0

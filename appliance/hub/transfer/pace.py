@@ -6,9 +6,10 @@ from collections import deque
 
 from appliance.hub.transfer.limits import MIB, Limits
 
-_WORTH = 1.15  # twice the connections are kept when they bring at least so much more
+_WORTH = 1.05  # twice the connections are kept when they bring at least so much more
 _LOSS = 0.9  # one is enough when it brings at least so much
 _FAST = 100 * MIB  # bytes a second over one connection, from where on more of them cost more than they bring
+_PLENTY = 400 * MIB  # one that brings so much alone is left alone
 _MEASURE_SECONDS = 0.2
 _FIRST_SECONDS = 0.1  # the first measure: a few connections that are slow cost time
 _SETTLE_SECONDS = 2.0  # the longest wait for new connections to bring their first byte
@@ -58,7 +59,8 @@ class Pace:
     def _decide(self, rate: float, each: float, now: float) -> None:
         if self._tried is not None:
             fewer_now = self.wanted < self._tried[0]
-            if rate < self._tried[1] * (_LOSS if fewer_now else _WORTH):
+            plenty = fewer_now and each > _PLENTY
+            if not plenty and rate < self._tried[1] * (_LOSS if fewer_now else _WORTH):
                 self.wanted = self._tried[0]
                 return self._rest(now)
         more = min(self._limits.most, max(self._limits.usual, self.wanted * 2))

@@ -13,7 +13,7 @@ from appliance.hub.transfer.target import Digest, Target
 from appliance.locale import _
 
 _BLOCK = MIB // 4  # bytes of one read at first: about what a socket holds on a fast line
-_LARGEST_BLOCK = MIB  # once they come full
+_LARGEST_BLOCK = MIB // 2  # once they come full
 # Small reads (TLS gives 16 KiB at a time) are written together; but what had to be waited for is written soon, so that
 # a kill costs next to nothing.
 _ENOUGH = 256 * 1024
@@ -110,5 +110,3 @@ class Piece:
         new = self.target.write(self.digest, self.at, held)
         self.at += size
         told(new)
-        if self.block == _LARGEST_BLOCK:
-            self.target.wait_for_hash(self.digest)

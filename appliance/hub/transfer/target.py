@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from appliance.hub.transfer.ranges import Ranges
 
 _BLOCK = 1024 * 1024  # bytes that are read and hashed at once
 _NEAR = 8 * _BLOCK  # bytes so shortly after the hashed ones are kept in memory, so that they need not be read again
-_SHORT_WAIT = 0.001
-_LONGEST_WAIT = 0.2  # seconds: a connection must not seem to have stalled
 _NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 
 
@@ -192,14 +189,6 @@ class Target:
             self._followed = really
             if not really:
                 self._fresh.clear()
-
-    def wait_for_hash(self, digest: Digest) -> None:
-        """Let the hashing catch up, so that what is written is hashed from memory: for a line that outruns it."""
-        end = time.monotonic() + _LONGEST_WAIT
-        while self._followed and digest is self.digest and self.have.prefix - digest.done > _NEAR - 2 * _BLOCK:
-            if time.monotonic() > end:
-                return
-            time.sleep(_SHORT_WAIT)
 
     def hash_some(self, limit: int) -> bool:
         """Hash about `limit` of the bytes that follow the hashed ones. Returns whether there were so many."""
