@@ -83,8 +83,8 @@ def _padding_free(chosen: Way, shape: Shape, wanted: Wish, reasons: dict[str, st
     why = ""
     if chosen.task not in PLAIN_TASKS:
         why = _("Answers that are compared are laid out side by side.")
-    elif chosen.sharding == "zero3":
-        why = _("DeepSpeed shares the weights between the cards: rows are laid out side by side.")
+    elif chosen.sharding in ("fsdp", "zero3"):
+        why = _("The cards share the weights: rows are laid out side by side.")
     elif shape.vision:
         why = _("Rows with pictures are laid out side by side.")
     elif shape.own_scores:

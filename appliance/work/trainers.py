@@ -205,7 +205,7 @@ def _end_to_end(model: Any, context: Context) -> bool:
     """Whether rows can go through this model end to end; where not, it is said and they are padded."""
     from appliance.work import attention
 
-    if context.plan.get("sharding") == "zero3":  # no model to look at before DeepSpeed has it
+    if context.plan.get("sharding") in ("fsdp", "zero3"):  # no model to look at before all processes share it
         why = _("its weights are shared between the cards")
     else:
         why = attention.use(model)

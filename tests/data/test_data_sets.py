@@ -169,8 +169,8 @@ def test_a_folder_with_several_data_files_or_none(tmp_path):
 
 
 def test_parquet(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
     import pyarrow
+    from pyarrow import parquet
 
     rows = [{"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "答"}],
              "image": {"bytes": PNG, "path": None}} for n in range(5)]  # fmt: skip
