@@ -63,7 +63,7 @@ test: dev
 	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "not slow and not long and not engines"
 
 test-slow: dev
-	$(DEV)/python -m pytest -n $(SIDE) --dist loadfile -m "slow and not engines"
+	$(DEV)/python -m pytest -m "slow and not engines"
 
 test-long: dev
 	$(DEV)/python -m pytest -m "long and not engines"

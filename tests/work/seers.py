@@ -119,7 +119,7 @@ def gemma(folder: Path) -> Any:
             "num_attention_heads": 2, "image_size": SIZE, "patch_size": PATCH,
             "vision_use_head": False}  # fmt: skip
     config = Gemma3Config(
-        text_config={**words(tokenizer), "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 32},
+        text_config={**words(tokenizer), "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 512},
         vision_config=seen, mm_tokens_per_image=4, tie_word_embeddings=True,
         boi_token_index=tokenizer.convert_tokens_to_ids("<start_of_image>"),
         eoi_token_index=tokenizer.convert_tokens_to_ids("<end_of_image>"),
@@ -150,6 +150,8 @@ def main(folder: Path, names: list[str]) -> None:
         with torch.no_grad():  # what sees is not trained: it must pass on what it sees
             for place, parameter in model.named_parameters():
                 if "language_model" not in place and "lm_head" not in place and parameter.ndim > 1:
+                    if not parameter.any():  # Gemma's projector begins with nothing
+                        parameter.normal_(std=0.1)
                     parameter.mul_(40 if "patch_embed" in place else 4)
         model.save_pretrained(folder / name)
 
