@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from appliance import __version__, cli_data, cli_models, output, settings
+from appliance import __version__, cli_data, cli_jobs, cli_keys, cli_machine, cli_models, output, settings
 from appliance.attend import show_address
-from appliance.cli_watch import Detach, do, finish, see_through, watch
-from appliance.cli_words import Json, Lang, Map, Sheet, Yes, mapping_of, read_json
+from appliance.cli_watch import Detach, do, finish, watch
+from appliance.cli_words import Json, Lang, Map, Sheet, Yes, mapping_of, read_json, wish_of
 from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError, explain
 from appliance.jobs import control, folder, prepare
@@ -22,19 +20,16 @@ from appliance.planning.way import METHOD_CHOICES
 from appliance.planning.wish import OPTIMIZER_CHOICES, SHARDING_CHOICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-jobs_app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
+app.command(help=_("What this machine is."))(cli_machine.probe)
+app.command(help=_("What would stop a job here, each with its fix."))(cli_machine.doctor)
+app.command(help=_("What fits here for this model, and why."))(cli_machine.plan)
+app.command(help=_("How much memory a training step or a server takes: a config.json is enough."))(cli_machine.estimate)
 app.add_typer(cli_data.app, name="data")
 app.command("datasets", help=_("Public data sets by what they are about, in both hubs' names."))(cli_data.datasets)
-app.add_typer(jobs_app, name="jobs")
-keys_app = typer.Typer(no_args_is_help=True, help=_("Keys for the servers of this workspace."))
-app.add_typer(keys_app, name="keys")
+app.add_typer(cli_jobs.app, name="jobs")
+app.add_typer(cli_keys.app, name="keys")
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_models.settings_app, name="settings")
-
-
-ModelName = Annotated[str, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))]
-KeyName = Annotated[str, typer.Argument(metavar="NAME", help=_("Whose key it is."))]
-JobName = Annotated[str, typer.Argument(metavar="ID", help=_("A job's id, its beginning or end, or `last`."))]
 
 
 def run() -> int:
@@ -85,102 +80,6 @@ def _top(
         raise typer.Exit
     if context.invoked_subcommand is None:
         raise UsageError(_("A command is missing."), "", _("See them all: appliance --help"))
-
-
-# --- the machine -----------------------------------------------------------------------------------------------------
-
-
-@app.command(help=_("What this machine is."))
-def probe(json: Json = False, lang: Lang = None) -> None:
-    from appliance.hardware import probe as look
-    from appliance.planning.headline import headline
-    from appliance.show import hardware
-
-    found = look(settings.home())
-    output.answer(found.as_dict(), lambda: hardware(found, headline(found)))
-
-
-@app.command(help=_("What would stop a job here, each with its fix."))
-def doctor(json: Json = False, lang: Lang = None) -> None:
-    from appliance.hardware.doctor import doctor as examine
-    from appliance.show import checks
-
-    found = examine(settings.home())
-    value = {"ok": all(check.level != "problem" for check in found), "checks": [check.as_dict() for check in found]}
-    output.answer(value, lambda: checks(found))
-    raise typer.Exit(0 if value["ok"] else 1)
-
-
-@app.command(help=_("What fits here for this model, and why."))
-def plan(
-    model: ModelName,
-    data: Annotated[Path | None, typer.Option("--data", "-d", help=_("The data file."))] = None,
-    method: Annotated[str, typer.Option(help=METHOD_CHOICES)] = "auto",
-    hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
-    rank: int | None = None,
-    batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
-    length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
-    gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
-    json: Json = False,
-    lang: Lang = None,
-) -> None:
-    from appliance.hardware import Hardware
-    from appliance.show import plan as show_plan
-
-    machine = Hardware.from_dict(read_json(hardware)) if hardware else None
-    wish = _wish(method=method, rank=rank, batch=batch, length=length, gpus=gpus)
-    made = prepare.make_plan(model, data_file=data, wish=wish, hardware=machine)
-    output.answer(made.as_dict(), lambda: show_plan(made))
-
-
-@app.command(help=_("How much memory a training step or a server takes: a config.json is enough."))
-def estimate(
-    model: ModelName,
-    task: Annotated[str, typer.Option(help="sft | dpo | orpo | simpo | kto | reward | grpo | serve")] = "sft",
-    method: Annotated[str, typer.Option(help="lora | qlora | dora | full")] = "lora",
-    rank: int = 16,
-    targets: Annotated[str, typer.Option(help=_("Adapted modules, with commas."))] = "all-linear",
-    batch: Annotated[int, typer.Option(help=_("Rows, or conversations, at once on a card."))] = 1,
-    length: Annotated[int, typer.Option(help=_("Tokens of each."))] = 1024,
-    prompt: Annotated[int | None, typer.Option(help=_("Serving: tokens of a question, of its length."))] = None,
-    optimizer: str = "adamw_torch",
-    checkpointing: Annotated[str, typer.Option(help="yes | no")] = "yes",
-    attention: Annotated[str, typer.Option(help="sdpa | flash | eager")] = "sdpa",
-    loss: Annotated[str | None, typer.Option(help="fused | chunked | plain")] = None,
-    quant: Annotated[str | None, typer.Option(help="nf4 | nf4-dq | int8 | fp8 | gptq-int4 | gptq-int8 | awq")] = None,
-    gpus: int = 1,
-    sharding: Annotated[str, typer.Option(help="none | ddp | zero2 | zero3 | fsdp")] = "none",
-    generations: Annotated[int, typer.Option(help=_("GRPO: answers sampled at once."))] = 8,
-    device: Annotated[str, typer.Option(help="cuda | mps | cpu")] = "cuda",
-    figure: Annotated[
-        str, typer.Option(help=_("Which reading: allocated or reserved by PyTorch, or the device's own."))
-    ] = "device",
-    exact: Annotated[
-        bool, typer.Option("--exact", help=_("Count a real step under fake tensors; takes a quarter of a minute."))
-    ] = False,
-    json: Json = False,
-    lang: Lang = None,
-) -> None:
-    words = {**locals()}
-    from appliance.planning import estimate_words
-    from appliance.planning import exact as counted
-    from appliance.planning.estimate import Estimate
-
-    with prepare.looked_up(model) as found, output.waiting(_("counting a step")) if exact else nullcontext():
-        if exact:
-            made: Estimate = counted.estimate_exactly(found.folder, words)
-        else:
-            made = estimate_words.estimate_any(found.shape, estimate_words.read_settings(words))
-    value = {**made.as_dict(), **({"source": "catalogue"} if found.sentence else {})}
-    output.answer(value, lambda: output.pairs(estimate_words.rows(made)))
-    if found.sentence:
-        output.note(found.sentence)
-
-
-def _wish(**values: Any) -> dict[str, Any]:
-    if values.get("method") not in (None, *METHOD_CHOICES.split(" | ")):
-        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", METHOD_CHOICES)
-    return {name: value for name, value in values.items() if value is not None and value != "auto"}
 
 
 # --- jobs that make something ----------------------------------------------------------------------------------------
@@ -241,7 +140,7 @@ def finetune(
     json: Json = False,
     lang: Lang = None,
 ) -> None:
-    wish = _wish(
+    wish = wish_of(
         method=method,
         rank=rank,
         batch=batch,
@@ -417,91 +316,6 @@ def _model_here(model: str) -> None:
         _first(prepare.download(missing.reference))
 
 
-# --- jobs ------------------------------------------------------------------------------------------------------------
-
-
-@jobs_app.command("list", help=_("Every job, newest first."))
-def jobs_list(json: Json = False, lang: Lang = None) -> None:
-    from appliance.show import jobs as show_jobs
-
-    found = folder.all_jobs()
-    output.answer({"jobs": [job.as_dict() for job in found]}, lambda: show_jobs(found))
-
-
-@jobs_app.command("show", help=_("One job; a running one is watched with --follow."))
-def jobs_show(
-    name: JobName,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help=_("Watch until it ends."))] = False,
-    json: Json = False,
-    lang: Lang = None,
-) -> None:
-    job = folder.find(name)
-    if follow:
-        watch(job)
-    if output.is_json():
-        output.answer(job.as_dict())
-        return
-    output.pairs(summary(job))
-    state = job.state()
-    if state.state == "failed":
-        output.error(failure(job, state))
-
-
-@jobs_app.command("logs", help=_("What the libraries printed."))
-def jobs_logs(
-    name: JobName,
-    lines: Annotated[int, typer.Option("--lines", "-n", help=_("How many lines from the end."))] = 50,
-    json: Json = False,
-    lang: Lang = None,
-) -> None:
-    job = folder.find(name)
-    text = job.log.read_text(encoding="utf-8", errors="replace") if job.log.exists() else ""
-    tail = "\n".join(text.splitlines()[-lines:])
-    output.answer({"id": job.id, "log": str(job.log), "lines": tail.splitlines()}, lambda: output.say(tail))
-
-
-@jobs_app.command("stop", help=_("Save and end."))
-def jobs_stop(name: JobName, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
-    job = folder.find(name)
-    with output.waiting(_("stopping")):
-        state = control.stop(job)
-    output.answer(job.as_dict(), lambda: output.good(_("{id} is {state}.").format(id=job.id, state=state.word)))
-
-
-@jobs_app.command("resume", help=_("Go on with a stopped or failed job."))
-def jobs_resume(
-    name: JobName,
-    accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help=_("Keep a quantised model though it has lost more than 5 %."))
-    ] = False,
-    detach: Detach = False,
-    yes: Yes = False,
-    json: Json = False,
-    lang: Lang = None,
-) -> None:
-    found = folder.find(name)
-    if accept_loss:
-        prepare.accept(found)
-    see_through(control.resume(found), detach)
-
-
-@jobs_app.command("remove", help=_("Delete an ended job and what is in its folder."))
-def jobs_remove(name: JobName, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
-    from appliance import files, questions
-
-    job = folder.find(name)
-    freed = files.folder_size(job.folder)
-    if not yes and not output.is_json() and sys.stdin.isatty() and not job.state().active:
-        question = _("Delete {id} with all it made ({size})?").format(id=job.id, size=output.size(freed))
-        if not questions.yes(question, default=False):
-            raise typer.Exit(130)
-    freed = control.remove(job)
-    output.answer(
-        {"id": job.id, "freed_bytes": freed},
-        lambda: output.good(_("Removed {id}; {size} are free again.").format(id=job.id, size=output.size(freed))),
-    )
-
-
 # --- talking to a server ---------------------------------------------------------------------------------------------
 
 
@@ -519,34 +333,6 @@ def chat(
     from appliance.chat import at, talk
 
     talk(at(server, model=model, key_file=key_file), system)
-
-
-@keys_app.command("list", help=_("The names of the keys."))
-def keys_list(json: Json = False, lang: Lang = None) -> None:
-    from appliance.engines import keys
-
-    found = keys.everyone()
-    rows = [(key["name"], key["made"], key["file"]) for key in found]
-    output.answer({"keys": found}, lambda: output.table([_("Name"), _("Made"), _("File")], rows))
-
-
-@keys_app.command("add", help=_("A new key; it is shown once."))
-def keys_add(name: KeyName, json: Json = False, lang: Lang = None) -> None:
-    from appliance.engines import keys
-
-    made = keys.add(name)
-    output.answer({"name": name, "key": made}, lambda: output.paste(made))
-    output.note(_("Running servers take it already. It is not shown again."))
-
-
-@keys_app.command("revoke", help=_("From now on this key opens nothing."))
-def keys_revoke(name: KeyName, yes: Yes = False, json: Json = False, lang: Lang = None) -> None:
-    from appliance.engines import keys
-
-    keys.revoke(name)
-    output.answer(
-        {"name": name, "revoked": True}, lambda: output.good(_("{name} opens nothing any more.").format(name=name))
-    )
 
 
 # --- the whole path --------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import typer
 from appliance import output
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _, set_language
+from appliance.planning.way import METHOD_CHOICES
 
 
 def _use_json(value: bool) -> bool:
@@ -35,6 +36,7 @@ Lang = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Don't ask; go on."))]
 Map = Annotated[list[str] | None, typer.Option("--map", help=_("Which column is what: question=COLUMN"))]
 Sheet = Annotated[str | None, typer.Option(help=_("The sheet of a workbook."))]
+ModelName = Annotated[str, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))]
 DataFile = Annotated[Path, typer.Argument(metavar="FILE")]
 DataTask = Annotated[str, typer.Option("--task", help="auto | sft | dpo | kto | pretrain")]
 
@@ -47,6 +49,13 @@ def mapping_of(words: list[str] | None) -> dict[str, str] | None:
 def fillings_of(words: list[str] | None) -> dict[str, str] | None:
     """What `--fill` says. Raises UsageError."""
     return _named(words, _("--fill wants NAME=VALUE."), "--fill name=小云 --fill author=云厂")
+
+
+def wish_of(**values: Any) -> dict[str, Any]:
+    """What a person asked of the plan: only what they named. Raises UsageError for a method that does not exist."""
+    if values.get("method") not in (None, *METHOD_CHOICES.split(" | ")):
+        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", METHOD_CHOICES)
+    return {name: value for name, value in values.items() if value is not None and value != "auto"}
 
 
 def _named(words: list[str] | None, wrong: str, example: str) -> dict[str, str] | None:
