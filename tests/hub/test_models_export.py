@@ -283,7 +283,7 @@ def test_a_stop_keeps_what_is_there_for_the_next_try(model: Path, to: Path) -> N
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
 def test_a_failure_takes_along_what_an_earlier_try_left(number: int, model: Path, to: Path) -> None:
-    """A stopped try is gone on with; one that fails, in a way that has a sentence or not, leaves nothing on the stick."""
+    """A stopped try is gone on with; one that fails, with a sentence of its own or not, leaves nothing there."""
 
     def at(place: int, error: BaseException) -> Callable[..., None]:
         def step(done: int, _total: int, _name: str) -> None:

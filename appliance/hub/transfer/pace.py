@@ -36,8 +36,8 @@ class _Trial:
 class Pace:
     """`wanted` connections.
 
-    Where each connection is held back, twice as many bring twice as much: so the number is doubled as long as they bring
-    more in all. Where one alone is fast, the processor is the limit, and one is best.
+    Where each connection is held back, twice as many bring twice as much: so the number is doubled as long as they
+    bring more in all. Where one alone is fast, the processor is the limit, and one is best.
     """
 
     def __init__(self, limits: Limits):
@@ -89,7 +89,7 @@ class Pace:
                 if trial.low >= _SURE:
                     self.wanted = trial.before
                     self._rest(now)
-                return
+                return None
             if fewer:
                 return self._rest(now)
         if self._each > _FAST:
