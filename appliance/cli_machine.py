@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from appliance import output, settings
-from appliance.cli_words import Json, Lang, ModelName, read_json, wish_of
+from appliance.cli_words import Json, Lang, ModelName, Rank, read_json, wish_of
 from appliance.jobs import prepare
 from appliance.locale import _
 from appliance.planning.way import METHOD_CHOICES
@@ -39,7 +39,7 @@ def plan(
     data: Annotated[Path | None, typer.Option("--data", "-d", help=_("The data file."))] = None,
     method: Annotated[str, typer.Option(help=METHOD_CHOICES)] = "auto",
     hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
-    rank: int | None = None,
+    rank: Rank = None,
     batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
     length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
     gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
@@ -59,17 +59,17 @@ def estimate(
     model: ModelName,
     task: Annotated[str, typer.Option(help="sft | dpo | orpo | simpo | kto | reward | grpo | serve")] = "sft",
     method: Annotated[str, typer.Option(help="lora | qlora | dora | full")] = "lora",
-    rank: int = 16,
+    rank: Annotated[int, typer.Option(help=_("Of the adapter: more learns more, and takes more memory."))] = 16,
     targets: Annotated[str, typer.Option(help=_("Adapted modules, with commas."))] = "all-linear",
     batch: Annotated[int, typer.Option(help=_("Rows, or conversations, at once on a card."))] = 1,
     length: Annotated[int, typer.Option(help=_("Tokens of each."))] = 1024,
     prompt: Annotated[int | None, typer.Option(help=_("Serving: tokens of a question, of its length."))] = None,
-    optimizer: str = "adamw_torch",
+    optimizer: Annotated[str, typer.Option(help=_("What holds the moments, such as adamw_8bit."))] = "adamw_torch",
     checkpointing: Annotated[str, typer.Option(help="yes | no")] = "yes",
     attention: Annotated[str, typer.Option(help="sdpa | flash | eager")] = "sdpa",
     loss: Annotated[str | None, typer.Option(help="fused | chunked | plain")] = None,
     quant: Annotated[str | None, typer.Option(help="nf4 | nf4-dq | int8 | fp8 | gptq-int4 | gptq-int8 | awq")] = None,
-    gpus: int = 1,
+    gpus: Annotated[int, typer.Option(help=_("How many cards share the work."))] = 1,
     sharding: Annotated[str, typer.Option(help="none | ddp | zero2 | zero3 | fsdp")] = "none",
     generations: Annotated[int, typer.Option(help=_("GRPO: answers sampled at once."))] = 8,
     device: Annotated[str, typer.Option(help="cuda | mps | cpu")] = "cuda",

@@ -10,7 +10,7 @@ import typer
 from appliance import output
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _, set_language
-from appliance.planning.way import METHOD_CHOICES
+from appliance.planning.wish import read_wish
 
 
 def _use_json(value: bool) -> bool:
@@ -37,7 +37,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Don't ask; go on."))]
 Map = Annotated[list[str] | None, typer.Option("--map", help=_("Which column is what: question=COLUMN"))]
 Sheet = Annotated[str | None, typer.Option(help=_("The sheet of a workbook."))]
 ModelName = Annotated[str, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))]
-DataFile = Annotated[Path, typer.Argument(metavar="FILE")]
+Rank = Annotated[int | None, typer.Option(help=_("Of the adapter: more learns more, and takes more memory."))]
+Revision = Annotated[str | None, typer.Option(help=_("Branch, tag or commit at the hub; else the newest."))]
+# Not looked at by the parser: whoever reads it says better what is wrong with it.
+DataFile = Annotated[Path, typer.Argument(metavar="FILE", help=_("The data file."), readable=False)]
 DataTask = Annotated[str, typer.Option("--task", help="auto | sft | dpo | kto | pretrain")]
 
 
@@ -52,10 +55,10 @@ def fillings_of(words: list[str] | None) -> dict[str, str] | None:
 
 
 def wish_of(**values: Any) -> dict[str, Any]:
-    """What a person asked of the plan: only what they named. Raises UsageError for a method that does not exist."""
-    if values.get("method") not in (None, *METHOD_CHOICES.split(" | ")):
-        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", METHOD_CHOICES)
-    return {name: value for name, value in values.items() if value is not None and value != "auto"}
+    """What a person asked of the plan: only what they named. Raises UsageError with all that can't be had."""
+    wish = {name: value for name, value in values.items() if value is not None and value != "auto"}
+    read_wish(wish)  # before the rows are looked at, which may take long
+    return wish
 
 
 def _named(words: list[str] | None, wrong: str, example: str) -> dict[str, str] | None:
