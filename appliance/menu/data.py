@@ -73,7 +73,7 @@ def _public() -> None:
         try:
             catalogue.search(words)
         except UsageError as error:
-            return error.what
+            return error.next_step  # one line is all there is
         return None
 
     words = questions.text(_("What should it be about? (empty: all)"), check=problem)

@@ -18,7 +18,7 @@ import pyte
 from appliance import settings
 from appliance.locale import _
 
-ENTER, CTRL_C, DOWN, UP, TAB = "\r", "\x03", "\x1b[B", "\x1b[A", "\t"
+ENTER, CTRL_C, DOWN, UP, TAB, ESCAPE = "\r", "\x03", "\x1b[B", "\x1b[A", "\t", "\x1b"
 PATIENCE = 60.0  # seconds; only a machine under heavy load comes near it
 
 # The start of lines that are there to be copied: they run over the edge on purpose, so that they work when pasted.
