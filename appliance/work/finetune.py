@@ -108,6 +108,7 @@ def train(context: Context) -> dict[str, Any]:
         "model": str(base),
         "task": task,
         "steps": trainer.state.global_step,
+        "steps_meant": trainer.args.max_steps,
         "loss_first": losses[0] if losses else None,
         "loss_last": losses[-1] if losses else None,
         "rows": len(encoded.examples),

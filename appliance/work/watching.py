@@ -23,9 +23,9 @@ _METRICS = {
     "margin": "margin",
     "reward": "reward",
 }
-# A loss this many times its best so far, three steps in a row, does not come back. Small losses may jump freely.
 # Looks at the held-out rows without a better one, after which it ends.
 _PATIENCE = 3
+# A loss this many times its best so far, three steps in a row, does not come back. Small losses may jump freely.
 _EXPLODED, _IN_A_ROW, _AT_LEAST = 4.0, 3, 2.0
 
 
@@ -43,9 +43,15 @@ def exploded(losses: list[float]) -> bool:
 
 
 def learned_by_heart(history: list[dict[str, Any]]) -> bool:
-    """Whether the last looks at the held-out rows brought none better than an earlier one."""
+    """Whether the last looks at the held-out rows brought none better than an earlier one.
+
+    Never in the first pass: a row that was seen once is not known by heart, and a short run is not ended by chance.
+    """
     best = checkpoints.best_of(history)
-    return best is not None and sum("eval_loss" in entry and entry["step"] > best[0] for entry in history) >= _PATIENCE
+    if best is None or max(entry.get("epoch", 0.0) for entry in history) < 1:
+        return False
+    later = [entry for entry in history if "eval_loss" in entry and entry["step"] > best[0]]
+    return len(later) >= _PATIENCE
 
 
 def memory_gib(plan: dict[str, Any]) -> float:
