@@ -20,7 +20,7 @@ SEES = replace(MODELS["1.7B"], vision=True, vision_parameters=600_000_000)
 CHOICES = {
     "task": TASKS, "method": tuple(METHODS), "optimizer": OPTIMIZERS, "sharding": SHARDINGS, "model": ("text", "sees"),
     "gpus": (1, 2, 8), "neftune": (0, 5.0), "rank": (1, 256), "batch": (1, 3), "length": (16, 10**6), "steps": (1,),
-    **{switch: (True, False) for switch in SWITCHES},
+    **dict.fromkeys(SWITCHES, (True, False)),
 }  # fmt: skip
 PAIRS = [
     {one: value, other: beside}

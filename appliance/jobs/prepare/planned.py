@@ -29,7 +29,8 @@ def rows_from(
 ) -> dict[str, Any]:
     """How a data file is read for a task. Raises UsageError for one that does not exist."""
     if task not in ("auto", *TASKS):
-        raise UsageError(_("There is no task {task}.").format(task=task), "", TASK_CHOICES)
+        why = _("TRL has given PPO up; rloo and grpo learn from the same rewards.") if task == "ppo" else ""
+        raise UsageError(_("There is no task {task}.").format(task=task), why, TASK_CHOICES)
     return {
         "file": file,
         "mapping": mapping,
