@@ -8,17 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance import __version__, cli_data, cli_jobs, cli_keys, cli_machine, cli_models, output, settings
+from appliance import __version__, cli_data, cli_jobs, cli_keys, cli_machine, cli_models, cli_words, output, settings
 from appliance.attend import show_address
 from appliance.cli_watch import Detach, do, finish, watch
-from appliance.cli_words import Json, Lang, Map, Rank, Revision, Sheet, Yes, mapping_of, read_json, wish_of
+from appliance.cli_words import Json, Lang, Map, Revision, Sheet, Yes, mapping_of, read_json, wish_of
 from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
-from appliance.planning.way import METHOD_CHOICES
-from appliance.planning.wish import OPTIMIZER_CHOICES, SHARDING_CHOICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command(help=_("What this machine is."))(cli_machine.probe)
@@ -57,11 +55,12 @@ def _run() -> int:
         output.note(_("Stopped."))
         return 130
     except Exception as error:
-        show = getattr(error, "show", None)  # click's own usage errors, whichever click raised them
-        if show is not None and hasattr(error, "exit_code"):
+        # click's own usage errors, whichever click raised them
+        show, told = getattr(error, "show", None), getattr(error, "format_message", None)
+        if show is not None and told is not None and hasattr(error, "exit_code"):
             if output.is_json() or "--json" in sys.argv:  # the words may have been refused before --json was read
                 output.use_json()
-                output.error(UsageError(error.format_message(), "", _("See every option: add --help.")))
+                output.error(UsageError(told(), "", _("See every option: add --help.")))
             else:
                 show()
             return 2
@@ -112,21 +111,21 @@ def finetune(
         str | None, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))
     ] = None,
     adapter: Annotated[str | None, typer.Option(help=_("Go on training from this adapter."))] = None,
-    task: Annotated[str, typer.Option(help=prepare.TASK_CHOICES)] = "auto",
-    method: Annotated[str, typer.Option(help=METHOD_CHOICES)] = "auto",
-    rank: Rank = None,
-    batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
-    length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
-    steps: Annotated[int | None, typer.Option(help=_("Optimiser steps; they win over --epochs."))] = None,
-    epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
-    learning_rate: Annotated[float | None, typer.Option(help=_("Such as 0.0002 or 2e-4."))] = None,
-    gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
-    sharding: Annotated[str, typer.Option(help=SHARDING_CHOICES)] = "auto",
-    optimizer: Annotated[str, typer.Option(help=OPTIMIZER_CHOICES)] = "auto",
-    packing: Annotated[bool | None, typer.Option(help=_("Short rows share a place."))] = None,
-    padding_free: Annotated[bool | None, typer.Option(help=_("Rows go through the model end to end."))] = None,
-    liger: Annotated[bool | None, typer.Option(help=_("Liger's kernels, on NVIDIA cards."))] = None,
-    neftune: Annotated[float | None, typer.Option(help=_("Strength of NEFTune's noise, such as 5."))] = None,
+    task: cli_words.Task = "auto",
+    method: cli_words.Method = "auto",
+    rank: cli_words.Rank = None,
+    batch: cli_words.Batch = None,
+    length: cli_words.Length = None,
+    steps: cli_words.Steps = None,
+    epochs: cli_words.Epochs = None,
+    learning_rate: cli_words.LearningRate = None,
+    gpus: cli_words.Gpus = None,
+    sharding: cli_words.Sharding = "auto",
+    optimizer: cli_words.Optimizer = "auto",
+    packing: cli_words.Packing = None,
+    padding_free: cli_words.PaddingFree = None,
+    liger: cli_words.Liger = None,
+    neftune: cli_words.Neftune = None,
     held_out: Annotated[
         float | None, typer.Option(help=_("Share of rows to measure on instead of learning, such as 0.05."))
     ] = None,
@@ -144,22 +143,7 @@ def finetune(
     json: Json = False,
     lang: Lang = None,
 ) -> None:
-    wish = wish_of(
-        method=method,
-        rank=rank,
-        batch=batch,
-        length=length,
-        steps=steps,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        gpus=gpus,
-        sharding=sharding,
-        optimizer=optimizer,
-        packing=packing,
-        padding_free=padding_free,
-        liger=liger,
-        neftune=neftune,
-    )
+    wish = wish_of(locals())
     mapping = mapping_of(map)
     if model:
         _model_here(model)

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from appliance import output, settings
-from appliance.cli_words import Json, Lang, ModelName, Rank, read_json, wish_of
+from appliance import cli_words, output, settings
+from appliance.cli_words import Json, Lang, Map, ModelName, Sheet, mapping_of, read_json, wish_of
 from appliance.jobs import prepare
 from appliance.locale import _
-from appliance.planning.way import METHOD_CHOICES
 
 
 def probe(json: Json = False, lang: Lang = None) -> None:
@@ -37,21 +36,36 @@ def doctor(json: Json = False, lang: Lang = None) -> None:
 def plan(
     model: ModelName,
     data: Annotated[Path | None, typer.Option("--data", "-d", help=_("The data file."))] = None,
-    method: Annotated[str, typer.Option(help=METHOD_CHOICES)] = "auto",
-    hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
-    rank: Rank = None,
-    batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
-    length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
-    gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
+    hardware: cli_words.Machine = None,
+    task: cli_words.Task = "auto",
+    method: cli_words.Method = "auto",
+    rank: cli_words.Rank = None,
+    batch: cli_words.Batch = None,
+    length: cli_words.Length = None,
+    steps: cli_words.Steps = None,
+    epochs: cli_words.Epochs = None,
+    learning_rate: cli_words.LearningRate = None,
+    gpus: cli_words.Gpus = None,
+    sharding: cli_words.Sharding = "auto",
+    optimizer: cli_words.Optimizer = "auto",
+    packing: cli_words.Packing = None,
+    padding_free: cli_words.PaddingFree = None,
+    liger: cli_words.Liger = None,
+    neftune: cli_words.Neftune = None,
+    map: Map = None,
+    sheet: Sheet = None,
     json: Json = False,
     lang: Lang = None,
 ) -> None:
     from appliance.hardware import Hardware
     from appliance.show import plan as show_plan
 
+    wish = wish_of(locals())
     machine = Hardware.from_dict(read_json(hardware)) if hardware else None
-    wish = wish_of(method=method, rank=rank, batch=batch, length=length, gpus=gpus)
-    made = prepare.make_plan(model, data_file=data, wish=wish, hardware=machine)
+    rows_from = prepare.rows_from(data, task=task, mapping=mapping_of(map), sheet=sheet)
+    made = prepare.make_plan(
+        model, task=None if task == "auto" else task, rows_from=rows_from, wish=wish, hardware=machine
+    )
     output.answer(made.as_dict(), lambda: show_plan(made))
 
 

@@ -18,7 +18,6 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from appliance.jobs.watch import failure
 from appliance.locale import _
 from appliance.planning.quantising import SCHEMES
 from appliance.planning.way import METHODS, WHOLE
-from appliance.planning.wish import OPTIMIZERS, SHARDINGS, Wish, read_wish
+from appliance.planning.wish import OPTIMIZERS, SHARDINGS, WISHES, read_wish
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -54,7 +53,6 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "no_key": bool, "log_requests": bool, "page": bool, "adapters": list,
     },
 }  # fmt: skip
-_WISHES = tuple(field.name for field in fields(Wish))
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
@@ -204,7 +202,7 @@ def _out_of_range(words: dict[str, Any]) -> list[str]:
     numbers = {
         word: value
         for word, value in words.items()
-        if word in _WISHES and isinstance(value, _NUMBER) and not isinstance(value, bool)
+        if word in WISHES and isinstance(value, _NUMBER) and not isinstance(value, bool)
     }
     whole = {word: value for word, value in numbers.items() if isinstance(value, _WORDS["finetune"][word])}
     try:
@@ -320,7 +318,7 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
     if kind == "download":
         return prepare.download(words.pop("model"), **words)
     if kind == "finetune":
-        wish = {name: words.pop(name) for name in _WISHES if name in words}
+        wish = {name: words.pop(name) for name in WISHES if name in words}
         if wish.get("method") == "auto":
             del wish["method"]
         if words.get("adapter") == "last" and "adapter" in known:  # of this recipe, not of whoever was last

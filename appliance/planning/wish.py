@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from appliance.errors import UsageError
@@ -15,7 +15,8 @@ OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bi
 OPTIMIZER_CHOICES = " | ".join(("auto", *OPTIMIZERS))
 SWITCHES = ("packing", "padding_free", "liger")
 # ddp: each card holds the model; fsdp: each a share of it; zero2, zero3: DeepSpeed.
-SHARDINGS = ("ddp", "fsdp", "zero2", "zero3")
+SPLITTING = ("fsdp", "zero2", "zero3")
+SHARDINGS = ("ddp", *SPLITTING)
 SHARDING_CHOICES = " | ".join(("auto", *SHARDINGS))
 
 
@@ -40,6 +41,9 @@ class Wish:
     padding_free: bool | None = None
     liger: bool | None = None
     sharding: str | None = None  # of SHARDINGS: how several cards work together
+
+
+WISHES = tuple(field.name for field in fields(Wish))
 
 
 def read_wish(values: Mapping[str, Any] | None) -> Wish:
