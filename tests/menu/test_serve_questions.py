@@ -6,7 +6,6 @@ The card is the NVML stub's; nothing is installed or started.
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import nvml_machine
@@ -19,9 +18,6 @@ from appliance.jobs import folder
 from appliance.jobs.prepare.adapters import ADAPTER_MANIFEST
 from appliance.locale import _
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler for the stub"
-)
 TUNED = "20261122-120000-finetune-mine"
 
 
@@ -57,7 +53,10 @@ def test_which_engine_and_which_adapter(
     gib = engines.by_name(faster).download_gib
     install = _("install it first ({gib:.1f} GiB to download)").format(gib=gib)
     here = _("serve with transformers, at once but slower")
-    alone = _("no, the model alone")
+    beside, alone = (
+        _("Adapters were trained on this model. Serve one beside it, under its own name?"),
+        _("no, the model alone"),
+    )
 
     def to_engine() -> None:
         screen.keys("2", ENTER).asks(_("Which model should answer?")).pick("tiny-base")
@@ -66,7 +65,7 @@ def test_which_engine_and_which_adapter(
 
     # Installed first: what that takes is said before it starts; back leads to the menu.
     to_engine()
-    screen.pick(install).asks(_("Adapters were trained on this model. Serve one beside it, under its own name?"))
+    screen.pick(install).asks(beside)
     screen.pick(alone).asks(_("Start?"), _("start"), _("back"))
     assert squeezed(_("about {n:.0f} GiB").format(n=engines.by_name(faster).disk_gib)) in screen.flat
     assert f"appliance install {faster}" in " ".join(screen.text.split())
@@ -75,9 +74,7 @@ def test_which_engine_and_which_adapter(
     # With what is here, and with the adapter beside the base.
     to_engine()
     screen.pick(here)
-    screen.asks(
-        _("Adapters were trained on this model. Serve one beside it, under its own name?"), alone, TUNED
-    ).pick(TUNED)
+    screen.asks(beside, alone, TUNED).pick(TUNED)
     screen.asks(_("Start?"), _("start"), _("advanced"), _("back"))
     assert squeezed(f"--adapter {tuned}") in screen.flat and squeezed("--engine transformers") in screen.flat
     # Under "advanced" every engine can be had; one that is not installed says what it takes, and takes it first.
