@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BAR = 30  # columns
 _LINES = 5  # that are named
+_NAMES = 10  # of columns
 
 
 def report(found: Report) -> None:
@@ -29,6 +30,10 @@ def report(found: Report) -> None:
         (_("Good for"), found.task_word),
         (_("Rows"), _("{rows}, of which {kept} are good").format(rows=found.rows, kept=found.kept)),
     ]
+    if read := _read_as(found):
+        rows.append((_("Read as"), read))
+    if found.columns_unread:
+        rows.append((_("Not read"), _some(found.columns_unread)))
     if found.languages:
         some = _("{languages} (of a sample)") if found.languages_sampled else "{languages}"
         rows.append((_("Languages"), some.format(languages=languages.sentence(found.languages))))
@@ -38,6 +43,20 @@ def report(found: Report) -> None:
     _plot(lengths["bars"])
     _notes(_("Left out"), found.dropped)
     _notes(_("Worth a look"), found.warnings)
+
+
+def _read_as(found: Report) -> str:
+    """Which columns are what; nothing where the format says it."""
+    words = {
+        "question": _("question"), "answer": _("answer"), "input": _("material"), "system": _("system"),
+        "history": _("earlier turns"), "turns": _("conversation"), "tools": _("tools"), "chosen": _("the better answer"),
+        "rejected": _("the worse answer"), "label": _("good or bad"), "images": _("pictures"), "text": _("text"),
+    }  # fmt: skip
+    return found.read_as or " · ".join(f"{words[word]} = {column}" for word, column in found.columns.items())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMES]) + ("…" if len(names) > _NAMES else "")
 
 
 def _length(lengths: dict[str, Any]) -> str:
