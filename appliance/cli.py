@@ -61,7 +61,9 @@ def _run() -> int:
         if show is not None and hasattr(error, "exit_code"):
             if output.is_json() or "--json" in sys.argv:  # the words may have been refused before --json was read
                 output.use_json()
-                output.error(UsageError(error.format_message(), "", _("See every option: add --help.")))
+                output.error(
+                    UsageError(getattr(error, "format_message", str)(), "", _("See every option: add --help."))
+                )
             else:
                 show()
             return 2
