@@ -9,6 +9,7 @@ The turns of a conversation stand together in such files; where they do not, tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -54,6 +55,16 @@ def gathered(source: Source, sample: Sequence[Any]) -> Source:
     return replace(
         source, kind="jsonl", records=lambda: chosen(records()), columns=[], notes=notes, text=None, parser=None
     )
+
+
+def is_chat(text: str) -> bool:
+    """Whether a text is a saved chat: every few lines one with a time and a name."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return len(_HEADS.findall(text)) * 5 > len(lines) > 2
+
+
+_TIME = r"(?:\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?[ \t]+)?\d{1,2}:\d{2}(?::\d{2})?"
+_HEADS = re.compile(rf"^[\[(]?{_TIME}[\])]?[ \t]+\S.{{0,30}}$|^\S.{{0,30}}[ \t]+[\[(]?{_TIME}[\])]?[ \t]*$", re.M)
 
 
 def _is_talk(value: Any) -> bool:

@@ -73,6 +73,9 @@ def _left_open(stream: Stream) -> Question | None:
         return None
     if main.task == "pretrain":
         return _beside_text(main.fields["text"], recogniser.unread, stream)
+    if words.is_article(main.fields):
+        fields = {word: main.fields[word] for word in ("question", "answer")}
+        return _columns_question(fields, columns, [{"map": fields}, {"map": {"text": fields["answer"]}}])
     others = words.rivals(main.fields["answer"], columns) if "answer" in main.fields and "turns" not in main.fields else []
     if "question" not in main.fields or not others:
         return None

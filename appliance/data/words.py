@@ -41,7 +41,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "答复", "标准答案", "参考答案", "输出", "响应", "解答", "客服回复", "a", "target", "solution", "gpt", "bot",
         "医生回复", "医生回答", "回答内容", "解决方案", "解决办法", "解决方法", "处理结果", "处理方案", "处理意见",
         "targets_pretokenized", "targets", "canonical_solution", "gold_standard_solution", "sql", "patch",
-        "reference_strs", "caption", "描述", "内容", "正文", "content", "best_answer", "code", "ans",
+        "reference_strs", "caption", "描述", "内容", "正文", "content", "best_answer", "correct_answer", "code", "ans",
     ),
     "input": (
         "input", "context", "passage", "article", "sql_context", "evidence", "desc", "输入", "材料", "阅读材料", "补充",
@@ -96,7 +96,8 @@ MARKINGS = (
 )  # fmt: skip
 
 TITLES = ("title", "标题", "subject")
-_ARTICLES = ("content", "正文", "内容")
+ARTICLES = ("content", "正文", "内容")
+_PEOPLE = ("user", "用户", "客户", "human")  # who asks, where another column has what
 _ALONE = ("code", "completion")  # what is learned as plain text where nothing asks for it
 
 ROLES = {
@@ -159,6 +160,9 @@ def match(headers: Iterable[str]) -> dict[str, str]:
             found[field] = names[word]
             used.add(word)
     asked = plain(found.get("question", ""))
+    if asked in _PEOPLE and (fitting := _containing("question", names, used)):
+        found["question"] = names[fitting[-1]]
+        used.add(fitting[-1])
     partner = next((word for word in _PARTNERS.get(asked, ()) if word in names and word not in used), None)
     if partner:
         used.discard(plain(found.get("answer", "")))
@@ -178,10 +182,6 @@ def match(headers: Iterable[str]) -> dict[str, str]:
     # An article has a title beside its text: that asks for nothing.
     if "text" in found and "answer" not in found and plain(found.get("question", "")) in TITLES:
         found.pop("question")
-    # With a title beside a content nobody can tell whether it asks: the report does.
-    if asked in TITLES and plain(found.get("answer", "")) in _ARTICLES and "images" not in found:
-        found.pop("question", None)
-        found["text"] = found.pop("answer")
     # "text" loses to a question with an answer, and a lone "title" or "content" is no pair.
     if "question" in found and "answer" in found:
         found.pop("text", None)
@@ -204,6 +204,11 @@ def rivals(answer: str, headers: Iterable[str]) -> list[str]:
     if named in FIELDS["answer"]:
         return []
     return [header for header in headers if header != answer and _containing("answer", [plain(header)], (named,))]
+
+
+def is_article(fields: Mapping[str, str]) -> bool:
+    """Whether nothing but a title asks, and nothing but a content answers."""
+    return plain(fields.get("question", "")) in TITLES and plain(fields.get("answer", "")) in ARTICLES
 
 
 def truth(value: object) -> bool | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
-from known_shapes import SHAPES
+from known_shapes import FILES, SHAPES, TABLES
 
 from appliance.data import check
 from appliance.errors import ApplianceError
@@ -56,4 +57,21 @@ def test_a_shape_is_read_as_it_is_meant(tmp_path, name):
     lines = [json.dumps(row, ensure_ascii=False) for row in (rows if isinstance(rows, list) else [rows])]
     file.write_text("\n".join(lines), encoding="utf-8")
     found = told(file)
+    assert agrees(found, means), f"{name}: {found}"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_read_as_it_is_meant(tmp_path, name):
+    rows, means = TABLES[name]
+    with (tmp_path / "rows.csv").open("w", encoding="gb18030", newline="") as file:
+        csv.writer(file).writerows(rows)
+    found = told(tmp_path / "rows.csv")
+    assert agrees(found, means), f"{name}: {found}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_read_as_it_is_meant(tmp_path, name):
+    file, text, means = FILES[name]
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    found = told(tmp_path / file)
     assert agrees(found, means), f"{name}: {found}"
