@@ -49,8 +49,9 @@ def _read_as(found: Report) -> str:
     """Which columns are what; nothing where the format says it."""
     words = {
         "question": _("question"), "answer": _("answer"), "input": _("material"), "system": _("system"),
-        "history": _("earlier turns"), "turns": _("conversation"), "tools": _("tools"), "chosen": _("the better answer"),
-        "rejected": _("the worse answer"), "label": _("good or bad"), "images": _("pictures"), "text": _("text"),
+        "history": _("earlier turns"), "turns": _("conversation"), "tools": _("tools"),
+        "chosen": _("the better answer"), "rejected": _("the worse answer"), "label": _("good or bad"),
+        "images": _("pictures"), "text": _("text"),
     }  # fmt: skip
     return found.read_as or " · ".join(f"{words[word]} = {column}" for word, column in found.columns.items())
 

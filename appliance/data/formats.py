@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,7 +102,7 @@ def _without(fields: Mapping[str, str], *words_: str) -> Mapping[str, str]:
 
 def _class_of(record: Mapping[str, Any], text: str) -> str | None:
     """The column that says of which class a text is; None where there is none, or another one that could be meant."""
-    plain = {words.plain(key): key for key in reversed(record) if key != text}
+    plain = {words.plain(key): key for key in reversed(list(record)) if key != text}
     found = [plain[name] for name in words.CLASSES if name in plain and _is_class(record[plain[name]])]
     others = [key for key, value in record.items() if key not in (*found, text) and isinstance(value, str) and value]
     # A long text with more beside it than its class is one to read.

@@ -40,7 +40,7 @@ def gathered(source: Source, sample: Sequence[Any]) -> Source:
     """
     rows = [one for one in sample if isinstance(one, dict)]
     gather: Callable[[Rows], Rows] | None = None
-    if rows and sum(_TREE <= one.keys() for one in rows) * 2 > len(rows):
+    if rows and sum(one.keys() >= _TREE for one in rows) * 2 > len(rows):
         gather = _trees
     elif columns := _columns(rows):
         gather = _Talks(*columns)
@@ -114,7 +114,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str] | None:
     """
     if len(rows) < 2:
         return None
-    plain = {words.plain(key): key for key in reversed(rows[0])}
+    plain = {words.plain(key): key for key in reversed(list(rows[0]))}
     found = [next((plain[n] for n in names if n in plain), "") for names in (_NUMBERS, _SPEAKERS, _TEXTS)]
     number, speaker, text = found
     if not all(found):

@@ -76,7 +76,9 @@ def _left_open(stream: Stream) -> Question | None:
     if words.is_article(main.fields):
         fields = {word: main.fields[word] for word in ("question", "answer")}
         return _columns_question(fields, columns, [{"map": fields}, {"map": {"text": fields["answer"]}}])
-    others = words.rivals(main.fields["answer"], columns) if "answer" in main.fields and "turns" not in main.fields else []
+    others = (
+        words.rivals(main.fields["answer"], columns) if "answer" in main.fields and "turns" not in main.fields else []
+    )
     if "question" not in main.fields or not others:
         return None
     fields = {"question": main.fields["question"], "answer": main.fields["answer"]}
@@ -88,16 +90,18 @@ def _beside_text(text: str, unread: list[str], stream: Stream) -> Question | Non
     titles = [column for column in unread if words.plain(column) in words.TITLES]
     as_text = {"text": text}
     if titles and words.plain(text) != "text":
-        return _columns_question(
-            as_text, unread, [{"map": as_text}, {"map": {"question": titles[0], "answer": text}}]
-        )
+        return _columns_question(as_text, unread, [{"map": as_text}, {"map": {"question": titles[0], "answer": text}}])
     first = next(_raw(stream), {})
-    marked = [c for c in unread if words.plain(c) in (*words.CLASSES, *words.MARKINGS) and first.get(c) not in (None, "")]
+    marked = [
+        c for c in unread if words.plain(c) in (*words.CLASSES, *words.MARKINGS) and first.get(c) not in (None, "")
+    ]
     if not marked:
         return None
     plain = [column for column in marked if isinstance(first[column], (str, int))]
     return _columns_question(
-        as_text, [text, *unread], [{"map": as_text}, *({"map": {"question": text, "answer": column}} for column in plain)]
+        as_text,
+        [text, *unread],
+        [{"map": as_text}, *({"map": {"question": text, "answer": column}} for column in plain)],
     )
 
 

@@ -178,11 +178,13 @@ class Tally:
         if self.stream.source.kind == "text" and gathered.is_chat(self._first_text()):
             sentence = _(
                 "This looks like a saved chat: lines with a time and a name. It is taken as plain text. To learn "
-                "questions and answers from it, make a table of it with the columns 会话 (chat), 角色 (who) and 内容 (what)."
+                "questions and answers from it, make a table of it with the columns session, role and content."
             )
             yield Note("saved_chat", sentence)
         if (main.guessed or self.stream.recogniser.composed == "two_texts") and _numbers_answer(report.sample):
-            sentence = _("The answers are bare numbers: a model learns to say them. Write there in words what they mean.")
+            sentence = _(
+                "The answers are bare numbers: a model learns to say them. Write there in words what they mean."
+            )
             yield Note("numbers_as_answers", sentence)
         if len(self._formats) > 1:
             sentence = _("The rows are in several formats: {formats}")

@@ -37,9 +37,9 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     """A list of turns as messages; what it shows is added to `images`. Raises Unusable."""
     messages: list[Message] = []
     if raw and all(isinstance(one, str) for one in raw):
-        named = [_SPEAKER.match(text) for text in raw]
-        if all(match and match[1].lower() in words.ROLES for match in named):  # HuatuoGPT, MedDialog
-            for match, text in zip(named, raw, strict=True):
+        marks = [_SPEAKER.match(text) for text in raw]
+        if all(match and match[1].lower() in words.ROLES for match in marks):  # HuatuoGPT, MedDialog
+            for match, text in zip(marks, raw, strict=True):
                 assert match is not None
                 _add(messages, {"role": match[1], "content": text[match.end() :]}, images)
             return messages
@@ -113,7 +113,9 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     role = words.ROLES.get(named.strip().lower()) if isinstance(named, str) else None
     if role is None:
         raise Unusable("unknown_role")
-    value = next((raw[key] for key in ("content", "value", "text", "message", "parts") if raw.get(key) is not None), None)
+    value = next(
+        (raw[key] for key in ("content", "value", "text", "message", "parts") if raw.get(key) is not None), None
+    )
     if role == "call":
         messages.append(message("assistant", "", calls_of(_quoted(value) if isinstance(value, str) else value)))
         return

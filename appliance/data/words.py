@@ -23,10 +23,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "label": ("kto_tag", "label", "is_safe", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
     "images": (
-        "images", "image", "image_path", "image_paths", "image_file", "image_url", "figure_path", "img", "img_path", "picture",
-        "pictures", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
+        "images", "image", "image_path", "image_paths", "image_file", "image_url", "figure_path", "img", "img_path",
+        "picture", "pictures", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
     ),
-    "system": ("system", "system_prompt", "system_message", "meta_instruction", "系统", "系统提示", "系统提示词", "人设"),
+    "system": (
+        "system", "system_prompt", "system_message", "meta_instruction", "系统", "系统提示", "系统提示词", "人设",
+    ),
     "history": ("history", "历史", "历史对话"),
     "question": (
         "question", "instruction", "prompt", "query", "ask", "user", "user_input", "问题", "提问", "问", "指令",
@@ -36,9 +38,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "original_text", "提问内容", "标题", "title", "subject",
     ),
     "answer": (
-        "multiple_choice_answer", "answer", "output", "completion", "response", "generated_solution", "reply", "answers", "assistant", "答案",
-        "回答", "答", "回复",
-        "答复", "标准答案", "参考答案", "输出", "响应", "解答", "客服回复", "a", "target", "solution", "gpt", "bot",
+        "multiple_choice_answer", "answer", "output", "completion", "response", "generated_solution", "reply",
+        "answers", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案", "输出", "响应", "解答",
+        "客服回复", "a", "target", "solution", "gpt", "bot",
         "医生回复", "医生回答", "回答内容", "解决方案", "解决办法", "解决方法", "处理结果", "处理方案", "处理意见",
         "targets_pretokenized", "targets", "canonical_solution", "gold_standard_solution", "sql", "patch",
         "reference_strs", "caption", "描述", "内容", "正文", "content", "best_answer", "correct_answer", "code", "ans",
@@ -85,8 +87,8 @@ _DOCUMENTS = (
 
 # Columns that say what kind a text is.
 CLASSES = (
-    "label_desc", "label_des", "label_text", "label", "labels", "标签", "类别", "分类", "category", "class", "sentiment",
-    "情感", "情感倾向", "intent", "意图", "类型", "emotion", "cat",
+    "label_desc", "label_des", "label_text", "label", "labels", "标签", "类别", "分类", "category", "class",
+    "sentiment", "情感", "情感倾向", "intent", "意图", "类型", "emotion", "cat",
 )  # fmt: skip
 
 # What somebody marked in a text: names, relations. Nothing that a model can be asked for as it stands.

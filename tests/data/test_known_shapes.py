@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 import json
 
+import known_chats  # noqa: F401  # each fills SHAPES
+import known_pairs  # noqa: F401
+import known_tasks  # noqa: F401
 import pytest
-from known_shapes import FILES, SHAPES, TABLES
+from known_files import FILES, TABLES
+from known_shapes import SHAPES
 
 from appliance.data import check
 from appliance.errors import ApplianceError
