@@ -257,6 +257,8 @@ def _pair(get: Get, images: list[str]) -> Row:
             whole += _answers(get("answer"), images)
         prompt, good = whole[:-1], whole[-1:]
         bad = _answers(rejected, images)
+        if len(bad) > len(prompt) and bad[: len(prompt)] == prompt:  # the whole conversation once more
+            bad = bad[len(prompt) :]
     else:
         prompt = _asked(get, images)
         good, bad = _spoken(chosen, images), _spoken(rejected, images)

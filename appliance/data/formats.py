@@ -52,7 +52,9 @@ def layout_of(
         fields = {**{word: key for word, key in fields.items() if word not in _PAIR}, "text": fields["answer"]}
     fields = _with_label(_with_turns(record, fields), label_counts)
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
-    if not shape and isinstance(record.get(fields.get("text", "")), list):  # a conversation called text (GenQA)
+    if (
+        not shape and "text" in fields and isinstance(record.get(fields["text"]), list)
+    ):  # a conversation called text (GenQA)
         shape = _shape(record[fields["text"]])
         if shape:
             fields = {**{word: key for word, key in fields.items() if word != "text"}, "turns": fields["text"]}
@@ -165,6 +167,7 @@ class Recogniser:
     composed: str = ""  # rows are to be restated first: of which of the kinds of `composed.py` most are
     articles: bool = False  # a content with a title is plain text
     wrapped: bool = False  # rows are to be opened before, see `wrapped.py`
+    media: Sequence[str] = ()  # columns of videos and sounds, which nothing here shows to a model
     columns: Sequence[str] = ()  # of the first rows, opened and not yet restated
     _fields: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     _same: dict[tuple[str, ...], Layout] = field(default_factory=dict)
@@ -176,8 +179,15 @@ class Recogniser:
         used = self.main.used()
         return [] if self.composed else [column for column in self.columns if column not in used]
 
+    @property
+    def restates(self) -> bool:
+        """Whether rows have to go through `restated`."""
+        return bool(self.composed or self.wrapped or self.media)
+
     def restated(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """A raw row opened and restated, where this file's rows have to be. Raises Unusable."""
+        if any(record.get(column) for column in self.media):
+            raise Unusable("other_media")
         if self.wrapped:
             record = wrapped.opened(record)
         return composed.restated(record) if self.composed else record
@@ -226,6 +236,7 @@ def recognise(
     keys = [] if inside else list(columns)
     keys = keys or list(dict.fromkeys(key for record in sample for key in record))
     columns = keys
+    media = [key for key in keys if words.plain(key) in words.MEDIA]
     kinds = Counter(map(composed.kind_of, sample)) if not mapping else Counter()
     restate = (sum(kinds.values()) - kinds[""]) * 2 > len(sample)
     several = max((kind for kind in kinds if kind), key=kinds.__getitem__) if restate else ""
@@ -248,7 +259,7 @@ def recognise(
     if fitting:
         usual = Counter(layout.format for layout in fitting).most_common(1)[0][0]
         main = next(layout for layout in fitting if layout.format == usual)
-        return Recogniser(main, said, label_counts, several, articles, inside, columns, cache)
+        return Recogniser(main, said, label_counts, several, articles, inside, media, columns, cache)
     if tasks:
         raise ApplianceError(
             _("The file holds rows for {found}, not for {wanted}.").format(found=", ".join(tasks), wanted=task),
@@ -264,7 +275,7 @@ def recognise(
             _("The columns are: {columns}").format(columns=", ".join(keys[:20]) or "-"),
             _("Say which are which: --map question=COLUMN --map answer=COLUMN"),
         )
-    return Recogniser(guess, said, label_counts, several, articles, inside, columns, cache)
+    return Recogniser(guess, said, label_counts, several, articles, inside, media, columns, cache)
 
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -111,8 +111,7 @@ class Stream:
             yield from map(look, self.batches())
             return
         layout = None
-        plain = not (self.recogniser.composed or self.recogniser.wrapped)
-        if isinstance(parser, Cells) and hasattr(look, "of_pairs") and plain:
+        if isinstance(parser, Cells) and hasattr(look, "of_pairs") and not self.recogniser.restates:
             layout = self.recogniser.layout(dict.fromkeys(parser.columns, ""))
         do = _Block(text, parser, self.recogniser, look, text.known_size, layout)
         with workers.started(do, number, text.plain) as send:
@@ -189,7 +188,7 @@ def batch_of(lines: list[int], raw: list[Any], recogniser: formats.Recogniser) -
         row = None
         try:
             if isinstance(value, dict):
-                if recogniser.composed or recogniser.wrapped:
+                if recogniser.restates:
                     value = recogniser.restated(value)
                 layout = layout_of(value)
                 row = into(value, layout)

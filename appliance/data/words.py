@@ -18,7 +18,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "rejected": (
         "rejected", "dispreferred", "worse", "bad_answer", "response_rejected", "差回答", "差的回答", "坏回答", "拒绝",
-        "更差的回答", "未采纳", "拒绝回答", "rejected_response", "neg_resp", "rejected_answer", "bad_response", "负例",
+        "更差的回答", "未采纳", "拒绝回答", "rejected_response", "rejected_messages", "neg_resp", "rejected_answer", "bad_response", "负例",
         "劣质回答",
     ),
     "label": ("kto_tag", "label", "is_safe", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
@@ -97,6 +97,7 @@ MARKINGS = (
     "events", "event_list", "ner", "ner_tags", "实体", "标注",
 )  # fmt: skip
 
+MEDIA = ("video", "videos", "audio", "audios", "视频", "音频", "录音")
 TITLES = ("title", "标题", "subject")
 ARTICLES = ("content", "正文", "内容")
 _PEOPLE = ("user", "用户", "客户", "human")  # who asks, where another column has what

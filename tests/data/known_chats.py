@@ -177,4 +177,21 @@ shape("chinese-poetry", {"author": "李白", "paragraphs": ["床前明月光，"
       "1"}, "text:静夜思\n床前明月光，\n疑是地上霜。")
 shape("MNBVC", {"文件名": "a.txt", "是否待查文件": False, "段落数": 2, "段落": [{"行号": 0, "是否重复": False, "md5":
       "x", "内容": "甲"}, {"行号": 1, "是否重复": False, "md5": "y", "内容": "乙"}]}, "text:甲\n乙")
+# ── as training programs write them down ──
+shape("XTuner", {"conversation": [{"system": "Be kind.", "input": "Why?", "output": "Because."}]},
+      "s:Be kind. | u:Why? | a:Because.")
+shape("LAION OIG", {"text": "<human>: Why?\n<bot>: Because."}, QA)
+shape("Llama 3 written out", {"text": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe kind.<|eot_id|>"
+      "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+      "Because.<|eot_id|>"}, "s:Be kind. | u:Why? | a:Because.")
+shape("Gemma written out", {"text": "<bos><start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\nBecause."
+      "<end_of_turn>\n"}, QA)
+shape("Zephyr written out", {"text": "<|system|>\n</s>\n<|user|>\nWhy?</s>\n<|assistant|>\nBecause.</s>\n"}, QA)
+shape("Phi written out", {"prompt": "<|user|>\nWhy?<|end|>\n<|assistant|>\nBecause.<|end|>"}, QA)
+shape("ChatGLM", {"prompt": "So?", "response": "Yes.", "history": [["Why?", "Because."]]},
+      "u:Why? | a:Because. | u:So? | a:Yes.")
+shape("videos", {"messages": chat("<video>Why?", "Because."), "videos": ["a/1.mp4"]}, "!a video or a sound")
+shape("some videos", [{"messages": chat("<video>Why?", "Because."), "videos": ["a/1.mp4"]},
+      {"messages": chat("Why?", "Because."), "videos": []}], QA)
+shape("speech", {"audio": {"path": "a.wav", "bytes": None}, "sentence": "Because."}, "!a video or a sound")
 # fmt: on

@@ -98,6 +98,10 @@ shape("CValues comparison", {"prompt": "为什么？", "pos_resp": "因为。", 
 shape("liyucheng/zhihu_rlhf_3k", {"prompt": "为什么？", "chosen": "因为。", "rejected": "不知道。"},
       "u:为什么？ | +:因为。 | -:不知道。")
 shape("peiyi9979/Math-Shepherd", {"input": "2 + 2? Step 1: 4 ки", "label": "2 + 2? Step 1: 4 +", "task": "GSM8K"}, "!--map")
+shape("ms-swift DPO", {"messages": chat("Why?", "Because."), "rejected_messages": chat("Why?", "No.")}, PAIR)
+shape("ms-swift DPO in short", {"messages": chat("Why?", "Because."), "rejected_response": "No."}, PAIR)
+shape("ms-swift KTO", [{"messages": chat(f"Why {n}?", f"Because {n}."), "label": n % 2 == 0} for n in range(4)],
+      "u:Why 0? | a:Because 0. =good")
 # ── pictures ──
 SEEN = "u:<image>\nWhat? | a:A bus. | img:1"
 shape("liuhaotian/LLaVA-Instruct-150K", {"id": "1", "image": PIXEL, "conversations": said("What?\n<image>", "A bus.")},

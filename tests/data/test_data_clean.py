@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from spreadsheets import write_xls
 from test_data_sets import make_folder
 
