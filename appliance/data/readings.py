@@ -107,7 +107,10 @@ def _beside_text(text: str, unread: list[str], stream: Stream) -> Question | Non
 
 def _columns_question(fields: dict[str, str], columns: list[str], ways: list[dict[str, Any]]) -> Question:
     chosen = _named(fields)
-    sentence = _("The columns were taken as {chosen}. Otherwise: --map question=… --map answer=…").format(chosen=chosen)
+    other = next((way["map"] for way in ways[1:]), {"question": "…", "answer": "…"})
+    sentence = _("The columns were taken as {chosen}. Otherwise: {words}").format(
+        chosen=chosen, words=" ".join(f"--map {word}={column}" for word, column in other.items())
+    )
     return Question("columns", sentence, chosen, columns, ways)
 
 

@@ -171,7 +171,8 @@ class Tally:
         if main.guessed:
             sentence = _("No header is known here; by what the columns hold they were taken as: {columns}")
             columns = ", ".join(f"{field}={column}" for field, column in main.fields.items())
-            yield Note("columns_guessed", sentence.format(columns=columns))
+            asked = [question.sentence for question in report.questions if question.key == "columns"]
+            yield Note("columns_guessed", asked[0] if asked else sentence.format(columns=columns))
         for question in report.questions:  # whoever is not asked should know as what it was taken
             if not (main.guessed and question.key == "columns"):
                 yield Note(f"{question.key}_unsure", question.sentence)
