@@ -71,13 +71,20 @@ def _length(lengths: dict[str, Any]) -> str:
 
 
 def _plot(bars: list[dict[str, int]]) -> None:
+    from rich.cells import cell_len
+
     most = max((bar["rows"] for bar in bars), default=0)
-    labels = [f"{bar['from']}–{bar['to']}" for bar in bars]
-    width = max(map(len, labels), default=0)
+    labels = [_("{least}–{most} tokens").format(least=bar["from"], most=bar["to"]) for bar in bars]
+    width = max(map(cell_len, labels), default=0)
     for label, bar in zip(labels, bars, strict=True):
         size = max(1, round(_BAR * bar["rows"] / most)) if bar["rows"] else 0
         shown = "█" * size + " " * bool(size)
-        output.say(f"  {label:>{width}} {shown}{bar['rows']}", "cyan")
+        # A Chinese character takes two cells, so the label is filled up by hand.
+        output.say(f"  {' ' * (width - cell_len(label))}{label} {shown}{_rows(bar['rows'])}", "cyan")
+
+
+def _rows(count: int) -> str:
+    return _("{n} rows").format(n=count) if count != 1 else _("1 row")
 
 
 def _notes(title: str, notes: Sequence[Note]) -> None:

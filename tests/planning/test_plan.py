@@ -209,7 +209,8 @@ def test_how_cards_work_together_can_be_asked_for() -> None:
 
 
 def test_pictures_are_counted_or_said_to_be_guessed() -> None:
-    made = plan(MACHINES["A100 80"], MODELS["8B"], rows=2, lengths=Lengths.of([90, 100]), images=2)
+    seeing = replace(MODELS["8B"], vision=True)
+    made = plan(MACHINES["A100 80"], seeing, rows=2, lengths=Lengths.of([90, 100]), images=2)
     assert made.length >= 1300 and "guessed to be 1300 tokens" in made.reasons["pictures"]
-    counted = plan(MACHINES["A100 80"], MODELS["8B"], rows=2, lengths=Lengths.of([90, 900], rough=False), images=2)
+    counted = plan(MACHINES["A100 80"], seeing, rows=2, lengths=Lengths.of([90, 900], rough=False), images=2)
     assert counted.length == 960 and "own processor makes of it" in counted.reasons["pictures"]

@@ -115,6 +115,9 @@ def test_a_method_leaves_its_mark(home: Path, shelf: Path, rows: Path, method: s
     assert config["r"] == draft.plan["rank"] * (2 if method == "pissa" else 1)
     assert config["init_lora_weights"] is True
     assert not (job.folder / "pissa-beginning").exists()
+    written = files.read_json(Path(result["adapter"]) / "appliance-adapter.json")
+    weights = {path.name: files.sha256(path) for path in (shelf / "base-float32").glob("*.safetensors")}
+    assert written["base"]["weights"] == weights and {"torch", "peft", "trl"} <= set(written["result"]["versions"])
     merged = done(control.submit(prepare.merge(job.id)))
     assert Path(merged["model"]).is_dir()
 

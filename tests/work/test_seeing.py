@@ -107,7 +107,7 @@ def test_it_learns_what_it_sees(home: Path, seers: Path, tmp_path: Path, name: s
 def test_pictures_and_models_that_do_not_belong_together(home: Path, shelf: Path, seers: Path, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows")
     assert data.check(file).as_dict()["images"] == 25
-    with pytest.raises(ApplianceError, match="show 25 pictures, and base-float32 can't see"):
+    with pytest.raises(ApplianceError, match="show 25 pictures, and this model can't see"):
         prepare.finetune(str(shelf / "base-float32"), str(file))
     plain = tiny.write_rows(tmp_path / "plain.jsonl")
     with pytest.raises(ApplianceError, match="only learn from questions and answers"):
