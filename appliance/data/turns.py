@@ -252,7 +252,8 @@ def listed(value: Any) -> list[Any] | None:
 
 
 _TEMPLATES = (
-    ("<|im_start|>", _CHATML), ("<|start_header_id|>", _HEADED), ("<start_of_turn>", _GEMMA), ("<|assistant|>\n", _TAGGED),
+    ("<|im_start|>", _CHATML), ("<|start_header_id|>", _HEADED), ("<start_of_turn>", _GEMMA),
+    ("<|assistant|>\n", _TAGGED),
 )  # fmt: skip
 
 

@@ -18,9 +18,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "rejected": (
         "rejected", "dispreferred", "worse", "bad_answer", "response_rejected", "差回答", "差的回答", "坏回答", "拒绝",
-        "更差的回答", "未采纳", "拒绝回答", "rejected_response", "rejected_messages", "neg_resp", "rejected_answer", "bad_response",
-        "负例",
-        "劣质回答",
+        "更差的回答", "未采纳", "拒绝回答", "rejected_response", "rejected_messages", "neg_resp",
+        "rejected_answer", "bad_response", "负例", "劣质回答",
     ),
     "label": ("kto_tag", "label", "is_safe", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
     "images": (
