@@ -63,7 +63,9 @@ def _left_open(stream: Stream) -> Question | None:
     recogniser, main = stream.recogniser, stream.recogniser.main
     columns = list(recogniser.columns)
     if recogniser.composed == "two_texts":
-        sentence = _("Two texts are asked about together; the answer is their label. Otherwise: --map question=… --map answer=…")
+        sentence = _(
+            "Two texts are asked about together; the answer is their label. Otherwise: --map question=… --map answer=…"
+        )
         return Question("restated", sentence, "two_texts", columns, [{}])
     if recogniser.composed == "languages":
         asked, answered = [column for column in columns if column in composed.translated(columns)]

@@ -75,7 +75,7 @@ shape("GAIR/lima", {"conversations": ["Why?", "Because."], "source": "stackexcha
 shape("stingning/ultrachat", {"id": "0", "data": ["Why?", "Because.", "So?", "Yes."]},
       "u:Why? | a:Because. | u:So? | a:Yes.")
 shape("yizhongw/self_instruct seeds", {"id": "seed_0", "name": "x", "instruction": "Say why.", "instances": [
-      {"input": "rain", "output": "Because."}], "is_classification": False}, "!--map")
+      {"input": "rain", "output": "Because."}], "is_classification": False}, "u:Say why.\nrain | a:Because.")
 shape("Hello-SimpleAI/HC3", {"question": "Why?", "human_answers": ["Because."], "chatgpt_answers": ["Just so it is."],
       "index": 0, "source": "reddit"}, "?u:Why? | a:Because.")
 shape("anon8231489123/ShareGPT_Vicuna", {"id": "QW_0", "conversations": said("Why?", "Because.")}, QA)
