@@ -306,6 +306,7 @@ def _as_text(file: IO[bytes], _stream: Stream) -> Steps:
 def _as_table(file: IO[bytes], stream: Stream) -> Steps:
     table = csv.writer(_Text(file))
     columns = stream.source.columns
-    table.writerow(columns)
+    if stream.source.headers:  # names that we gave the columns would be read as a row
+        table.writerow(columns)
     while (value := (yield)) is not None:
         table.writerow([value.get(column, "") for column in columns])

@@ -12,7 +12,7 @@ import pytest
 from known_files import FILES, TABLES
 from known_shapes import SHAPES
 
-from appliance.data import check
+from appliance.data import check, clean, load
 from appliance.errors import ApplianceError
 
 _SIDES = {"messages": "", "prompt": "", "completion": "", "chosen": "+", "rejected": "-"}
@@ -37,12 +37,16 @@ def shape_of(row):
 
 
 def told(file):
-    """What the report says: a row's shape, behind a ? where it asks; ! and the whole error where it refuses."""
+    """What the report says: a row's shape, behind a ? where it asks; ! and the whole error where it refuses.
+
+    Every row is accounted for, and a clean copy holds the same rows.
+    """
     try:
         report = check(file)
     except ApplianceError as error:
         return "!" + " ".join([error.what, error.why, error.next_step, *error.problems])
     assert report.kept + sum(note.count for note in report.dropped) == report.rows
+    assert list(load(clean(file).to)) == list(load(file))
     return "?" * bool(report.questions) + shape_of(report.sample[0])
 
 
