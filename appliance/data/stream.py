@@ -145,7 +145,7 @@ class _Block:
 
     def _columns(self, data: bytes, block: Block) -> Columns | None:
         """The block by columns; where that has not worked for some blocks, it is not tried any more."""
-        if self.missed == _MISSES or self.recogniser.composed or self.recogniser.wrapped:
+        if self.missed == _MISSES or self.recogniser.restates:
             return None
         if isinstance(self.parser, Lines):
             found = talks.talks_of(data, block, self.recogniser)
@@ -199,7 +199,7 @@ def batch_of(lines: list[int], raw: list[Any], recogniser: formats.Recogniser) -
         row = None
         try:
             if isinstance(value, dict):
-                if recogniser.composed or recogniser.wrapped:
+                if recogniser.restates:
                     value = recogniser.restated(value)
                 layout = layout_of(value)
                 row = into(value, layout)
