@@ -70,7 +70,7 @@ test-long: dev
 
 test-engines: dev
 	@requirements/install.sh test-engines
-	$(DEV)/python -m pytest tests/engines --ignore tests/engines/test_page.py -k "not crowd" -m "engines and not slow and not long"
+	$(DEV)/python -m pytest tests/engines -k "not crowd" -m "engines and not slow and not long"
 
 check: dev
 	$(DEV)/ruff check .

@@ -156,7 +156,7 @@ def models_remove(name: HereName, yes: Yes = False, json: Json = False, lang: La
 
 @settings_app.command("token", help=_("Give your token for closed models at a hub, unseen, or from the input."))
 def settings_token(
-    hub: Annotated[str, typer.Argument(metavar="huggingface|modelscope")],
+    hub: Annotated[str, typer.Argument(metavar="huggingface|modelscope", help=_("The hub."))],
     remove: Annotated[bool, typer.Option("--remove", help=_("Forget the stored one."))] = False,
     json: Json = False,
     lang: Lang = None,

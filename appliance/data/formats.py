@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.data import composed, words
+from appliance.data import composed, words, wrapped
 from appliance.data.convert import Layout
 from appliance.data.rows import Unusable
 from appliance.data.tables import letter
@@ -17,6 +18,14 @@ from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
 _CLASS_NAME = 40  # characters at most
+_SENTENCES = 400  # characters: a longer text is more than a remark
+# Columns that tell about a row: what stands in them asks for nothing and answers nothing.
+_ABOUT = re.compile(
+    r"(^|_)(u?u?id|idx|index|url|link|path|file|name|lang|language|date|time|timestamp|source|version|license|type|kind"
+    r"|category|label|domain|split|task|dataset|model|author|topic|subject|level|difficulty|role|hash|license|locale"
+    r"|worker|batch|seed|repo|commit|meta|metadata|tags?|genre|website|subdomain)(_?\w{0,2})?$"
+    r"|编号|序号|日期|时间|姓名|部门|人员|电话|手机|邮箱|工号|状态|来源|链接|版本|价格|数量|单位"
+)
 
 FORMATS = (
     "alpaca", "sharegpt", "messages", "prompt_completion", "query_response", "question_answer", "preference", "caption",
@@ -38,6 +47,10 @@ def layout_of(
     """
     fields = _with_label(_with_turns(record, fields), label_counts)
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
+    if not shape and isinstance(record.get(fields.get("text", "")), list):  # a conversation called text (GenQA)
+        shape = _shape(record[fields["text"]])
+        if shape:
+            fields = {**{word: key for word, key in fields.items() if word != "text"}, "turns": fields["text"]}
     asked, answered = bool(shape) or "question" in fields, bool(shape) or "answer" in fields
     name = shape or words.pair_name(fields)
     if "rejected" in fields and ("chosen" in fields or (asked and answered)):
@@ -62,10 +75,15 @@ def layout_of(
 
 def _class_of(record: Mapping[str, Any], text: str) -> str | None:
     """The column that says of which class a text is; None where there is none, or another one that could be meant."""
-    found = [key for key in record if words.plain(key) in words.CLASSES and key != text]
+    plain = {words.plain(key): key for key in reversed(record) if key != text}
+    found = [plain[name] for name in words.CLASSES if name in plain and _is_class(record[plain[name]])]
     others = [key for key, value in record.items() if key not in (*found, text) and isinstance(value, str) and value]
-    value = record[found[0]] if len(found) == 1 and not others else None
-    return found[0] if isinstance(value, (str, int)) and 0 < len(str(value)) <= _CLASS_NAME else None
+    # A long text with more beside it than its class is one to read.
+    return found[0] if found and not (others and len(str(record[text])) > _SENTENCES) else None
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, (str, int)) and 0 < len(str(value)) <= _CLASS_NAME
 
 
 def _with_label(fields: Mapping[str, str], label_counts: bool) -> Mapping[str, str]:
@@ -117,10 +135,24 @@ class Recogniser:
     main: Layout
     mapping: Mapping[str, str]
     label_counts: bool
-    composed: bool = False  # rows are to be restated first, see `composed.py`
+    composed: str = ""  # rows are to be restated first: of which of the kinds of `composed.py` most are
+    wrapped: bool = False  # rows are to be opened before, see `wrapped.py`
+    columns: Sequence[str] = ()  # of the first rows, opened and not yet restated
     _fields: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     _same: dict[tuple[str, ...], Layout] = field(default_factory=dict)
     _talks: dict[tuple[str, ...], tuple[str, dict[str, Layout]]] = field(default_factory=dict)
+
+    @property
+    def unread(self) -> list[str]:
+        """The columns of which nothing is read; none where rows are restated, which may look at any."""
+        used = self.main.used()
+        return [] if self.composed else [column for column in self.columns if column not in used]
+
+    def restated(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A raw row opened and restated, where this file's rows have to be. Raises Unusable."""
+        if self.wrapped:
+            record = wrapped.opened(record)
+        return composed.restated(record) if self.composed else record
 
     def layout(self, record: Mapping[str, Any]) -> Layout:
         """A row's layout. Raises Unusable("other_format") when it has nothing in common with the file's task."""
@@ -160,9 +192,15 @@ def recognise(
     Raises ApplianceError when no reading makes sense, or none for the task that was asked for; UsageError for a
     mapping that names what is not there.
     """
-    keys = list(columns) or list(dict.fromkeys(key for record in sample for key in record))
-    _refuse_single_turns(keys)
-    several = not mapping and sum(map(composed.is_composed, sample)) * 2 > len(sample)
+    inside = sum(wrapped.opened(record) is not record for record in sample) * 2 > len(sample)
+    if inside:
+        sample = [wrapped.opened(record) for record in sample]
+    keys = [] if inside else list(columns)
+    keys = keys or list(dict.fromkeys(key for record in sample for key in record))
+    columns = keys
+    kinds = Counter(map(composed.kind_of, sample)) if not mapping else Counter()
+    restate = (sum(kinds.values()) - kinds[""]) * 2 > len(sample)
+    several = max((kind for kind in kinds if kind), key=kinds.__getitem__) if restate else ""
     if several:
         sample = list(_restated(sample))
         keys = list(dict.fromkeys(key for record in sample for key in record))
@@ -180,7 +218,7 @@ def recognise(
     if fitting:
         usual = Counter(layout.format for layout in fitting).most_common(1)[0][0]
         main = next(layout for layout in fitting if layout.format == usual)
-        return Recogniser(main, said, label_counts, several, cache)
+        return Recogniser(main, said, label_counts, several, inside, columns, cache)
     if tasks:
         raise ApplianceError(
             _("The file holds rows for {found}, not for {wanted}.").format(found=", ".join(tasks), wanted=task),
@@ -196,23 +234,13 @@ def recognise(
             _("The columns are: {columns}").format(columns=", ".join(keys[:20]) or "-"),
             _("Say which are which: --map question=COLUMN --map answer=COLUMN"),
         )
-    return Recogniser(guess, said, label_counts, several, cache)
+    return Recogniser(guess, said, label_counts, several, inside, columns, cache)
 
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for record in sample:
         with contextlib.suppress(Unusable):
             yield composed.restated(record)
-
-
-def _refuse_single_turns(keys: Sequence[str]) -> None:
-    """Raises ApplianceError for a file in which every row is one turn and names the turn that it answers."""
-    if {"message_id", "parent_id", "text", "role"} <= set(keys):
-        raise ApplianceError(
-            _("The rows are single messages of conversations, not conversations."),
-            _("Each names the message before it (parent_id); they may stand anywhere in the file."),
-            _("Choose the file with whole conversations; its name often ends in trees.jsonl.gz."),
-        )
 
 
 def _fields_of(
@@ -276,7 +304,9 @@ def _by_content(
     lengths: dict[str, float] = {}
     for key in keys:
         values = [record[key] for record in sample if isinstance(record.get(key), str) and record[key].strip()]
-        if len(values) * 2 < max(1, len(sample)) or key in taken:
+        if len(values) * 2 < max(1, len(sample)) or key in taken or _ABOUT.search(words.plain(key)):
+            continue
+        if values[0].startswith(("data:", "http://", "https://")) or values[0].strip() in ("{}", "[]"):
             continue
         repeated = len(values) >= 10 and len(set(values)) * 10 < len(values) * 3  # a category
         numeric = sum(value.strip().replace(".", "", 1).isdigit() for value in values) * 2 > len(values)

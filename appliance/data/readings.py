@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from appliance.data import words
+from appliance.data import composed, words
 from appliance.data.report import Question
 from appliance.data.stream import Stream
 from appliance.locale import _
@@ -29,7 +29,7 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
             source.likely,
             [{"sheet": sheet} for sheet in source.likely],
         )
-    columns = list(source.columns) or list(dict.fromkeys(key for row in first_rows(stream) for key in row))
+    columns = list(stream.recogniser.columns) or list(source.columns)
     if main.guessed and len(columns) > 1:
         chosen = _named(main.fields)
         turned = {"question": main.fields.get("answer"), "answer": main.fields.get("question")}
@@ -43,6 +43,8 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
             columns,
             ways,
         )
+    elif task is None and (open_ := _left_open(stream)):
+        yield open_
     tagged = main.task == "kto" and words.plain(main.fields["label"]) != "kto_tag"
     if task is None and tagged and source.kind == "table":
         yield Question(
@@ -54,6 +56,52 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
             ["kto", "sft"],
             [{"task": "kto"}, {"task": "sft"}],
         )
+
+
+def _left_open(stream: Stream) -> Question | None:
+    """What the headers alone don't say: whether a title asks, what a label is for, which of several columns answers."""
+    recogniser, main = stream.recogniser, stream.recogniser.main
+    columns = list(recogniser.columns)
+    if recogniser.composed == "two_texts":
+        sentence = _("Two texts are asked about together, and the answer is their label. Otherwise: --map question=…")
+        return Question("restated", sentence, "two_texts", columns, [{}])
+    if recogniser.composed == "languages":
+        asked, answered = [column for column in columns if column in composed.translated(columns)]
+        ways = [{"map": {"question": a, "answer": b}} for a, b in ((asked, answered), (answered, asked))]
+        return _columns_question({"question": asked, "answer": answered}, columns, ways)
+    if recogniser.mapping or recogniser.composed:
+        return None
+    if main.task == "pretrain":
+        return _beside_text(main.fields["text"], recogniser.unread, stream)
+    others = words.rivals(main.fields["answer"], columns) if "answer" in main.fields and "turns" not in main.fields else []
+    if "question" not in main.fields or not others:
+        return None
+    fields = {"question": main.fields["question"], "answer": main.fields["answer"]}
+    return _columns_question(fields, columns, [{"map": {**fields, "answer": n}} for n in (fields["answer"], *others)])
+
+
+def _beside_text(text: str, unread: list[str], stream: Stream) -> Question | None:
+    """A text that is taken as it is, though it has a title that may ask for it, or a label."""
+    titles = [column for column in unread if words.plain(column) in words.TITLES]
+    as_text = {"text": text}
+    if titles and words.plain(text) != "text":
+        return _columns_question(
+            as_text, unread, [{"map": as_text}, {"map": {"question": titles[0], "answer": text}}]
+        )
+    first = next(_raw(stream), {})
+    marked = [c for c in unread if words.plain(c) in (*words.CLASSES, *words.MARKINGS) and first.get(c) not in (None, "")]
+    if not marked:
+        return None
+    plain = [column for column in marked if isinstance(first[column], (str, int))]
+    return _columns_question(
+        as_text, [text, *unread], [{"map": as_text}, *({"map": {"question": text, "answer": column}} for column in plain)]
+    )
+
+
+def _columns_question(fields: dict[str, str], columns: list[str], ways: list[dict[str, Any]]) -> Question:
+    chosen = _named(fields)
+    sentence = _("The columns were taken as {chosen}. Otherwise: --map question=… --map answer=…").format(chosen=chosen)
+    return Question("columns", sentence, chosen, columns, ways)
 
 
 def _named(fields: Any) -> str:

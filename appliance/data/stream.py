@@ -33,8 +33,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from appliance import files
-from appliance.data import composed, convert, formats, pairs, workers
+from appliance.data import convert, formats, pairs, workers
 from appliance.data.blocks import Block, Text, in_order
+from appliance.data.gathered import gathered
 from appliance.data.images import Images
 from appliance.data.parse import Cells, Parser
 from appliance.data.read import Source, open_source
@@ -110,7 +111,8 @@ class Stream:
             yield from map(look, self.batches())
             return
         layout = None
-        if isinstance(parser, Cells) and hasattr(look, "of_pairs") and not self.recogniser.composed:
+        plain = not (self.recogniser.composed or self.recogniser.wrapped)
+        if isinstance(parser, Cells) and hasattr(look, "of_pairs") and plain:
             layout = self.recogniser.layout(dict.fromkeys(parser.columns, ""))
         do = _Block(text, parser, self.recogniser, look, text.known_size, layout)
         with workers.started(do, number, text.plain) as send:
@@ -168,7 +170,10 @@ def open_stream(
     or `sheet` that does not exist. A file in which nothing is a row opens: all of its rows come with their reasons.
     """
     source = open_source(file, sheet, mapping or {}, quick)
-    sample = [record.value for record in islice(source.records(), _LOOKED_AT) if isinstance(record.value, dict)]
+    first = [record.value for record in islice(source.records(), _LOOKED_AT)]
+    if not mapping and (turns := gathered(source, first)) is not source:
+        source, first = turns, [record.value for record in islice(turns.records(), _LOOKED_AT)]
+    sample = [value for value in first if isinstance(value, dict)]
     if not sample:
         return Stream(file, source, formats.Recogniser(convert.Layout("question_answer", "sft", {}), {}, False))
     return Stream(file, source, formats.recognise(sample, source.columns, mapping or {}, task))
@@ -184,8 +189,8 @@ def batch_of(lines: list[int], raw: list[Any], recogniser: formats.Recogniser) -
         row = None
         try:
             if isinstance(value, dict):
-                if recogniser.composed:
-                    value = composed.restated(value)
+                if recogniser.composed or recogniser.wrapped:
+                    value = recogniser.restated(value)
                 layout = layout_of(value)
                 row = into(value, layout)
                 names.add(layout.format)

@@ -37,8 +37,12 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     """A list of turns as messages; what it shows is added to `images`. Raises Unusable."""
     messages: list[Message] = []
     if raw and all(isinstance(one, str) for one in raw):
-        if all(text.startswith(_SPEAKERS[number % 2]) for number, text in enumerate(raw)):  # HuatuoGPT
-            raw = [text[2:].lstrip() for text in raw]
+        named = [_SPEAKER.match(text) for text in raw]
+        if all(match and match[1].lower() in words.ROLES for match in named):  # HuatuoGPT, MedDialog
+            for match, text in zip(named, raw, strict=True):
+                assert match is not None
+                _add(messages, {"role": match[1], "content": text[match.end() :]}, images)
+            return messages
         return [message(("user", "assistant")[number % 2], text) for number, text in enumerate(raw)]
     for one in raw:
         if type(one) is dict:
@@ -91,7 +95,7 @@ def plain_talk(raw: Any) -> list[Message] | None:
     return None if same else messages
 
 
-_SPEAKERS = (("问：", "问:"), ("答：", "答:"))
+_SPEAKER = re.compile(r"\s*(\w{1,12})\s*[：:]\s*")
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 
@@ -102,16 +106,16 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         return
     if not isinstance(raw, dict):
         raise Unusable("not_a_turn")
-    named = raw.get("role") or raw.get("from") or raw.get("speaker")
+    named = raw.get("role") or raw.get("from") or raw.get("speaker") or raw.get("sender")
     if named is None and (pair := _pair(raw)):
         messages += [message("user", text_of(pair[0])), message("assistant", text_of(pair[1]))]
         return
     role = words.ROLES.get(named.strip().lower()) if isinstance(named, str) else None
     if role is None:
         raise Unusable("unknown_role")
-    value = next((raw[key] for key in ("content", "value", "text", "message") if raw.get(key) is not None), None)
+    value = next((raw[key] for key in ("content", "value", "text", "message", "parts") if raw.get(key) is not None), None)
     if role == "call":
-        messages.append(message("assistant", "", calls_of(value)))
+        messages.append(message("assistant", "", calls_of(_quoted(value) if isinstance(value, str) else value)))
         return
     if role == "tool":
         messages.append(message("tool", _result(value)))

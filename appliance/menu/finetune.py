@@ -7,12 +7,14 @@ from functools import partial
 from typing import Any
 
 from appliance import output, questions, settings
+from appliance.errors import UsageError
 from appliance.jobs import prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
 from appliance.menu import pick, rows
 from appliance.planning.card import team
-from appliance.planning.way import METHODS
+from appliance.planning.way import METHODS, method_name
+from appliance.planning.wish import read_wish
 
 _ADVANCED = "advanced"
 _PAIRED = ("dpo", "orpo", "simpo", "reward")
@@ -88,7 +90,7 @@ def _tracked(before: Sequence[str]) -> list[str]:
 def _advanced(plan: dict[str, Any], cards: int) -> dict[str, Any]:
     """What an expert may want to change; what is left as it was stays the plan's own choice."""
     wish: dict[str, Any] = {}
-    methods = [(name, method) for method, name in METHODS.items()]
+    methods = [(method_name(method), method) for method in METHODS]
     method = questions.choose(_("Method:"), [(_("as planned"), None), *methods], default=None)
     if method:
         wish["method"] = method
@@ -103,7 +105,7 @@ def _advanced(plan: dict[str, Any], cards: int) -> dict[str, Any]:
         if name == "gpus" and cards < 2:
             continue
         planned = plan.get("micro_batch" if name == "batch" else name)
-        text = questions.text(label, "" if planned is None else f"{planned:g}", check=partial(_is_number, kind))
+        text = questions.text(label, "" if planned is None else f"{planned:g}", check=partial(_problem, name, kind))
         if text and kind(text) != planned:
             wish[name] = kind(text)
     if cards > 1 and wish.get("gpus") != 1 and (way := _shared_out()):
@@ -135,10 +137,14 @@ def _switched(plan: dict[str, Any]) -> dict[str, Any]:
     return {name: name in chosen for name in names if (name in chosen) != (name in planned)}
 
 
-def _is_number(kind: type, value: str) -> str | None:
+def _problem(name: str, kind: type, value: str) -> str | None:
+    """What is wrong with a number, while it can still be mended."""
     if not value:
         return None
     try:
-        return None if kind(value) > 0 else _("A number above 0.")
+        read_wish({name: kind(value)})
     except ValueError:
         return _("A number above 0.")
+    except UsageError as error:
+        return error.problems[0].partition(": ")[2]
+    return None

@@ -81,14 +81,14 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
         kind, least, most = limits[name]
         number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
         if not number or not least <= value <= most or (not value and name != "neftune"):
-            problems.append(
-                f"{name}: "
-                + _("must be a number from {least} to {most}, not {given}").format(least=least, most=most, given=value)
-            )
+            text = _("must be a number from {least} to {most}, not {given}")
+            if kind is float and name != "neftune":
+                text = _("must be a number above {least}, at most {most}, not {given}")
+            problems.append(f"{name}: " + text.format(least=least, most=most, given=value))
     if problems:
         raise UsageError(
             _("These wishes can't be fulfilled."),
-            "; ".join(problems),
+            "",
             _("Correct them, or leave them out: then they are decided for you."),
             problems,
         )

@@ -21,7 +21,6 @@ _SMALL = 64 * 1024
 _LITTLE = 16 * 1024
 _OLD_SECONDS = 1.0
 _WAITED_SECONDS = 0.0005
-_GATHER_SECONDS = 0.005
 _KNOWN_SECONDS = 1.5  # before that, nothing can be said about a connection's speed
 
 
@@ -46,6 +45,7 @@ class Piece:
     answer: Answer | None = None
     given_up: bool = False
     block: int = _BLOCK  # bytes of one read, at most
+    gather: float = 0.0  # seconds to wait for more where the line is slower than the reads
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -101,7 +101,7 @@ class Piece:
                     self._write(held, size, told)
                     held, size, since = [], 0, now
                 if waited and len(block) < _SMALL:
-                    time.sleep(_GATHER_SECONDS)  # the line is slower than this: fewer and larger reads
+                    time.sleep(self.gather)  # the line is slower than this: fewer and larger reads
         finally:
             if held:
                 self._write(held, size, told)

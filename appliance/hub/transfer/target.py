@@ -121,7 +121,7 @@ class Target:
         with self._lock:
             if self._closed or digest is not self.digest:
                 raise Outdated
-            missing = Ranges([(offset, offset + length)]).minus(self.have).spans
+            missing = self.have.missing(offset, offset + length)
             try:
                 block = blocks[0] if len(blocks) == 1 else b"".join(blocks)
                 for start, end in missing:  # never over what is here: it may be hashed already
