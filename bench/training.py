@@ -28,7 +28,7 @@ from appliance.jobs import control, prepare
 
 PEER = Path(__file__).with_name("training_peer.py")
 LEAST_OVERHEAD, LEAST_MIXED, SAME_LOSS = 0.99, 1.5, 0.02
-ROUNDS = {"overhead": 5, "mixed": 3}
+ROUNDS = {"overhead": 5, "mixed": 2}
 WORDS = (
     "river",
     "bridge",
