@@ -24,7 +24,7 @@ from appliance.locale import _
 from appliance.merging import base as bases
 from appliance.merging import journal, plan, stream
 from appliance.merging.adapter import NotStreamed
-from appliance.work import merge_peft, proof, same_answers
+from appliance.work import same_answers
 from appliance.work.carry import carry_over
 from appliance.work.context import Context
 
@@ -117,6 +117,8 @@ def _through_peft(
     context: Context,
     reason: str,
 ) -> dict[str, Any]:
+    from appliance.work import merge_peft
+
     merge_peft.check_memory(base)
     if os.environ.get("APPLIANCE_ENVIRONMENT") != "train":
         context.note(
@@ -178,6 +180,8 @@ def _check_space(needed: int, staging: Path) -> None:
 def _prove(base: Path, adapters: list[tuple[Path, float]], staging: Path, context: Context) -> dict[str, Any]:
     if context.spec.get("proof") is False:
         return {"done": False, "why": _("It was not asked for.")}
+    from appliance.work import proof
+
     shown = proof.prove(base, adapters, staging, context)
     if not shown["done"]:
         context.note(_("The merged model was not compared with base + adapter: {why}").format(why=shown["why"]))
