@@ -198,22 +198,26 @@ class _Worker:
         """Read and change one piece: `into` then holds what belongs into the output."""
         if piece.raw:
             into[:] = np.frombuffer(piece.raw, np.uint8)
-        if piece.section is None:
-            if piece.source is not None:
-                self._read(piece.source, into.data, piece.start)
-            return
+        elif piece.section is None:
+            assert piece.source is not None
+            self._read(piece.source, into.data, piece.start)
+        else:
+            into[:] = self._changed(piece, piece.section)
+
+    def _changed(self, piece: Piece, section: Section) -> Array:
+        """In memory that stays in this core's cache: `into` was last touched by the core that hashes."""
         if self._own.size < piece.size:
             self._own = np.empty(piece.size, np.uint8)
-        made, into = into, self._own[: piece.size]
+        own = self._own[: piece.size]
         if piece.source is not None:
-            self._read(piece.source, into.data, piece.start)
-        if piece.section is not self._section:
-            self._section = piece.section
-            self._applies = [step.open(piece.dtype) for step in piece.section.steps]
-        rows = into.view(STORED[piece.dtype]).reshape(-1, piece.columns)
+            self._read(piece.source, own.data, piece.start)
+        if section is not self._section:
+            self._section = section
+            self._applies = [step.open(piece.dtype) for step in section.steps]
+        rows = own.view(STORED[piece.dtype]).reshape(-1, piece.columns)
         for apply in self._applies:
             apply(rows, piece.first)
-        made[:] = into
+        return own
 
     def _read(self, path: Path, into: memoryview, at: int) -> None:
         if path != self._path:
