@@ -70,6 +70,8 @@ def kind_of(record: Record) -> str:
             found = kind(record) is not None
         except Unusable:
             found = True
+        except RecursionError:
+            found = False
         if found:
             return kind.__name__
     return ""

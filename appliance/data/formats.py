@@ -280,7 +280,7 @@ def recognise(
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for record in sample:
-        with contextlib.suppress(Unusable):
+        with contextlib.suppress(Unusable, RecursionError):
             yield composed.restated(record)
 
 

@@ -92,7 +92,8 @@ def _beside_text(text: str, unread: list[str], stream: Stream) -> Question | Non
     titles = [column for column in unread if words.plain(column) in words.TITLES]
     as_text = {"text": text}
     if titles and words.plain(text) != "text":
-        return _columns_question(as_text, unread, [{"map": as_text}, {"map": {"question": titles[0], "answer": text}}])
+        ways: list[dict[str, Any]] = [{"map": as_text}, {"map": {"question": titles[0], "answer": text}}]
+        return _columns_question(as_text, [text, *unread], ways)
     first = next(_raw(stream), {})
     marked = [
         c for c in unread if words.plain(c) in (*words.CLASSES, *words.MARKINGS) and first.get(c) not in (None, "")
