@@ -28,7 +28,7 @@ from appliance.jobs import control, prepare
 
 PEER = Path(__file__).with_name("training_peer.py")
 LEAST_OVERHEAD, LEAST_MIXED, SAME_LOSS = 0.99, 1.5, 0.02
-ROUNDS = {"overhead": 5, "mixed": 3}
+ROUNDS = {"overhead": 5, "mixed": 2}
 WORDS = (
     "river",
     "bridge",
@@ -112,7 +112,8 @@ def told(name: str, mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) ->
     times = [" ".join(f"{one['seconds']:.2f}" for one in side) for side in (mine, theirs)]
     print(
         f"{name}  {ratios['seconds']:.3f} x its tokens/s ({ratios['busy']:.3f} by processor seconds)\n"
-        f"  ours {times[0]} s   theirs {times[1]} s"
+        f"  ours {times[0]} s   theirs {times[1]} s",
+        flush=True,
     )
     return ratios["seconds"]
 

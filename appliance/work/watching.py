@@ -26,6 +26,8 @@ _METRICS = {
 }
 # Looks at the held-out rows without a better one, after which it ends.
 _PATIENCE = 3
+# More than that is not lost, however long a step takes: a processor may need minutes for one.
+_SAVE_SECONDS = 600
 # A loss this many times its best so far, three steps in a row, does not come back. Small losses may jump freely.
 _EXPLODED, _IN_A_ROW, _AT_LEAST = 4.0, 3, 2.0
 
@@ -77,9 +79,11 @@ def reporter(context: Context, steps: int) -> Any:
     from transformers import TrainerCallback
 
     tracked = trackers.Trackers(context)
+    patience = context.spec.get("save_seconds", _SAVE_SECONDS)
 
     class Reporter(TrainerCallback):  # type: ignore[misc]
         _before: tuple[float, float] | None = None  # tokens and time
+        _saved = 0.0  # when
         _losses: Sequence[float] = ()  # shortened: after a day's steps even a look at all takes long
 
         def _pace(self, tokens: float | None) -> dict[str, float]:
@@ -95,6 +99,7 @@ def reporter(context: Context, steps: int) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             if args.process_index == 0:
                 tracked.begin()
+            self._saved = time.monotonic()
             self._losses = shortened([entry["loss"] for entry in state.log_history if "loss" in entry])
             context.progress("training", state.global_step, steps, "step")
 
@@ -105,9 +110,14 @@ def reporter(context: Context, steps: int) -> Any:
             context.progress("training", state.global_step, steps, "step")
             if args.eval_strategy != "no" and state.global_step >= state.max_steps:
                 control.should_evaluate = True  # also where the last step is no multiple
-            if _anyone(context.stopping.is_set(), args):
+            stop, late = _anyone(args, context.stopping.is_set(), time.monotonic() - self._saved > patience)
+            if stop or late:
                 control.should_save = True
+            if stop:
                 control.should_training_stop = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+            self._saved = time.monotonic()
 
         def on_prediction_step(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             if args.world_size == 1 and context.stopping.is_set():
@@ -145,15 +155,15 @@ def reporter(context: Context, steps: int) -> Any:
     return Reporter()
 
 
-def _anyone(mine: bool, args: Any) -> bool:
-    """Whether it holds in any of the processes: they save and stop at the same step, or they would wait for ever."""
+def _anyone(args: Any, *mine: bool) -> list[bool]:
+    """Whether each holds in any of the processes: they save and stop at the same step, or they would wait for ever."""
     if args.world_size == 1:
-        return mine
+        return list(mine)
     import torch
 
-    told = torch.tensor([int(mine)], device=args.device)
+    told = torch.tensor([int(one) for one in mine], device=args.device)
     torch.distributed.all_reduce(told)
-    return bool(told.item())
+    return [bool(one) for one in told.tolist()]
 
 
 def _diverged(sentence: str, state: Any, context: Context) -> ApplianceError:

@@ -32,7 +32,8 @@ def undisturbed(shelf: Path, rows: Path, tmp_path_factory: pytest.TempPathFactor
 def test_killed_in_training_it_ends_with_the_same_adapter(
     home: Path, shelf: Path, rows: Path, undisturbed: str
 ) -> None:
-    job = finetune(shelf / "base-float32", rows)
+    """Checkpoints by the clock, as where a step takes minutes."""
+    job = finetune(shelf / "base-float32", rows, save_steps=10_000, save_seconds=0.2)
     until(job, saved(job, 40))
     until(job, trained(45))
     kill(job)
