@@ -46,7 +46,7 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
     elif task is None and (open_ := _left_open(stream)):
         yield open_
     tagged = main.task == "kto" and words.plain(main.fields["label"]) != "kto_tag"
-    if task is None and tagged and source.kind == "table":
+    if task is None and tagged and not _says_yes_or_no(stream, main.fields["label"]):
         yield Question(
             "task",
             _("The column {column} was taken as good or bad. If it is something else: --task sft").format(
@@ -56,6 +56,12 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
             ["kto", "sft"],
             [{"task": "kto"}, {"task": "sft"}],
         )
+
+
+def _says_yes_or_no(stream: Stream, column: str) -> bool:
+    """Whether a label is written as true or false; 0 and 1, or words, may say anything of two kinds."""
+    values = (row.get(column) for row in islice(_raw(stream), 20))
+    return all(isinstance(value, bool) for value in values if value is not None)
 
 
 def _left_open(stream: Stream) -> Question | None:

@@ -70,7 +70,7 @@ _CONTAINED = {
 }
 _ABOUT = re.compile(
     r"编号|序号|类型|分类|类别|时间|日期|数量|来源|等级|人员|字数|人$|者$|姓名|部门|状态|渠道|次数|得分|评分|标签|关键词|链接"
-    r"|_id\b|\bid\b|type|category|date|time|source|count|concept|index|_idx|score|_len|user|author|_toks|tokens"
+    r"|_id\b|\bid\b|(type|category|date|time|source|concept|index|idx|score|len|counts?|user|author|toks|tokens)\d*$"
 )
 # What is asked is answered under a word of its own, before any other that could mean an answer.
 _PARTNERS = {

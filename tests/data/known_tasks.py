@@ -26,6 +26,8 @@ shape("mandarjoshi/trivia_qa", {"question": "Who?", "question_id": "tc_1", "ques
       "u:Who? | a:Sinclair Lewis")
 shape("nq_open", {"question": "who", "answer": ["Ann", "Anna"]}, "u:who | a:Ann")
 shape("google/boolq", {"question": "is it", "answer": True, "passage": "It is."}, "u:is it\nIt is. | a:true")
+shape("microsoft/wiki_qa", [{"question_id": "Q1", "question": f"why {n}", "document_title": "Rome", "answer":
+      f"Because {n}.", "label": n % 2} for n in range(4)], "?u:why 0 | a:Because 0. =bad")
 shape("cais/mmlu", {"question": "Which?", "subject": "law", "choices": ["x", "y"], "answer": 1},
       "u:Which?\nA. x\nB. y | a:B")
 shape("TIGER-Lab/MMLU-Pro", {"question_id": 1, "question": "Which?", "options": ["x", "y"], "answer": "B",
