@@ -52,12 +52,13 @@ def layout_of(
         fields = {**{word: key for word, key in fields.items() if word not in _PAIR}, "text": fields["answer"]}
     fields = _with_label(_with_turns(record, fields), label_counts)
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
-    if (
-        not shape and "text" in fields and isinstance(record.get(fields["text"]), list)
-    ):  # a conversation called text (GenQA)
+    # a conversation called text (GenQA)
+    if not shape and "text" in fields and isinstance(record.get(fields["text"]), list):
         shape = _shape(record[fields["text"]])
         if shape:
             fields = {**{word: key for word, key in fields.items() if word != "text"}, "turns": fields["text"]}
+    if shape and _only_asks(record, fields["turns"]):
+        shape = ""
     asked, answered = bool(shape) or "question" in fields, bool(shape) or "answer" in fields
     name = shape or words.pair_name(fields)
     if "rejected" in fields and ("chosen" in fields or (asked and answered)):
@@ -80,6 +81,12 @@ def layout_of(
     if "question" in fields and _shape(record.get(fields["question"])):  # a tree of turns; a conversation called prompt
         return Layout("messages", "sft", {**fields, "turns": fields["question"]})
     return None
+
+
+def _only_asks(record: Mapping[str, Any], column: str) -> bool:
+    """Whether `turns` are questions one after the other, as in MT-Bench, and no one answers."""
+    value = record.get(column)
+    return words.plain(column) == "turns" and isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 _PAIR = ("question", "answer")
@@ -280,7 +287,7 @@ def recognise(
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for record in sample:
-        with contextlib.suppress(Unusable):
+        with contextlib.suppress(Unusable, RecursionError):
             yield composed.restated(record)
 
 

@@ -55,7 +55,7 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
             # The usual turn, at a glance.
             named = one.get("role") or one.get("from")
             role = _USUAL.get(named) if type(named) is str and len(one) < 4 else None
-            if role and not ("tool_calls" in one or "function_call" in one or "images" in one):
+            if role and _MORE.isdisjoint(one):
                 text = one.get("content")
                 if text is None:
                     text = one.get("value")
@@ -102,6 +102,7 @@ def plain_talk(raw: Any) -> list[Message] | None:
 
 
 _SPEAKER = re.compile(r"\s*(\w{1,12})\s*[：:]\s*")
+_MORE = {"tool_calls", "function_call", "images", "reasoning_content"}  # what a turn may hold beside a text
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 
@@ -147,6 +148,9 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     if role == "assistant" and not calls and (found := list(_CALL.finditer(text))):
         calls = [call for one in found for call in calls_of(_quoted(one[2].strip()))]
         text = _CALL.sub("", text).strip()
+    thought = raw.get("reasoning_content")
+    if role == "assistant" and isinstance(thought, str) and thought.strip() and "<think>" not in text:
+        text = f"<think>\n{thought.strip()}\n</think>\n\n{text}"  # as DeepSeek and Qwen write it
     messages.append(message(role, text, calls_of(calls) if calls and role == "assistant" else None))
 
 

@@ -178,6 +178,8 @@ shape("chinese-poetry", {"author": "李白", "paragraphs": ["床前明月光，"
 shape("MNBVC", {"文件名": "a.txt", "是否待查文件": False, "段落数": 2, "段落": [{"行号": 0, "是否重复": False, "md5":
       "x", "内容": "甲"}, {"行号": 1, "是否重复": False, "md5": "y", "内容": "乙"}]}, "text:甲\n乙")
 # ── as training programs write them down ──
+shape("DeepSeek's thoughts", {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content":
+      "Because.", "reasoning_content": "Hm."}]}, "u:Why? | a:<think>\nHm.\n</think>\n\nBecause.")
 shape("XTuner", {"conversation": [{"system": "Be kind.", "input": "Why?", "output": "Because."}]},
       "s:Be kind. | u:Why? | a:Because.")
 shape("LAION OIG", {"text": "<human>: Why?\n<bot>: Because."}, QA)
