@@ -20,6 +20,8 @@ def _style() -> Any:
 def _asked(kind: Callable[..., Any], *words: Any, escape: bool = True, **options: Any) -> Any:
     """The answer. Ctrl-D, which closes the input, means the same as Ctrl-C; so does Esc, unless it is to do nothing."""
     question = kind(*words, **options)
+    # A terminal that is slow to say where its cursor is, as over a slow line, is no reason to say so in English.
+    question.application.renderer.cpr_not_supported_callback = None
     if escape:
         _escape_goes_back(question.application)
     try:

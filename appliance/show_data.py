@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BAR = 30  # columns
 _LINES = 5  # that are named
+_PLAIN = ("alpaca", "sharegpt", "messages", "transcript", "prompt_completion", "query_response")
 _NAMES = 10  # of columns
 
 
@@ -47,10 +48,13 @@ def report(found: Report) -> None:
 
 def _read_as(found: Report) -> str:
     """Which columns are what; nothing where the format says it."""
+    if found.format in _PLAIN and not found.read_as:
+        return ""
     words = {
         "question": _("question"), "answer": _("answer"), "input": _("material"), "system": _("system"),
-        "history": _("earlier turns"), "turns": _("conversation"), "tools": _("tools"), "chosen": _("the better answer"),
-        "rejected": _("the worse answer"), "label": _("good or bad"), "images": _("pictures"), "text": _("text"),
+        "history": _("earlier turns"), "turns": _("conversation"), "tools": _("tools"),
+        "chosen": _("the better answer"), "rejected": _("the worse answer"), "label": _("good or bad"),
+        "images": _("pictures"), "text": _("text"),
     }  # fmt: skip
     return found.read_as or " · ".join(f"{words[word]} = {column}" for word, column in found.columns.items())
 

@@ -42,12 +42,13 @@ _COMPARED = (
     ("sentence_a", "sentence_b"), ("句子1", "句子2"), ("文本1", "文本2"), ("前提", "假设"),
 )  # fmt: skip
 _TRANSLATED = (
-    ("原文", "译文"), ("古文", "现代文"), ("文言文", "白话文"), ("文言文", "现代文"), ("source", "target"), ("src", "tgt"),
-    ("source_text", "target_text"), ("src_text", "tgt_text"),
+    ("原文", "译文"), ("古文", "现代文"), ("文言文", "白话文"), ("文言文", "现代文"), ("source", "target"),
+    ("src", "tgt"), ("source_text", "target_text"), ("src_text", "tgt_text"),
 )  # fmt: skip
 _LANGUAGES = {
     "en", "zh", "de", "fr", "ja", "ko", "ru", "es", "it", "pt", "ar", "cs", "nl", "pl", "vi", "th", "tr", "zh_cn",
-    "english", "chinese", "中文", "英文", "英语", "汉语", "日文", "日语", "韩文", "韩语", "法语", "德语", "俄语", "西班牙语",
+    "english", "chinese", "中文", "英文", "英语", "汉语", "日文", "日语", "韩文", "韩语", "法语", "德语", "俄语",
+    "西班牙语",
 }  # fmt: skip
 _PIECES = ("paragraphs", "段落", "sentences", "lines")
 _ROLES = ("user", "assistant")

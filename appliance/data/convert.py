@@ -191,7 +191,9 @@ def _as_texts(pair: Any) -> Any:
 
 def _is_above(question: Any, turns: Any) -> bool:
     """Whether a text stands above pairs of questions and answers, so that it belongs to the first of them."""
-    pairs = isinstance(turns, list) and bool(turns) and all(isinstance(one, dict) and "question" in one for one in turns)
+    pairs = (
+        isinstance(turns, list) and bool(turns) and all(isinstance(one, dict) and "question" in one for one in turns)
+    )
     return pairs and isinstance(question, str) and bool(question.strip())
 
 
@@ -255,6 +257,8 @@ def _pair(get: Get, images: list[str]) -> Row:
             whole += _answers(get("answer"), images)
         prompt, good = whole[:-1], whole[-1:]
         bad = _answers(rejected, images)
+        if len(bad) > len(prompt) and bad[: len(prompt)] == prompt:  # the whole conversation once more
+            bad = bad[len(prompt) :]
     else:
         prompt = _asked(get, images)
         good, bad = _spoken(chosen, images), _spoken(rejected, images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +18,13 @@ from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
 _CLASS_NAME = 40  # characters at most
+_ARTICLE = 80  # characters: what is longer below a title is an article rather than an answer
 _SENTENCES = 400  # characters: a longer text is more than a remark
 # Columns that tell about a row: what stands in them asks for nothing and answers nothing.
 _ABOUT = re.compile(
     r"(^|_)(u?u?id|idx|index|url|link|path|file|name|lang|language|date|time|timestamp|source|version|license|type|kind"
     r"|category|label|domain|split|task|dataset|model|author|topic|subject|level|difficulty|role|hash|license|locale"
-    r"|worker|batch|seed|repo|commit|meta|metadata|tags?|genre|website|subdomain)(_?\w{0,2})?$"
+    r"|worker|batch|seed|repo|commit|meta|metadata|tags?|genre|website|subdomain)(_?\w{0,2})?\W*$"
     r"|编号|序号|日期|时间|姓名|部门|人员|电话|手机|邮箱|工号|状态|来源|链接|版本|价格|数量|单位"
 )
 
@@ -39,15 +40,21 @@ def layout_of(
     label_counts: bool,
     transcripts: bool = True,
     classes: bool = False,
+    articles: bool = False,
 ) -> Layout | None:
     """The layout of one raw row, given what its keys mean; None when they make no row of any kind.
 
     `label_counts` says whether the label column holds yes and no: a column of that name is often a category.
-    `transcripts`: a text may be a conversation. `classes`: a text may have its class beside it.
+    `transcripts`: a text may be a conversation. `classes`: a text may have its class beside it. `articles`: a content
+    with a title is one to read.
     """
+    if articles and words.is_article(fields):
+        fields = {**{word: key for word, key in fields.items() if word not in _PAIR}, "text": fields["answer"]}
     fields = _with_label(_with_turns(record, fields), label_counts)
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
-    if not shape and isinstance(record.get(fields.get("text", "")), list):  # a conversation called text (GenQA)
+    if (
+        not shape and "text" in fields and isinstance(record.get(fields["text"]), list)
+    ):  # a conversation called text (GenQA)
         shape = _shape(record[fields["text"]])
         if shape:
             fields = {**{word: key for word, key in fields.items() if word != "text"}, "turns": fields["text"]}
@@ -56,9 +63,11 @@ def layout_of(
     if "rejected" in fields and ("chosen" in fields or (asked and answered)):
         better = record.get(fields["chosen"]) if "chosen" in fields else None
         if asked or isinstance(better, list) or listed(better) is not None or transcript(better):
-            return Layout(shape or "preference", "dpo", fields)
+            return Layout(shape or "preference", "dpo", _without(fields, "label", "text"))
     if asked and answered:
-        return Layout(name, "kto" if "label" in fields and label_counts else "sft", fields)
+        if "label" in fields and label_counts:
+            return Layout(name, "kto", _without(fields, "chosen", "rejected", "text"))
+        return Layout(name, "sft", _without(fields, "chosen", "rejected", "label", "text"))
     shown = "images" in fields and bool(named_images(record.get(fields["images"])))
     if shown and not asked and ("answer" in fields or "text" in fields):
         return Layout("caption", "sft", {"answer": fields.get("answer") or fields["text"], "images": fields["images"]})
@@ -67,19 +76,39 @@ def layout_of(
             return Layout("transcript", "sft", {"turns": fields["text"]})
         if classes and (kind := _class_of(record, fields["text"])):
             return Layout("question_answer", "sft", {"question": fields["text"], "answer": kind}, guessed=True)
-        return Layout("text", "pretrain", fields)
+        return Layout("text", "pretrain", {"text": fields["text"]})
     if "question" in fields and _shape(record.get(fields["question"])):  # a tree of turns; a conversation called prompt
         return Layout("messages", "sft", {**fields, "turns": fields["question"]})
     return None
 
 
+_PAIR = ("question", "answer")
+
+
+def _are_articles(records: Iterable[tuple[Mapping[str, Any], Mapping[str, str]]]) -> bool:
+    """Whether the titles in these (row, what its keys mean) ask nothing, and what stands below them is long."""
+    pairs = [
+        (str(record.get(fields["question"]) or ""), str(record.get(fields["answer"]) or ""))
+        for record, fields in records
+        if words.is_article(fields)
+    ]
+    asking = sum(title.strip().endswith(("?", "？", "吗", "呢")) for title, _text in pairs)
+    long = sum(len(text) > _ARTICLE for _title, text in pairs)
+    return long * 2 > len(pairs) and asking * 2 < len(pairs)
+
+
+def _without(fields: Mapping[str, str], *words_: str) -> Mapping[str, str]:
+    """Only what rows of a task are read from."""
+    return {word: key for word, key in fields.items() if word not in words_}
+
+
 def _class_of(record: Mapping[str, Any], text: str) -> str | None:
     """The column that says of which class a text is; None where there is none, or another one that could be meant."""
-    plain = {words.plain(key): key for key in reversed(record) if key != text}
+    plain = {words.plain(key): key for key in reversed(list(record)) if key != text}
     found = [plain[name] for name in words.CLASSES if name in plain and _is_class(record[plain[name]])]
     others = [key for key, value in record.items() if key not in (*found, text) and isinstance(value, str) and value]
     # A long text with more beside it than its class is one to read.
-    return found[0] if found and not (others and len(str(record[text])) > _SENTENCES) else None
+    return found[0] if found and not (others and len(str(record.get(text))) > _SENTENCES) else None
 
 
 def _is_class(value: Any) -> bool:
@@ -136,7 +165,9 @@ class Recogniser:
     mapping: Mapping[str, str]
     label_counts: bool
     composed: str = ""  # rows are to be restated first: of which of the kinds of `composed.py` most are
+    articles: bool = False  # a content with a title is plain text
     wrapped: bool = False  # rows are to be opened before, see `wrapped.py`
+    media: Sequence[str] = ()  # columns of videos and sounds, which nothing here shows to a model
     columns: Sequence[str] = ()  # of the first rows, opened and not yet restated
     _fields: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     _same: dict[tuple[str, ...], Layout] = field(default_factory=dict)
@@ -148,8 +179,15 @@ class Recogniser:
         used = self.main.used()
         return [] if self.composed else [column for column in self.columns if column not in used]
 
+    @property
+    def restates(self) -> bool:
+        """Whether rows have to go through `restated`."""
+        return bool(self.composed or self.wrapped or self.media)
+
     def restated(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """A raw row opened and restated, where this file's rows have to be. Raises Unusable."""
+        if any(record.get(column) for column in self.media):
+            raise Unusable("other_media")
         if self.wrapped:
             record = wrapped.opened(record)
         return composed.restated(record) if self.composed else record
@@ -167,7 +205,7 @@ class Recogniser:
             if type(turns) is list and (own := talk[1].get(_named(turns))) is not None:
                 return own
         fields = _fields_of(record, self.mapping, self._fields)
-        own = layout_of(record, fields, self.label_counts, transcripts=self.main.task != "pretrain")
+        own = layout_of(record, fields, self.label_counts, self.main.task != "pretrain", articles=self.articles)
         if own and own.task == self.main.task:
             # Pairs in columns are read alike in every row; what holds turns is looked at each time.
             if own.format != "transcript" and _PLAIN.issuperset(fields) and len(self._same) < 1000:
@@ -198,6 +236,7 @@ def recognise(
     keys = [] if inside else list(columns)
     keys = keys or list(dict.fromkeys(key for record in sample for key in record))
     columns = keys
+    media = [key for key in keys if words.plain(key) in words.MEDIA]
     kinds = Counter(map(composed.kind_of, sample)) if not mapping else Counter()
     restate = (sum(kinds.values()) - kinds[""]) * 2 > len(sample)
     several = max((kind for kind in kinds if kind), key=kinds.__getitem__) if restate else ""
@@ -208,7 +247,9 @@ def recognise(
     cache: dict[tuple[str, ...], dict[str, str]] = {}
     label_counts = task in (None, "kto") and _label_counts(sample, said, cache)
     classes = task in (None, "sft")
-    found = [layout_of(record, _fields_of(record, said, cache), label_counts, classes=classes) for record in sample]
+    named = [(record, _fields_of(record, said, cache)) for record in sample]
+    articles = not mapping and task in (None, "pretrain") and _are_articles(named)
+    found = [layout_of(record, fields, label_counts, classes=classes, articles=articles) for record, fields in named]
     tasks = Counter(layout.task for layout in found if layout)
     if task is None and tasks:
         wanted: str | None = tasks.most_common(1)[0][0]
@@ -218,7 +259,7 @@ def recognise(
     if fitting:
         usual = Counter(layout.format for layout in fitting).most_common(1)[0][0]
         main = next(layout for layout in fitting if layout.format == usual)
-        return Recogniser(main, said, label_counts, several, inside, columns, cache)
+        return Recogniser(main, said, label_counts, several, articles, inside, media, columns, cache)
     if tasks:
         raise ApplianceError(
             _("The file holds rows for {found}, not for {wanted}.").format(found=", ".join(tasks), wanted=task),
@@ -234,7 +275,7 @@ def recognise(
             _("The columns are: {columns}").format(columns=", ".join(keys[:20]) or "-"),
             _("Say which are which: --map question=COLUMN --map answer=COLUMN"),
         )
-    return Recogniser(guess, said, label_counts, several, inside, columns, cache)
+    return Recogniser(guess, said, label_counts, several, articles, inside, media, columns, cache)
 
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -9,6 +9,7 @@ The turns of a conversation stand together in such files; where they do not, tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -39,7 +40,7 @@ def gathered(source: Source, sample: Sequence[Any]) -> Source:
     """
     rows = [one for one in sample if isinstance(one, dict)]
     gather: Callable[[Rows], Rows] | None = None
-    if rows and sum(_TREE <= one.keys() for one in rows) * 2 > len(rows):
+    if rows and sum(one.keys() >= _TREE for one in rows) * 2 > len(rows):
         gather = _trees
     elif columns := _columns(rows):
         gather = _Talks(*columns)
@@ -54,6 +55,16 @@ def gathered(source: Source, sample: Sequence[Any]) -> Source:
     return replace(
         source, kind="jsonl", records=lambda: chosen(records()), columns=[], notes=notes, text=None, parser=None
     )
+
+
+def is_chat(text: str) -> bool:
+    """Whether a text is a saved chat: every few lines one with a time and a name."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return len(_HEADS.findall(text)) * 5 > len(lines) > 2
+
+
+_TIME = r"(?:\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?[ \t]+)?\d{1,2}:\d{2}(?::\d{2})?"
+_HEADS = re.compile(rf"^[\[(]?{_TIME}[\])]?[ \t]+\S.{{0,30}}$|^\S.{{0,30}}[ \t]+[\[(]?{_TIME}[\])]?[ \t]*$", re.M)
 
 
 def _is_talk(value: Any) -> bool:
@@ -103,7 +114,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str] | None:
     """
     if len(rows) < 2:
         return None
-    plain = {words.plain(key): key for key in reversed(rows[0])}
+    plain = {words.plain(key): key for key in reversed(list(rows[0]))}
     found = [next((plain[n] for n in names if n in plain), "") for names in (_NUMBERS, _SPEAKERS, _TEXTS)]
     number, speaker, text = found
     if not all(found):

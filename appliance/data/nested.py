@@ -1,4 +1,4 @@
-"""Reading comprehension as SQuAD nests it: documents, their paragraphs, the questions on each. A row for each question."""
+"""Reading comprehension as SQuAD nests it (documents, paragraphs, questions): a row for each question."""
 
 from __future__ import annotations
 

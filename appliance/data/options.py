@@ -17,7 +17,8 @@ from appliance.data.turns import listed
 Record = Mapping[str, Any]
 
 _COLUMN = re.compile(
-    r"^(?P<stem>选项|option|choice|sol|ending|answer|op)?[ _]?(?:(?P<letter>[A-Ha-h])|(?P<number>[0-9]))(?:选项)?$", re.I
+    r"^(?P<stem>选项|option|choice|sol|ending|answer|op)?[ _]?(?:(?P<letter>[A-Ha-h])|(?P<number>[0-9]))(?:选项)?$",
+    re.I,
 )
 _LISTS = ("choices", "options", "option", "option_list", "endings", "选项")
 _RIGHT = (

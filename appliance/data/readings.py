@@ -63,7 +63,9 @@ def _left_open(stream: Stream) -> Question | None:
     recogniser, main = stream.recogniser, stream.recogniser.main
     columns = list(recogniser.columns)
     if recogniser.composed == "two_texts":
-        sentence = _("Two texts are asked about together, and the answer is their label. Otherwise: --map question=…")
+        sentence = _(
+            "Two texts are asked about together; the answer is their label. Otherwise: --map question=… --map answer=…"
+        )
         return Question("restated", sentence, "two_texts", columns, [{}])
     if recogniser.composed == "languages":
         asked, answered = [column for column in columns if column in composed.translated(columns)]
@@ -73,7 +75,12 @@ def _left_open(stream: Stream) -> Question | None:
         return None
     if main.task == "pretrain":
         return _beside_text(main.fields["text"], recogniser.unread, stream)
-    others = words.rivals(main.fields["answer"], columns) if "answer" in main.fields and "turns" not in main.fields else []
+    if words.is_article(main.fields):
+        fields = {word: main.fields[word] for word in ("question", "answer")}
+        return _columns_question(fields, columns, [{"map": fields}, {"map": {"text": fields["answer"]}}])
+    others = (
+        words.rivals(main.fields["answer"], columns) if "answer" in main.fields and "turns" not in main.fields else []
+    )
     if "question" not in main.fields or not others:
         return None
     fields = {"question": main.fields["question"], "answer": main.fields["answer"]}
@@ -85,22 +92,27 @@ def _beside_text(text: str, unread: list[str], stream: Stream) -> Question | Non
     titles = [column for column in unread if words.plain(column) in words.TITLES]
     as_text = {"text": text}
     if titles and words.plain(text) != "text":
-        return _columns_question(
-            as_text, unread, [{"map": as_text}, {"map": {"question": titles[0], "answer": text}}]
-        )
+        return _columns_question(as_text, unread, [{"map": as_text}, {"map": {"question": titles[0], "answer": text}}])
     first = next(_raw(stream), {})
-    marked = [c for c in unread if words.plain(c) in (*words.CLASSES, *words.MARKINGS) and first.get(c) not in (None, "")]
+    marked = [
+        c for c in unread if words.plain(c) in (*words.CLASSES, *words.MARKINGS) and first.get(c) not in (None, "")
+    ]
     if not marked:
         return None
     plain = [column for column in marked if isinstance(first[column], (str, int))]
     return _columns_question(
-        as_text, [text, *unread], [{"map": as_text}, *({"map": {"question": text, "answer": column}} for column in plain)]
+        as_text,
+        [text, *unread],
+        [{"map": as_text}, *({"map": {"question": text, "answer": column}} for column in plain)],
     )
 
 
 def _columns_question(fields: dict[str, str], columns: list[str], ways: list[dict[str, Any]]) -> Question:
     chosen = _named(fields)
-    sentence = _("The columns were taken as {chosen}. Otherwise: --map question=… --map answer=…").format(chosen=chosen)
+    other = next((way["map"] for way in ways[1:]), {"question": "…", "answer": "…"})
+    sentence = _("The columns were taken as {chosen}. Otherwise: {words}").format(
+        chosen=chosen, words=" ".join(f"--map {word}={column}" for word, column in other.items())
+    )
     return Question("columns", sentence, chosen, columns, ways)
 
 

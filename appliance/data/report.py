@@ -37,6 +37,7 @@ REASONS = {
     "images_do_not_match": marked("the text marks other images than the row has"),
     "mojibake": marked("the text is garbled (wrong encoding somewhere on its way)"),
     "duplicate": marked("exactly the same as an earlier row"),
+    "other_media": marked("it has a video or a sound, from which nothing is learned here"),
     "image_missing": marked("an image that it names is not there"),
     "image_unreadable": marked("an image can't be read"),
     "image_elsewhere": marked("an image is at an address in the net, not on this machine"),

@@ -24,12 +24,18 @@ _ASKING = ("human", "user", "question", "query", "prompt", "instruction", "q", "
 _ANSWERING = ("assistant", "gpt", "answer", "response", "output", "bot", "a", "moss", "答", "回答", "答案", "助手")
 # One pattern for all marks: a role and a colon, at the start of a line, or anywhere behind "### ", "[" or "<|".
 _MARK = re.compile(
-    r"(?:^|\n)[ \t]*(?:###[ \t]*|\[|<\|)?(human|assistant|user|system|function response|instruction|input|response"
-    r"|moss|gpt|bot|prompter|用户|助手|问|答|患者|医生|客服|客户)(?:\]|\|>)?[ \t]*[:：][ \t]*"
-    r"|(?:###[ \t]*|\[|<\|)(human|assistant|system|moss)(?:\]|\|>)?[ \t]*:[ \t]*",
+    r"(?:^|\n)[ \t]*(?:###[ \t]*|\[|<\|?)?(human|assistant|user|system|function response|instruction|input|response"
+    r"|moss|gpt|bot|prompter|用户|助手|问|答|患者|医生|客服|客户)(?:\]|\|?>)?[ \t]*[:：][ \t]*"
+    r"|(?:###[ \t]*|\[|<\|?)(human|assistant|system|moss|bot)(?:\]|\|?>)?[ \t]*:[ \t]*",
     re.I,
 )
 _CHATML = re.compile(r"<\|im_start\|>\s*(\w+)\n(.*?)(?:<\|im_end\|>|$)", re.S)
+# Rows that a template has been put on already: Llama 3, Gemma, Zephyr, Phi and GLM.
+_HEADED = re.compile(
+    r"<\|start_header_id\|>(\w+)<\|end_header_id\|>(.*?)(?=<\|eot_id\|>|<\|start_header_id\|>|$)", re.S
+)
+_GEMMA = re.compile(r"<start_of_turn>(\w+)\n(.*?)(?=<end_of_turn>|<start_of_turn>|$)", re.S)
+_TAGGED = re.compile(r"<\|(system|user|assistant)\|>(.*?)(?=<\|(?:system|user|assistant|end)\|>|$)", re.S)
 _ENDS = ("<|endoftext|>", "<eoh>", "<eoa>", "<eom>", "<eoc>", "<eor>", "</s>")
 
 
@@ -37,9 +43,9 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     """A list of turns as messages; what it shows is added to `images`. Raises Unusable."""
     messages: list[Message] = []
     if raw and all(isinstance(one, str) for one in raw):
-        named = [_SPEAKER.match(text) for text in raw]
-        if all(match and match[1].lower() in words.ROLES for match in named):  # HuatuoGPT, MedDialog
-            for match, text in zip(named, raw, strict=True):
+        marks = [_SPEAKER.match(text) for text in raw]
+        if all(match and match[1].lower() in words.ROLES for match in marks):  # HuatuoGPT, MedDialog
+            for match, text in zip(marks, raw, strict=True):
                 assert match is not None
                 _add(messages, {"role": match[1], "content": text[match.end() :]}, images)
             return messages
@@ -108,12 +114,16 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         raise Unusable("not_a_turn")
     named = raw.get("role") or raw.get("from") or raw.get("speaker") or raw.get("sender")
     if named is None and (pair := _pair(raw)):
+        if not messages and isinstance(raw.get("system"), str):  # XTuner
+            messages.append(message("system", raw["system"]))
         messages += [message("user", text_of(pair[0])), message("assistant", text_of(pair[1]))]
         return
     role = words.ROLES.get(named.strip().lower()) if isinstance(named, str) else None
     if role is None:
         raise Unusable("unknown_role")
-    value = next((raw[key] for key in ("content", "value", "text", "message", "parts") if raw.get(key) is not None), None)
+    value = next(
+        (raw[key] for key in ("content", "value", "text", "message", "parts") if raw.get(key) is not None), None
+    )
     if role == "call":
         messages.append(message("assistant", "", calls_of(_quoted(value) if isinstance(value, str) else value)))
         return
@@ -241,12 +251,19 @@ def listed(value: Any) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
+_TEMPLATES = (
+    ("<|im_start|>", _CHATML), ("<|start_header_id|>", _HEADED), ("<start_of_turn>", _GEMMA),
+    ("<|assistant|>\n", _TAGGED),
+)  # fmt: skip
+
+
 def transcript(text: Any) -> list[Message] | None:
     """A conversation written as one text; None for a text that is none: it needs two roles, and a user first."""
     if not isinstance(text, str):
         return None
-    if "<|im_start|>" in text:
-        found = [(name, said) for name, said in _CHATML.findall(text)]
+    written = next((pattern for mark, pattern in _TEMPLATES if mark in text), None)
+    if written is not None:
+        found = [(name, said) for name, said in written.findall(text)]
     elif "[INST]" in text:
         return _llama(text)
     else:

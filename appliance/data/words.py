@@ -18,15 +18,17 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "rejected": (
         "rejected", "dispreferred", "worse", "bad_answer", "response_rejected", "差回答", "差的回答", "坏回答", "拒绝",
-        "更差的回答", "未采纳", "拒绝回答", "rejected_response", "neg_resp", "rejected_answer", "bad_response", "负例",
-        "劣质回答",
+        "更差的回答", "未采纳", "拒绝回答", "rejected_response", "rejected_messages", "neg_resp",
+        "rejected_answer", "bad_response", "负例", "劣质回答",
     ),
     "label": ("kto_tag", "label", "is_safe", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
     "images": (
-        "images", "image", "image_path", "image_paths", "image_file", "image_url", "figure_path", "img", "img_path", "picture",
-        "pictures", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
+        "images", "image", "image_path", "image_paths", "image_file", "image_url", "figure_path", "img", "img_path",
+        "picture", "pictures", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
     ),
-    "system": ("system", "system_prompt", "system_message", "meta_instruction", "系统", "系统提示", "系统提示词", "人设"),
+    "system": (
+        "system", "system_prompt", "system_message", "meta_instruction", "系统", "系统提示", "系统提示词", "人设",
+    ),
     "history": ("history", "历史", "历史对话"),
     "question": (
         "question", "instruction", "prompt", "query", "ask", "user", "user_input", "问题", "提问", "问", "指令",
@@ -36,12 +38,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "original_text", "提问内容", "标题", "title", "subject",
     ),
     "answer": (
-        "multiple_choice_answer", "answer", "output", "completion", "response", "generated_solution", "reply", "answers", "assistant", "答案",
-        "回答", "答", "回复",
-        "答复", "标准答案", "参考答案", "输出", "响应", "解答", "客服回复", "a", "target", "solution", "gpt", "bot",
+        "multiple_choice_answer", "answer", "output", "completion", "response", "generated_solution", "reply",
+        "answers", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案", "输出", "响应", "解答",
+        "客服回复", "a", "target", "solution", "gpt", "bot",
         "医生回复", "医生回答", "回答内容", "解决方案", "解决办法", "解决方法", "处理结果", "处理方案", "处理意见",
         "targets_pretokenized", "targets", "canonical_solution", "gold_standard_solution", "sql", "patch",
-        "reference_strs", "caption", "描述", "内容", "正文", "content", "best_answer", "code", "ans",
+        "reference_strs", "caption", "描述", "内容", "正文", "content", "best_answer", "correct_answer", "code", "ans",
     ),
     "input": (
         "input", "context", "passage", "article", "sql_context", "evidence", "desc", "输入", "材料", "阅读材料", "补充",
@@ -85,8 +87,8 @@ _DOCUMENTS = (
 
 # Columns that say what kind a text is.
 CLASSES = (
-    "label_desc", "label_des", "label_text", "label", "labels", "标签", "类别", "分类", "category", "class", "sentiment",
-    "情感", "情感倾向", "intent", "意图", "类型", "emotion", "cat",
+    "label_desc", "label_des", "label_text", "label", "labels", "标签", "类别", "分类", "category", "class",
+    "sentiment", "情感", "情感倾向", "intent", "意图", "类型", "emotion", "cat",
 )  # fmt: skip
 
 # What somebody marked in a text: names, relations. Nothing that a model can be asked for as it stands.
@@ -95,8 +97,10 @@ MARKINGS = (
     "events", "event_list", "ner", "ner_tags", "实体", "标注",
 )  # fmt: skip
 
+MEDIA = ("video", "videos", "audio", "audios", "视频", "音频", "录音")
 TITLES = ("title", "标题", "subject")
-_ARTICLES = ("content", "正文", "内容")
+ARTICLES = ("content", "正文", "内容")
+_PEOPLE = ("user", "用户", "客户", "human")  # who asks, where another column has what
 _ALONE = ("code", "completion")  # what is learned as plain text where nothing asks for it
 
 ROLES = {
@@ -159,6 +163,9 @@ def match(headers: Iterable[str]) -> dict[str, str]:
             found[field] = names[word]
             used.add(word)
     asked = plain(found.get("question", ""))
+    if asked in _PEOPLE and (fitting := _containing("question", names, used)):
+        found["question"] = names[fitting[-1]]
+        used.add(fitting[-1])
     partner = next((word for word in _PARTNERS.get(asked, ()) if word in names and word not in used), None)
     if partner:
         used.discard(plain(found.get("answer", "")))
@@ -178,10 +185,6 @@ def match(headers: Iterable[str]) -> dict[str, str]:
     # An article has a title beside its text: that asks for nothing.
     if "text" in found and "answer" not in found and plain(found.get("question", "")) in TITLES:
         found.pop("question")
-    # With a title beside a content nobody can tell whether it asks: the report does.
-    if asked in TITLES and plain(found.get("answer", "")) in _ARTICLES and "images" not in found:
-        found.pop("question", None)
-        found["text"] = found.pop("answer")
     # "text" loses to a question with an answer, and a lone "title" or "content" is no pair.
     if "question" in found and "answer" in found:
         found.pop("text", None)
@@ -204,6 +207,11 @@ def rivals(answer: str, headers: Iterable[str]) -> list[str]:
     if named in FIELDS["answer"]:
         return []
     return [header for header in headers if header != answer and _containing("answer", [plain(header)], (named,))]
+
+
+def is_article(fields: Mapping[str, str]) -> bool:
+    """Whether nothing but a title asks, and nothing but a content answers."""
+    return plain(fields.get("question", "")) in TITLES and plain(fields.get("answer", "")) in ARTICLES
 
 
 def truth(value: object) -> bool | None:

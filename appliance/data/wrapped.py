@@ -5,6 +5,7 @@
     exported     a chat saved from ChatGPT, a tree of messages of which one branch is shown
     tuning       Gemini's {"systemInstruction", "contents"}, OpenAI's {"input", "preferred_output", …}
     task         {"definition", "inputs", "targets"} (Natural Instructions)
+    instance     {"instruction", "instances": [{"input", "output"}]} (Self-Instruct)
 
 Each takes a raw row and returns what is inside, or None when the row is none of its kind.
 """
@@ -87,4 +88,12 @@ def _task(record: Record) -> Record | None:
     return {"instruction": parts[0], "input": parts[1], "output": parts[2]}
 
 
-_KINDS: tuple[Callable[[Record], Record | None], ...] = (_row, _translation, _exported, _tuning, _task)
+def _instance(record: Record) -> Record | None:
+    """An instruction with its one instance; of several nobody could tell which is meant."""
+    one = record.get("instances")
+    if not isinstance(one, list) or len(one) != 1 or not isinstance(one[0], dict) or "output" not in one[0]:
+        return None
+    return {"instruction": record["instruction"], **one[0]} if "instruction" in record else None
+
+
+_KINDS: tuple[Callable[[Record], Record | None], ...] = (_row, _translation, _exported, _tuning, _task, _instance)

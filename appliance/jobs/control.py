@@ -338,6 +338,8 @@ def remove(job: Job) -> int:
     trash = job.folder.with_name(f".{job.id}.removed")
     os.rename(job.folder, trash)
     shutil.rmtree(trash, ignore_errors=True)
+    freed += sum(files.folder_size(path) for path in sweep.lost_installs())
+    sweep.sweep()
     return freed
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
+import known_chats  # noqa: F401  # each fills SHAPES
+import known_pairs  # noqa: F401
+import known_tasks  # noqa: F401
 import pytest
+from known_files import FILES, TABLES
 from known_shapes import SHAPES
 
-from appliance.data import check
+from appliance.data import check, clean, load
 from appliance.errors import ApplianceError
 
 _SIDES = {"messages": "", "prompt": "", "completion": "", "chosen": "+", "rejected": "-"}
@@ -32,12 +37,16 @@ def shape_of(row):
 
 
 def told(file):
-    """What the report says: a row's shape, behind a ? where it asks; ! and the whole error where it refuses."""
+    """What the report says: a row's shape, behind a ? where it asks; ! and the whole error where it refuses.
+
+    Every row is accounted for, and a clean copy holds the same rows.
+    """
     try:
         report = check(file)
     except ApplianceError as error:
         return "!" + " ".join([error.what, error.why, error.next_step, *error.problems])
     assert report.kept + sum(note.count for note in report.dropped) == report.rows
+    assert list(load(clean(file).to)) == list(load(file))
     return "?" * bool(report.questions) + shape_of(report.sample[0])
 
 
@@ -56,4 +65,21 @@ def test_a_shape_is_read_as_it_is_meant(tmp_path, name):
     lines = [json.dumps(row, ensure_ascii=False) for row in (rows if isinstance(rows, list) else [rows])]
     file.write_text("\n".join(lines), encoding="utf-8")
     found = told(file)
+    assert agrees(found, means), f"{name}: {found}"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_read_as_it_is_meant(tmp_path, name):
+    rows, means = TABLES[name]
+    with (tmp_path / "rows.csv").open("w", encoding="gb18030", newline="") as file:
+        csv.writer(file).writerows(rows)
+    found = told(tmp_path / "rows.csv")
+    assert agrees(found, means), f"{name}: {found}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_read_as_it_is_meant(tmp_path, name):
+    file, text, means = FILES[name]
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    found = told(tmp_path / file)
     assert agrees(found, means), f"{name}: {found}"

@@ -11,8 +11,7 @@ MIB = 1024 * 1024
 class Limits:
     """Seconds and bytes.
 
-    first          connections at the start
-    few            connections where one alone is so fast that the processor is the limit
+    first          connections at the start: few are best where the processor is the limit
     usual, most    connections where one alone is not that fast, and at most; as many as make it faster
     least, largest bytes that one request asks for
     connect        seconds until a connection must stand
@@ -26,7 +25,6 @@ class Limits:
     """
 
     first: int = 4
-    few: int = 2
     usual: int = 32
     most: int = 64
     least: int = 4 * MIB

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from appliance.hub.transfer.limits import MIB, Limits
 
 _WORTH = 1.05  # more connections are kept when they bring at least so much more
-_LOSS = 0.9  # fewer are enough when they bring at least so much
+_LOSS = 0.9  # one is enough when it brings at least so much
 _SURE = 3  # measures in a row that must say so before a trial is called off: one alone is mostly noise
 _FAST = 100 * MIB  # bytes a second over one connection, from where on more of them cost more than they bring
-_PLENTY = 400 * MIB  # as few that bring so much each are left alone
+_PLENTY = 400 * MIB  # one that brings so much alone is left alone
 _MEASURE_SECONDS = 0.2
 _FIRST_SECONDS = 0.1  # the first measure: a few connections that are slow cost time
 _STARTED = 0.75  # of the connections bring bytes: enough to measure, for some always ask for their next piece
@@ -36,8 +36,8 @@ class _Trial:
 class Pace:
     """`wanted` connections.
 
-    Where each connection is held back, twice as many bring twice as much: so the number is doubled as long as they bring
-    more in all. Where one alone is fast, the processor is the limit and a few are best.
+    Where each connection is held back, twice as many bring twice as much: so the number is doubled as long as they
+    bring more in all. Where one alone is fast, the processor is the limit, and one is best.
     """
 
     def __init__(self, limits: Limits):
@@ -89,13 +89,14 @@ class Pace:
                 if trial.low >= _SURE:
                     self.wanted = trial.before
                     self._rest(now)
-                return
+                return None
             if fewer:
                 return self._rest(now)
         if self._each > _FAST:
-            next_one = min(self.wanted, self._limits.few)
+            next_one = 1
         else:
-            next_one = min(self._limits.most, self.wanted * 2 if self._eased else max(self._limits.usual, self.wanted * 2))
+            twice = self.wanted * 2
+            next_one = min(self._limits.most, twice if self._eased else max(self._limits.usual, twice))
         if next_one == self.wanted:
             return self._rest(now)
         self._trial, self.wanted, self._changed, self._window = _Trial(self.wanted, rate), next_one, now, None

@@ -199,15 +199,24 @@ class Target:
                 stop = min(end, self.have.prefix)
                 if start >= stop:
                     return start >= end
-                block = self._fresh.pop(start, None)
-                for place in [place for place in self._fresh if place < start]:
-                    del self._fresh[place]
+                blocks = self._take_fresh(start, stop)
                 try:
                     handle = self._open()
                 except OSError as error:
                     raise DiskTrouble(error) from None
                 stop = min([stop, start + _BLOCK, *self._fresh])
-            digest.update(block or self._read(handle, start, stop - start))
+            for block in blocks or [self._read(handle, start, stop - start)]:
+                digest.update(block)
+
+    def _take_fresh(self, start: int, stop: int) -> list[bytes]:
+        """What is in memory from `start` on without a gap: several at once, for the writers want the lock as well."""
+        for place in [place for place in self._fresh if place < start]:
+            del self._fresh[place]
+        blocks = []
+        while start < stop and (block := self._fresh.pop(start, None)):
+            blocks.append(block)
+            start += len(block)
+        return blocks
 
     def _read(self, handle: int, start: int, length: int) -> bytes:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance import engines, settings
 from appliance.errors import UsageError
+from appliance.hardware import probe
 from appliance.jobs.control import Draft
 from appliance.jobs.prepare.words import command
 from appliance.locale import _
@@ -23,6 +24,11 @@ def install(name: str) -> Draft:
             ),
         )
     minutes = max(1, round(engine.download_gib * 2**30 / 1e6 / _MB_A_SECOND / 60))
+    warnings = []
+    if not engines.cards(engine, probe(settings.home())):
+        warnings.append(
+            _("No card of this machine can run {name}, so it would be of no use here.").format(name=engine.name)
+        )
     return Draft(
         kind="install",
         name=engine.name,
@@ -41,4 +47,5 @@ def install(name: str) -> Draft:
         ],
         command=command("install", engine.name),
         disk_gib=engine.disk_gib,
+        warnings=warnings,
     )
