@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.data import duplicates, lengths, mojibake, private
+from appliance.data.columns import Columns
 from appliance.data.images import Images
 from appliance.data.languages import language
-from appliance.data.pairs import Pairs
 from appliance.data.rows import PARTS, Row
 from appliance.data.search import any_of, joined
 from appliance.data.stream import Batch
@@ -72,6 +72,17 @@ class Findings:
             numbers.append(number)
 
 
+@dataclass
+class _Gathered:
+    """Rows with their lines and texts, whether there is more in each than plain messages; what was left out, and why"""
+
+    lines: list[int]
+    rows: list[Row]
+    texts: Texts
+    rich: list[bool]
+    dropped: list[tuple[str, int]]
+
+
 @dataclass(frozen=True)
 class Look:
     """Settings for looking at batches: where images stand, how many rows are kept as they are."""
@@ -83,16 +94,39 @@ class Look:
         """Look at all rows of a batch."""
         return self.usable(batch)[0]
 
-    def of_pairs(self, pairs: Pairs) -> Findings:
-        """The same for rows by columns."""
-        found, kept = _findings(pairs.lines.tolist(), pairs.texts(), pairs.share, pairs.dropped)
-        found.rows = pairs.rows
-        found.formats = {pairs.layout.format}
-        found.sample = [pairs.row(number) for number in kept[: self.sample]]
+    def of_columns(self, columns: Columns, rest: Batch) -> Findings:
+        """The same for rows by columns, and a batch of those of the same block that are not."""
+        some = self._gathered(rest)
+        lines, texts, plain = columns.lines, columns.texts, len(columns.lines)
+        order = np.arange(plain + len(some.lines))
+        if some.lines:
+            lines = np.concatenate([lines, some.lines])
+            order = np.argsort(lines, kind="stable")
+            lines, texts = lines[order], texts.and_those(some.texts).of(order)
+        found, kept = _findings(lines.tolist(), texts, rest.share, some.dropped)
+        numbers = order[kept].tolist()
+        found.rows, found.formats = plain + len(rest.lines), {columns.format} | rest.formats
+        found.sample = [
+            columns.row(number) if number < plain else some.rows[number - plain] for number in numbers[: self.sample]
+        ]
+        if any(some.rich):
+            others = ((at, number - plain) for at, number in enumerate(numbers) if number >= plain)
+            _look_at_parts(found, ((at, some.rows[number]) for at, number in others if some.rich[number]))
         return found
 
     def usable(self, batch: Batch) -> tuple[Findings, list[Row]]:
         """The findings, and the rows that they count."""
+        some = self._gathered(batch)
+        rows, rich = some.rows, some.rich
+        found, kept = _findings(some.lines, some.texts, batch.share, some.dropped)
+        if len(kept) < len(rows):
+            rows, rich = [rows[number] for number in kept], [rich[number] for number in kept]
+        found.rows, found.formats, found.sample = len(batch.lines), batch.formats, rows[: self.sample]
+        _look_at_parts(found, ((number, rows[number]) for number, more in enumerate(rich) if more))
+        return found, rows
+
+    def _gathered(self, batch: Batch) -> _Gathered:
+        """The rows of a batch that can be used."""
         dropped = [(reason, line) for reason, line in zip(batch.reasons, batch.lines, strict=True) if reason]
         lines: list[int] = []
         rows, octets, letters, sizes, rich = [], [], [], [], []
@@ -114,12 +148,7 @@ class Look:
                 letters.append(len(text))
                 sizes.append(size)
                 rich.append(more)
-        found, kept = _findings(lines, texts_of(octets, letters, sizes, rows), batch.share, dropped)
-        if len(kept) < len(rows):
-            rows, rich = [rows[number] for number in kept], [rich[number] for number in kept]
-        found.rows, found.formats, found.sample = len(batch.lines), batch.formats, rows[: self.sample]
-        _look_at_parts(found, ((number, rows[number]) for number, more in enumerate(rich) if more))
-        return found, rows
+        return _Gathered(lines, rows, texts_of(octets, letters, sizes, rows), rich, dropped)
 
 
 def _findings(

@@ -17,7 +17,8 @@ A batch's lists are parallel, one entry for each raw row, left out or not:
     reasons   "" or why not: one of `report.REASONS`
     raw       as it was read, before conversion: a dictionary, or anything else where a row is broken
 
-A `look` may also have a method `of_pairs`, see `pairs.py`: the plainest tables come to it by columns.
+A `look` may also have a method `of_columns`: the plainest of large files come to it by columns (`pairs.py`,
+`talks.py`), with a batch of those rows of the block that are not plain.
 
 `rows.digest(row)` is a row's content as 8 bytes: the same content gives the same bytes in every process and every run.
 """
@@ -33,10 +34,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from appliance import files
-from appliance.data import composed, convert, formats, pairs, workers
+from appliance.data import convert, formats, pairs, talks, workers
 from appliance.data.blocks import Block, Text, in_order
+from appliance.data.columns import Columns
+from appliance.data.gathered import gathered
 from appliance.data.images import Images
-from appliance.data.parse import Cells, Parser
+from appliance.data.parse import Lines, Parser
 from appliance.data.read import Source, open_source
 from appliance.data.rows import Row, Unusable
 from appliance.data.tables import Broken
@@ -44,6 +47,7 @@ from appliance.data.tables import Broken
 BATCH = 512  # rows, where the file does not come in blocks
 _SMALL = 8 << 20  # bytes: all rows of such a file can be compared with each other
 _LARGE = 16 << 20  # bytes: from here on starting processes pays
+_MISSES = 4  # blocks
 _LOOKED_AT = 200  # rows by which the format is recognised
 
 T = TypeVar("T")
@@ -92,7 +96,7 @@ class Stream:
         """All rows of the file in batches, read as they are asked for."""
         text, parser = self.source.text, self.source.parser
         if text and parser:
-            do = _Block(text, parser, self.recogniser, _same, text.known_size)
+            do = _Block(text, parser, self.recogniser, _same, text.known_size, False)
             yield from in_order(text, text.blocks(parser.quoted), do, None)
             return
         records, number = self.source.records(), 0
@@ -109,15 +113,12 @@ class Stream:
         if not (text and parser and number and text.file.stat().st_size > _LARGE):
             yield from map(look, self.batches())
             return
-        layout = None
-        if isinstance(parser, Cells) and hasattr(look, "of_pairs") and not self.recogniser.composed:
-            layout = self.recogniser.layout(dict.fromkeys(parser.columns, ""))
-        do = _Block(text, parser, self.recogniser, look, text.known_size, layout)
+        do = _Block(text, parser, self.recogniser, look, text.known_size, hasattr(look, "of_columns"))
         with workers.started(do, number, text.plain) as send:
             yield from in_order(text, text.blocks(parser.quoted), do, send)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Block:
     """What is done with a block; pickles."""
 
@@ -126,21 +127,32 @@ class _Block:
     recogniser: formats.Recogniser
     look: Callable[[Batch], Any]
     size: int  # of the file, as far as it is known
-    layout: convert.Layout | None = None  # of a table in which all rows are plain pairs
+    plain: bool  # whether `look` takes rows by columns
+    missed: int = 0  # blocks in a row that were not plain
 
     def __call__(self, block: Block) -> Any:
         data = self.text.read(block)
-        if self.layout and isinstance(self.parser, Cells):
-            found = pairs.pairs_of(data, block, self.parser, self.layout)
-            if found is not None:
-                found.share = self._share(block)
-                return self.look.of_pairs(found)  # type: ignore[attr-defined]
+        if self.plain and (columns := self._columns(data, block)) is not None:
+            rest = batch_of(*columns.rest, self.recogniser)
+            rest.share = self._share(block)
+            return self.look.of_columns(columns, rest)  # type: ignore[attr-defined]
         parsed = self.parser(data, block)
         if parsed is None:
             return None
         batch = batch_of(*parsed, self.recogniser)
         batch.share = self._share(block)
         return self.look(batch)
+
+    def _columns(self, data: bytes, block: Block) -> Columns | None:
+        """The block by columns; where that has not worked for some blocks, it is not tried any more."""
+        if self.missed == _MISSES or self.recogniser.restates:
+            return None
+        if isinstance(self.parser, Lines):
+            found = talks.talks_of(data, block, self.recogniser)
+        else:
+            found = pairs.pairs_of(data, block, self.parser, self.recogniser)
+        self.missed = 0 if found else self.missed + 1
+        return found
 
     def _share(self, block: Block) -> float:
         whole = max(self.size, block.start + block.size)
@@ -168,7 +180,10 @@ def open_stream(
     or `sheet` that does not exist. A file in which nothing is a row opens: all of its rows come with their reasons.
     """
     source = open_source(file, sheet, mapping or {}, quick)
-    sample = [record.value for record in islice(source.records(), _LOOKED_AT) if isinstance(record.value, dict)]
+    first = [record.value for record in islice(source.records(), _LOOKED_AT)]
+    if not mapping and (turns := gathered(source, first)) is not source:
+        source, first = turns, [record.value for record in islice(turns.records(), _LOOKED_AT)]
+    sample = [value for value in first if isinstance(value, dict)]
     if not sample:
         return Stream(file, source, formats.Recogniser(convert.Layout("question_answer", "sft", {}), {}, False))
     return Stream(file, source, formats.recognise(sample, source.columns, mapping or {}, task))
@@ -184,8 +199,8 @@ def batch_of(lines: list[int], raw: list[Any], recogniser: formats.Recogniser) -
         row = None
         try:
             if isinstance(value, dict):
-                if recogniser.composed:
-                    value = composed.restated(value)
+                if recogniser.restates:
+                    value = recogniser.restated(value)
                 layout = layout_of(value)
                 row = into(value, layout)
                 names.add(layout.format)

@@ -67,10 +67,23 @@ class Texts:
             mixed ^= mixed >> np.uint64(29)
         return mixed >> np.uint64(32) << np.uint64(32) | digests >> np.uint64(32)
 
-    def of(self, numbers: Sequence[int]) -> Texts:
-        """Only these rows."""
-        those, sizes = np.array(numbers, dtype=np.int64), np.diff(self.starts)
-        whole = b"".join(self.whole[self.starts[number] : self.starts[number + 1]] for number in numbers)
+    def and_those(self, other: Texts) -> Texts:
+        """These rows and behind them the other's."""
+        size, count = len(self.whole), len(self.begins)
+        first, second = self.written, other.written
+        return Texts(
+            self.whole + other.whole,
+            np.concatenate([self.starts, other.starts[1:] + size]),
+            np.concatenate([self.begins, other.begins + size]),
+            np.concatenate([self.characters, other.characters]),
+            np.concatenate([self.octets, other.octets]),
+            lambda number: first(number) if number < count else second(number - count),
+        )
+
+    def of(self, numbers: Sequence[int] | Places) -> Texts:
+        """Only these rows, in this order."""
+        those, sizes, ends = np.array(numbers, dtype=np.int64), np.diff(self.starts), self.starts.tolist()
+        whole = b"".join(self.whole[ends[number] : ends[number + 1]] for number in those.tolist())
         starts = _starts(sizes[those])
         begins = starts[:-1] + (self.begins - self.starts[:-1])[those]
         written = self.written

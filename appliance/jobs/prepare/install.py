@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from appliance import engines, settings
 from appliance.engines import installable
 from appliance.errors import UsageError
+from appliance.hardware import probe
 from appliance.jobs.control import Draft
 from appliance.jobs.prepare.words import command
 from appliance.locale import _
@@ -27,6 +27,12 @@ def install(name: str) -> Draft:
                     [*(each.name for each in engines.ENGINES.values() if each.download_gib), installable.QUANTIZE]
                 )
             ),
+        )
+    engine = engines.ENGINES.get(name)
+    warnings = []
+    if engine and not engines.cards(engine, probe(settings.home())):
+        warnings.append(
+            _("No card of this machine can run {name}, so it would be of no use here.").format(name=engine.name)
         )
     minutes = max(1, round(wanted.download_gib * 2**30 / 1e6 / _MB_A_SECOND / 60))
     what = (
@@ -52,13 +58,11 @@ def install(name: str) -> Draft:
         ],
         command=command("install", wanted.name),
         disk_gib=wanted.disk_gib,
+        warnings=warnings,
     )
 
 
 def _wanted(name: str) -> installable.Installable:
     if name == installable.QUANTIZE:
-        from appliance.hardware import probe
-
-        hardware: Any = probe(settings.home())
-        return installable.quantising(hardware)
+        return installable.quantising(probe(settings.home()))
     return installable.of_engine(engines.by_name(name))
