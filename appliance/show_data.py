@@ -51,7 +51,7 @@ def report(found: Report) -> None:
 
 def _read_as(found: Report) -> str:
     """Which columns are what; nothing where the format says it."""
-    if found.format in _PLAIN and not found.read_as:
+    if (found.format in _PLAIN or found.columns == {"text": "text"}) and not found.read_as:
         return ""
     words = {
         "question": _("question"), "answer": _("answer"), "input": _("material"), "system": _("system"),

@@ -43,11 +43,9 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     """A list of turns as messages; what it shows is added to `images`. Raises Unusable."""
     messages: list[Message] = []
     if raw and all(isinstance(one, str) for one in raw):
-        marks = [_SPEAKER.match(text) for text in raw]
-        if all(match and match[1].lower() in words.ROLES for match in marks):  # HuatuoGPT, MedDialog
-            for match, text in zip(marks, raw, strict=True):
-                assert match is not None
-                _add(messages, {"role": match[1], "content": text[match.end() :]}, images)
+        for match, text in zip(speakers(raw), raw, strict=False):
+            _add(messages, {"role": match[1], "content": text[match.end() :]}, images)
+        if messages:
             return messages
         return [message(("user", "assistant")[number % 2], text) for number, text in enumerate(raw)]
     for one in raw:
@@ -64,6 +62,12 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
                     continue
         _add(messages, one, images)
     return messages
+
+
+def speakers(texts: list[str]) -> list[re.Match[str]]:
+    """Where each text names its speaker (HuatuoGPT, MedDialog); nothing where one does not."""
+    found = [match for text in texts if (match := _SPEAKER.match(text)) and match[1].lower() in words.ROLES]
+    return found if len(found) == len(texts) else []
 
 
 def plain_talk(raw: Any) -> list[Message] | None:
@@ -113,7 +117,7 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         return
     if not isinstance(raw, dict):
         raise Unusable("not_a_turn")
-    named = raw.get("role") or raw.get("from") or raw.get("speaker") or raw.get("sender")
+    named = raw.get("role") or raw.get("from") or raw.get("speaker") or raw.get("sender") or raw.get("type")
     if named is None and (pair := _pair(raw)):
         if not messages and isinstance(raw.get("system"), str):  # XTuner
             messages.append(message("system", raw["system"]))

@@ -102,6 +102,10 @@ shape("OpenAI fine-tuning file", {"messages": [{"role": "system", "content": "Be
 shape("Gemini tuning file", {"systemInstruction": {"role": "system", "parts": [{"text": "Be kind."}]}, "contents": [
       {"role": "user", "parts": [{"text": "Why?"}]}, {"role": "model", "parts": [{"text": "Because."}]}]},
       "s:Be kind. | u:Why? | a:Because.")
+shape("Bedrock tuning file", {"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "Be kind."}], "messages": [
+      {"role": "user", "content": [{"text": "Why?"}]}, {"role": "assistant", "content": [{"text": "Because."}]}]},
+      "s:Be kind. | u:Why? | a:Because.")
+shape("LangChain", {"messages": [{"type": "human", "content": "Why?"}, {"type": "ai", "content": "Because."}]}, QA)
 shape("Cohere tuning file", {"messages": [{"role": "User", "content": "Why?"}, {"role": "Chatbot", "content":
       "Because."}]}, QA)
 shape("ChatGPT export", {"title": "x", "create_time": 1.0, "current_node": "c", "mapping": {

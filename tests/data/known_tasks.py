@@ -26,6 +26,9 @@ shape("mandarjoshi/trivia_qa", {"question": "Who?", "question_id": "tc_1", "ques
       "u:Who? | a:Sinclair Lewis")
 shape("nq_open", {"question": "who", "answer": ["Ann", "Anna"]}, "u:who | a:Ann")
 shape("google/boolq", {"question": "is it", "answer": True, "passage": "It is."}, "u:is it\nIt is. | a:true")
+shape("super_glue COPA", {"premise": "It rained.", "choice1": "wet", "choice2": "dry", "question": "effect", "idx": 0,
+      "label": 0}, "u:It rained.\neffect\n1. wet\n2. dry | a:1")
+shape("intents", {"intent": "greet", "utterances": ["hi", "hello"], "response": "Hello!"}, "?")
 shape("MT-Bench", {"question_id": 1, "category": "math", "turns": ["Why?", "So?"], "reference": ["Because.", "Yes."]},
       "u:Why? | a:Because. | u:So? | a:Yes.")
 shape("MT-Bench without answers", {"question_id": 1, "category": "math", "turns": ["Why?", "So?"]}, "!--map")
