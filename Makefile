@@ -1,6 +1,7 @@
 # make demo     the whole path on a tiny model made on the spot (no GPU, no hub); the first time it sets up what it needs
 # make test     the tests; likewise
-# make test-engines  the real vLLM on the CPU behind the guard; GPU command lines against the engines' own parsers
+# make test-engines  the real vLLM on the CPU behind the guard; GPU command lines against the engines' own parsers (some 4 GB)
+# make test-engines-long  64 rough clients at vLLM, for a minute and for a quarter of an hour
 # make menu     the menu, on this machine (the way for a Mac: Docker sees no GPU there)
 # make setup    the front, the training environment and the chat page; afterwards the command is .venv/bin/appliance
 # make setup-track  what sends a training's figures to Weights & Biases or SwanLab (fine-tune --track)
@@ -27,7 +28,7 @@ DOCKER ?= docker
 # uv trusts what this machine trusts: behind a company's proxy its own list of authorities is not enough.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: setup setup-vllm setup-quantize setup-track setup-deepspeed dev demo menu test test-slow test-long test-engines check check-locks bench exact-table pictures image test-image messages lock clean
+.PHONY: setup setup-vllm setup-quantize setup-track setup-deepspeed dev demo menu test test-slow test-long test-engines test-engines-long check check-locks bench exact-table pictures image test-image messages lock clean
 
 setup:
 	@requirements/install.sh core train page
@@ -70,7 +71,12 @@ test-long: dev
 
 test-engines: dev
 	@requirements/install.sh test-engines
-	$(DEV)/python -m pytest tests/engines --ignore tests/engines/test_page.py -k "not crowd" -m "engines and not slow and not long"
+	$(DEV)/python -m pytest tests/engines -k "not crowd" -m "engines and not slow and not long"
+
+test-engines-long: dev
+	@requirements/install.sh test-engines
+	$(DEV)/python -m pytest tests/engines -m "engines and (slow or long)"
+	$(DEV)/python -m pytest tests/engines -k "crowd" -m "engines and not long"
 
 check: dev
 	$(DEV)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from appliance import output, questions, settings
+from appliance import files, output, questions, settings
 from appliance.jobs import control
 from appliance.jobs.folder import Job, State, serving
 from appliance.jobs.watch import how_to_ask, watch
@@ -50,14 +50,17 @@ def show_address(job: Job) -> None:
     rows += [(_("Adapters"), ", ".join(at["adapters"]))] if at["adapters"] else []
     rows.append((_("Key file"), at["key_file"] or _("none")))
     output.pairs([*rows, *([(_("Chat page"), at["page"])] if at["page"] else [])])
-    if at["new_key"]:
+    shown = job.folder / "key-shown"  # whoever looks at this server again does not see its key
+    if at["new_key"] and not shown.exists():
         from appliance.engines import keys
 
         output.say(_("The key, shown this once:"), "bold")
         output.paste(keys.read_key(Path(at["key_file"])))
+        files.write_text(shown, "")
     curl, _python = how_to_ask(at["address"], at["model"], at["key_file"], _("Hello"))
     output.say(_("Try it:"), "bold")
     output.paste(curl)
     if at["page"]:
         output.note(_("The chat page asks for the key and opens in any browser."))
     output.note(_("Or talk to it here: appliance chat {id}").format(id=job.id))
+    output.note(_("End it: appliance jobs stop {id}").format(id=job.id))

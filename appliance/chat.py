@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,7 @@ def _reader() -> Callable[[], str | None]:
     from prompt_toolkit import PromptSession
 
     session: PromptSession[str] = PromptSession()
+    session.app.renderer.cpr_not_supported_callback = None  # as in questions.py
 
     def from_terminal() -> str | None:
         try:
@@ -163,13 +165,18 @@ def _answer(client: Any, server: Server, said: list[dict[str, Any]]) -> bool:
     """Write the answer as it comes and add it to what was said. False: there is none."""
     written = ""
     out = output.console().file
+    waiting = ExitStack()
     try:
-        with _told(server.address):
+        with waiting, _told(server.address):
+            if output.console().is_terminal:  # a large model thinks for seconds before its first word
+                waiting.enter_context(output.waiting(_("waiting for the answer")))
             stream = client.chat.completions.create(model=server.model, messages=said, stream=True)
             with stream:
                 for event in stream:
                     for choice in event.choices:
                         piece = choice.delta.content or ""
+                        if piece:
+                            waiting.close()
                         written += piece
                         out.write(_printable(piece))
                         out.flush()
@@ -183,6 +190,8 @@ def _answer(client: Any, server: Server, said: list[dict[str, Any]]) -> bool:
         return False
     else:
         out.write("\n")
+        if not written:
+            output.note(_("The answer is empty."))
     if written:
         said.append({"role": "assistant", "content": written})
     return bool(written)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from appliance import __version__, cli_data, cli_jobs, cli_keys, cli_machine, cli_models, output, settings
+from appliance import __version__, cli_data, cli_jobs, cli_keys, cli_machine, cli_models, cli_words, output, settings
 from appliance.attend import show_address
 from appliance.cli_watch import Detach, do, finish, watch
-from appliance.cli_words import Json, Lang, Map, Sheet, Yes, mapping_of, read_json, wish_of
+from appliance.cli_words import Json, Lang, Map, Revision, Sheet, Yes, mapping_of, read_json, wish_of
 from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError, explain
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
-from appliance.planning.way import METHOD_CHOICES
-from appliance.planning.wish import OPTIMIZER_CHOICES, SHARDING_CHOICES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command(help=_("What this machine is."))(cli_machine.probe)
@@ -46,7 +45,7 @@ def _run() -> int:
 
     try:
         # Outside its standalone mode click hands the code of an Exit back instead of raising it.
-        code = app(standalone_mode=False)
+        code = app(prog_name="appliance", standalone_mode=False)
     except (click.exceptions.Exit, typer.Exit) as error:
         return error.exit_code
     except SystemExit as error:
@@ -56,9 +55,14 @@ def _run() -> int:
         output.note(_("Stopped."))
         return 130
     except Exception as error:
-        show = getattr(error, "show", None)  # click's own usage errors, whichever click raised them
-        if show is not None and hasattr(error, "exit_code"):
-            show()
+        # click's own usage errors, whichever click raised them
+        show, told = getattr(error, "show", None), getattr(error, "format_message", None)
+        if show is not None and told is not None and hasattr(error, "exit_code"):
+            if output.is_json() or "--json" in sys.argv:  # the words may have been refused before --json was read
+                output.use_json()
+                output.error(UsageError(told(), "", _("See every option: add --help.")))
+            else:
+                show()
             return 2
         if settings.debug():
             raise
@@ -67,14 +71,13 @@ def _run() -> int:
     return code if isinstance(code, int) else 0
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=_("From a spreadsheet to a private model behind an address."))
 def _top(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help=_("Show the version."))] = False,
     json: Json = False,
     lang: Lang = None,
 ) -> None:
-    """From a spreadsheet to a private model behind an OpenAI-compatible address."""
     if version:
         output.answer({"version": __version__}, lambda: output.say(__version__))
         raise typer.Exit
@@ -89,7 +92,7 @@ def _top(
 def download(
     model: Annotated[str, typer.Argument(metavar="M", help=_("owner/name, a folder or an archive."))],
     source: Annotated[str, typer.Option(help="auto | modelscope | huggingface")] = "auto",
-    revision: str | None = None,
+    revision: Revision = None,
     to: Annotated[str | None, typer.Option(help=_("The folder to make."))] = None,
     detach: Detach = False,
     yes: Yes = False,
@@ -108,23 +111,23 @@ def finetune(
         str | None, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))
     ] = None,
     adapter: Annotated[str | None, typer.Option(help=_("Go on training from this adapter."))] = None,
-    task: Annotated[str, typer.Option(help=prepare.TASK_CHOICES)] = "auto",
-    method: Annotated[str, typer.Option(help=METHOD_CHOICES)] = "auto",
-    rank: int | None = None,
-    batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
-    length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
-    steps: int | None = None,
-    epochs: Annotated[float | None, typer.Option(help=_("Passes over the rows."))] = None,
-    learning_rate: float | None = None,
-    gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
-    sharding: Annotated[str, typer.Option(help=SHARDING_CHOICES)] = "auto",
-    optimizer: Annotated[str, typer.Option(help=OPTIMIZER_CHOICES)] = "auto",
-    packing: Annotated[bool | None, typer.Option(help=_("Short rows share a place."))] = None,
-    padding_free: Annotated[bool | None, typer.Option(help=_("Rows go through the model end to end."))] = None,
-    liger: Annotated[bool | None, typer.Option(help=_("Liger's kernels, on NVIDIA cards."))] = None,
-    neftune: Annotated[float | None, typer.Option(help=_("Strength of NEFTune's noise, such as 5."))] = None,
+    task: cli_words.Task = "auto",
+    method: cli_words.Method = "auto",
+    rank: cli_words.Rank = None,
+    batch: cli_words.Batch = None,
+    length: cli_words.Length = None,
+    steps: cli_words.Steps = None,
+    epochs: cli_words.Epochs = None,
+    learning_rate: cli_words.LearningRate = None,
+    gpus: cli_words.Gpus = None,
+    sharding: cli_words.Sharding = "auto",
+    optimizer: cli_words.Optimizer = "auto",
+    packing: cli_words.Packing = None,
+    padding_free: cli_words.PaddingFree = None,
+    liger: cli_words.Liger = None,
+    neftune: cli_words.Neftune = None,
     held_out: Annotated[
-        float | None, typer.Option(min=0.0, max=0.5, help=_("Share of rows to measure on instead of learning."))
+        float | None, typer.Option(help=_("Share of rows to measure on instead of learning, such as 0.05."))
     ] = None,
     reward: Annotated[
         list[str] | None, typer.Option(help=_("For grpo: exact, number, regex:…, schema:FILE, length:1-200."))
@@ -134,28 +137,13 @@ def finetune(
     ] = None,
     map: Map = None,
     sheet: Sheet = None,
-    name: str | None = None,
+    name: Annotated[str | None, typer.Option(help=_("The job's name."))] = None,
     detach: Detach = False,
     yes: Yes = False,
     json: Json = False,
     lang: Lang = None,
 ) -> None:
-    wish = wish_of(
-        method=method,
-        rank=rank,
-        batch=batch,
-        length=length,
-        steps=steps,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        gpus=gpus,
-        sharding=sharding,
-        optimizer=optimizer,
-        packing=packing,
-        padding_free=padding_free,
-        liger=liger,
-        neftune=neftune,
-    )
+    wish = wish_of(locals())
     mapping = mapping_of(map)
     if model:
         _model_here(model)
@@ -232,19 +220,17 @@ def quantize(
     machine = Hardware.from_dict(read_json(hardware)) if hardware else None
     mapping = mapping_of(map)
     _model_here(model)
-    with output.waiting(_("looking at the rows")):
-        draft = prepare.quantize(
-            model,
-            data,
-            scheme=scheme,
-            to=to,
-            samples=samples,
-            length=length,
-            mapping=mapping,
-            sheet=sheet,
-            hardware=machine,
-            accept_loss=accept_loss,
-        )
+    words: dict[str, Any] = {
+        "scheme": scheme, "to": to, "samples": samples, "length": length, "mapping": mapping, "sheet": sheet,
+        "hardware": machine, "accept_loss": accept_loss,
+    }  # fmt: skip
+    try:
+        with output.waiting(_("looking at the rows")):
+            draft = prepare.quantize(model, data, **words)
+    except NotInstalled as missing:
+        output.note(f"{missing.what} {missing.why}")
+        _first(prepare.install(missing.name))
+        draft = prepare.quantize(model, data, **words)
     do(draft, detach)
 
 
@@ -255,7 +241,7 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help=_("127.0.0.1: this machine only. 0.0.0.0: everyone with the key."))
     ] = None,
-    port: int = 8000,
+    port: Annotated[int, typer.Option(help=_("If it is taken, the next free one."))] = 8000,
     name: Annotated[str | None, typer.Option(help=_("The name that clients use."))] = None,
     length: Annotated[int | None, typer.Option(help=_("Longest conversation, in tokens."))] = None,
     adapter: Annotated[
@@ -283,14 +269,14 @@ def serve(
         draft = prepare.serve(model, **words)
     except NotInstalled as missing:
         output.note(f"{missing.what} {missing.why}")
-        _first(prepare.install(missing.engine.name))
+        _first(prepare.install(missing.name))
         draft = prepare.serve(model, **words)
     do(draft, detach)
 
 
-@app.command(help=_("Install an engine that did not come with the appliance: vllm, lmdeploy or sglang."))
+@app.command(help=_("Install what did not come with the appliance: vllm, lmdeploy, sglang, or quantize."))
 def install(
-    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="vllm | lmdeploy | sglang")],
+    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="vllm | lmdeploy | sglang | quantize")],
     detach: Detach = False,
     yes: Yes = False,
     json: Json = False,
@@ -340,7 +326,9 @@ def chat(
 
 @app.command("run", help=_("Do a recipe without a question: what a cloud instance runs."))
 def run_recipe(
-    file: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
+    file: Annotated[
+        Path, typer.Argument(metavar="RECIPE.yaml", help=_("The recipe (docs/recipes.md)."), readable=False)
+    ],
     fresh: Annotated[
         bool, typer.Option("--fresh", help=_("Start anew instead of going on where an earlier run was."))
     ] = False,
@@ -380,7 +368,7 @@ def run_recipe(
 @app.command(help=_("The whole path on a tiny model made on the spot: no hub, no GPU."))
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help=_("Leave the server running."))] = False,
-    port: int = 8000,
+    port: Annotated[int, typer.Option(help=_("If it is taken, the next free one."))] = 8000,
     yes: Yes = False,
     json: Json = False,
     lang: Lang = None,

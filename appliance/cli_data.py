@@ -10,7 +10,7 @@ import typer
 
 from appliance import output
 from appliance.cli_watch import Detach, do
-from appliance.cli_words import DataFile, DataTask, Json, Lang, Map, Sheet, Yes, fillings_of, mapping_of
+from appliance.cli_words import DataFile, DataTask, Json, Lang, Map, Revision, Sheet, Yes, fillings_of, mapping_of
 from appliance.errors import UsageError
 from appliance.locale import _
 
@@ -75,7 +75,7 @@ def clean(
 def download(
     name: Annotated[str, typer.Argument(metavar="NAME", help=_("A name of the catalogue, or owner/name at a hub."))],
     source: Annotated[str, typer.Option(help="auto | modelscope | huggingface")] = "auto",
-    revision: str | None = None,
+    revision: Revision = None,
     detach: Detach = False,
     yes: Yes = False,
     json: Json = False,

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from appliance import output, settings
-from appliance.cli_words import Json, Lang, ModelName, read_json, wish_of
+from appliance import cli_words, output, settings
+from appliance.cli_words import Json, Lang, Map, ModelName, Sheet, mapping_of, read_json, wish_of
 from appliance.jobs import prepare
 from appliance.locale import _
-from appliance.planning.way import METHOD_CHOICES
 
 
 def probe(json: Json = False, lang: Lang = None) -> None:
@@ -37,21 +36,36 @@ def doctor(json: Json = False, lang: Lang = None) -> None:
 def plan(
     model: ModelName,
     data: Annotated[Path | None, typer.Option("--data", "-d", help=_("The data file."))] = None,
-    method: Annotated[str, typer.Option(help=METHOD_CHOICES)] = "auto",
-    hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
-    rank: int | None = None,
-    batch: Annotated[int | None, typer.Option(help=_("Rows at once on a card."))] = None,
-    length: Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))] = None,
-    gpus: Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))] = None,
+    hardware: cli_words.Machine = None,
+    task: cli_words.Task = "auto",
+    method: cli_words.Method = "auto",
+    rank: cli_words.Rank = None,
+    batch: cli_words.Batch = None,
+    length: cli_words.Length = None,
+    steps: cli_words.Steps = None,
+    epochs: cli_words.Epochs = None,
+    learning_rate: cli_words.LearningRate = None,
+    gpus: cli_words.Gpus = None,
+    sharding: cli_words.Sharding = "auto",
+    optimizer: cli_words.Optimizer = "auto",
+    packing: cli_words.Packing = None,
+    padding_free: cli_words.PaddingFree = None,
+    liger: cli_words.Liger = None,
+    neftune: cli_words.Neftune = None,
+    map: Map = None,
+    sheet: Sheet = None,
     json: Json = False,
     lang: Lang = None,
 ) -> None:
     from appliance.hardware import Hardware
     from appliance.show import plan as show_plan
 
+    wish = wish_of(locals())
     machine = Hardware.from_dict(read_json(hardware)) if hardware else None
-    wish = wish_of(method=method, rank=rank, batch=batch, length=length, gpus=gpus)
-    made = prepare.make_plan(model, data_file=data, wish=wish, hardware=machine)
+    rows_from = prepare.rows_from(data, task=task, mapping=mapping_of(map), sheet=sheet)
+    made = prepare.make_plan(
+        model, task=None if task == "auto" else task, rows_from=rows_from, wish=wish, hardware=machine
+    )
     output.answer(made.as_dict(), lambda: show_plan(made))
 
 
@@ -59,17 +73,17 @@ def estimate(
     model: ModelName,
     task: Annotated[str, typer.Option(help="sft | dpo | orpo | simpo | kto | reward | grpo | serve")] = "sft",
     method: Annotated[str, typer.Option(help="lora | qlora | dora | full")] = "lora",
-    rank: int = 16,
+    rank: Annotated[int, typer.Option(help=_("Of the adapter: more learns more, and takes more memory."))] = 16,
     targets: Annotated[str, typer.Option(help=_("Adapted modules, with commas."))] = "all-linear",
     batch: Annotated[int, typer.Option(help=_("Rows, or conversations, at once on a card."))] = 1,
     length: Annotated[int, typer.Option(help=_("Tokens of each."))] = 1024,
     prompt: Annotated[int | None, typer.Option(help=_("Serving: tokens of a question, of its length."))] = None,
-    optimizer: str = "adamw_torch",
+    optimizer: Annotated[str, typer.Option(help=_("What holds the moments, such as adamw_8bit."))] = "adamw_torch",
     checkpointing: Annotated[str, typer.Option(help="yes | no")] = "yes",
     attention: Annotated[str, typer.Option(help="sdpa | flash | eager")] = "sdpa",
     loss: Annotated[str | None, typer.Option(help="fused | chunked | plain")] = None,
     quant: Annotated[str | None, typer.Option(help="nf4 | nf4-dq | int8 | fp8 | gptq-int4 | gptq-int8 | awq")] = None,
-    gpus: int = 1,
+    gpus: Annotated[int, typer.Option(help=_("How many cards share the work."))] = 1,
     sharding: Annotated[str, typer.Option(help="none | ddp | zero2 | zero3 | fsdp")] = "none",
     generations: Annotated[int, typer.Option(help=_("GRPO: answers sampled at once."))] = 8,
     device: Annotated[str, typer.Option(help="cuda | mps | cpu")] = "cuda",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from appliance import output, settings
 from appliance.cli_watch import Detach, do
-from appliance.cli_words import Json, Lang, Yes, read_json
+from appliance.cli_words import Json, Lang, Machine, Yes, read_json
 from appliance.errors import UsageError
 from appliance.locale import _
 
@@ -24,7 +23,7 @@ def models(
     context: typer.Context,
     purpose: Annotated[str, typer.Option("--for", help="finetune | serve")] = "finetune",
     family: Annotated[str | None, typer.Option(help=_("Only these, such as qwen3 or llama."))] = None,
-    hardware: Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))] = None,
+    hardware: Machine = None,
     json: Json = False,
     lang: Lang = None,
 ) -> None:
@@ -157,7 +156,7 @@ def models_remove(name: HereName, yes: Yes = False, json: Json = False, lang: La
 
 @settings_app.command("token", help=_("Give your token for closed models at a hub, unseen, or from the input."))
 def settings_token(
-    hub: Annotated[str, typer.Argument(metavar="huggingface|modelscope")],
+    hub: Annotated[str, typer.Argument(metavar="huggingface|modelscope", help=_("The hub."))],
     remove: Annotated[bool, typer.Option("--remove", help=_("Forget the stored one."))] = False,
     json: Json = False,
     lang: Lang = None,

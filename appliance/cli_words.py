@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,10 @@ import typer
 
 from appliance import output
 from appliance.errors import ApplianceError, UsageError
+from appliance.jobs import prepare
 from appliance.locale import _, set_language
 from appliance.planning.way import METHOD_CHOICES
+from appliance.planning.wish import OPTIMIZER_CHOICES, SHARDING_CHOICES, WISHES, read_wish
 
 
 def _use_json(value: bool) -> bool:
@@ -37,8 +40,28 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Don't ask; go on."))]
 Map = Annotated[list[str] | None, typer.Option("--map", help=_("Which column is what: question=COLUMN"))]
 Sheet = Annotated[str | None, typer.Option(help=_("The sheet of a workbook."))]
 ModelName = Annotated[str, typer.Option("--model", "-m", help=_("A folder, a model in the workspace, or owner/name."))]
-DataFile = Annotated[Path, typer.Argument(metavar="FILE")]
+Machine = Annotated[Path | None, typer.Option(help=_("A probe's JSON from another machine."))]
+Revision = Annotated[str | None, typer.Option(help=_("Branch, tag or commit at the hub; else the newest."))]
+# Not looked at by the parser: whoever reads it says better what is wrong with it.
+DataFile = Annotated[Path, typer.Argument(metavar="FILE", help=_("The data file."), readable=False)]
 DataTask = Annotated[str, typer.Option("--task", help="auto | sft | dpo | kto | pretrain")]
+
+# What may be asked of a plan, and so of a fine-tune.
+Task = Annotated[str, typer.Option(help=prepare.TASK_CHOICES)]
+Method = Annotated[str, typer.Option(help=METHOD_CHOICES)]
+Rank = Annotated[int | None, typer.Option(help=_("Of the adapter: more learns more, and takes more memory."))]
+Steps = Annotated[int | None, typer.Option(help=_("Optimiser steps; they win over --epochs."))]
+LearningRate = Annotated[float | None, typer.Option(help=_("Such as 0.0002 or 2e-4."))]
+Batch = Annotated[int | None, typer.Option(help=_("Rows at once on a card."))]
+Length = Annotated[int | None, typer.Option(help=_("Longest row, in tokens."))]
+Epochs = Annotated[float | None, typer.Option(help=_("Passes over the rows."))]
+Gpus = Annotated[int | None, typer.Option(help=_("How many cards, where there are several."))]
+Sharding = Annotated[str, typer.Option(help=SHARDING_CHOICES)]
+Optimizer = Annotated[str, typer.Option(help=OPTIMIZER_CHOICES)]
+Packing = Annotated[bool | None, typer.Option(help=_("Short rows share a place."))]
+PaddingFree = Annotated[bool | None, typer.Option(help=_("Rows go through the model end to end."))]
+Liger = Annotated[bool | None, typer.Option(help=_("Liger's kernels, on NVIDIA cards."))]
+Neftune = Annotated[float | None, typer.Option(help=_("Strength of NEFTune's noise, such as 5."))]
 
 
 def mapping_of(words: list[str] | None) -> dict[str, str] | None:
@@ -51,11 +74,12 @@ def fillings_of(words: list[str] | None) -> dict[str, str] | None:
     return _named(words, _("--fill wants NAME=VALUE."), "--fill name=小云 --fill author=云厂")
 
 
-def wish_of(**values: Any) -> dict[str, Any]:
-    """What a person asked of the plan: only what they named. Raises UsageError for a method that does not exist."""
-    if values.get("method") not in (None, *METHOD_CHOICES.split(" | ")):
-        raise UsageError(_("Unknown method {name}.").format(name=values["method"]), "", METHOD_CHOICES)
-    return {name: value for name, value in values.items() if value is not None and value != "auto"}
+def wish_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person asked of the plan, out of a command's words: only what they named. Raises UsageError with all that
+    can't be had."""
+    wish = {name: values[name] for name in WISHES if values.get(name) not in (None, "auto")}
+    read_wish(wish)  # before the rows are looked at, which may take long
+    return wish
 
 
 def _named(words: list[str] | None, wrong: str, example: str) -> dict[str, str] | None:

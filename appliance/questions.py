@@ -1,4 +1,4 @@
-"""The one way to ask a person. Ctrl-C raises KeyboardInterrupt; whoever asked decides what that means."""
+"""The one way to ask a person. Ctrl-C and Esc raise KeyboardInterrupt; whoever asked decides what that means."""
 
 from __future__ import annotations
 
@@ -17,12 +17,30 @@ def _style() -> Any:
                   ("instruction", "fg:ansibrightblack")])  # fmt: skip
 
 
-def _asked(kind: Callable[..., Any], *words: Any, **options: Any) -> Any:
-    """The answer. Ctrl-D, which closes the input, means the same as Ctrl-C."""
+def _asked(kind: Callable[..., Any], *words: Any, escape: bool = True, **options: Any) -> Any:
+    """The answer. Ctrl-D, which closes the input, means the same as Ctrl-C; so does Esc, unless it is to do nothing."""
+    question = kind(*words, **options)
+    # A terminal that is slow to say where its cursor is, as over a slow line, is no reason to say so in English.
+    question.application.renderer.cpr_not_supported_callback = None
+    if escape:
+        _escape_goes_back(question.application)
     try:
-        return kind(*words, **options).unsafe_ask()
+        return question.unsafe_ask()
     except EOFError:
         raise KeyboardInterrupt from None
+
+
+def _escape_goes_back(application: Any) -> None:
+    from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
+
+    keys = KeyBindings()
+
+    @keys.add("escape")
+    def _back(event: Any) -> None:
+        event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
+
+    application.key_bindings = merge_key_bindings([application.key_bindings, keys])
+    application.timeoutlen = 0.2  # seconds in which a second key would make it Alt and that key
 
 
 def _validator(check: Callable[[str], str | None] | None, clean: Callable[[str], str]) -> Callable[[str], bool | str]:
@@ -54,9 +72,10 @@ def choose(question: str, choices: Sequence[tuple[str, Any]], default: Any = Non
         choices=items,
         default=first,
         qmark="?",
-        instruction=_("(key or ↑↓, then Enter)") if keys else _("(↑↓, then Enter)"),
+        instruction=_("(key or ↑↓, then Enter)") if keys else _("(↑↓, Enter; Esc: back)"),
         style=_style(),
         use_shortcuts=bool(keys),
+        escape=not keys,  # the first screen: there is nothing to go back to
     )
     return choices[chosen][1]
 
@@ -66,7 +85,7 @@ def several(question: str, choices: Sequence[tuple[str, Any]], chosen: Sequence[
     import questionary
 
     items = [questionary.Choice(title=text, value=value, checked=value in chosen) for text, value in choices]
-    hint = _("(space to switch, then Enter)")
+    hint = _("(space to switch, Enter; Esc: back)")
     return list(_asked(questionary.checkbox, question, choices=items, qmark="?", instruction=hint, style=_style()))
 
 
@@ -126,6 +145,7 @@ def path(
         validate=_validator(check, clean),
         validate_while_typing=False,
         qmark="?",
+        instruction=_("(Tab completes; Esc: back) "),
         style=_style(),
         completer=GreatUXPathCompleter(only_directories=only_folders, expanduser=True),
         complete_while_typing=False,

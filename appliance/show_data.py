@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 _BAR = 30  # columns
 _LINES = 5  # that are named
+_PLAIN = ("alpaca", "sharegpt", "messages", "transcript", "prompt_completion", "query_response")
+_NAMES = 10  # of columns
 
 
 def report(found: Report) -> None:
     """`appliance data check`: the verdict, what it is, how long rows are, what is left out, what to look at."""
     from appliance.data import languages
+    from appliance.data.private import KINDS
 
     output.say(found.verdict, "bold green" if not found.needs_consent else "bold yellow")
     rows = [
@@ -29,6 +32,10 @@ def report(found: Report) -> None:
         (_("Good for"), found.task_word),
         (_("Rows"), _("{rows}, of which {kept} are good").format(rows=found.rows, kept=found.kept)),
     ]
+    if read := _read_as(found):
+        rows.append((_("Read as"), read))
+    if found.columns_unread:
+        rows.append((_("Not read"), _some(found.columns_unread)))
     if found.languages:
         some = _("{languages} (of a sample)") if found.languages_sampled else "{languages}"
         rows.append((_("Languages"), some.format(languages=languages.sentence(found.languages))))
@@ -38,6 +45,25 @@ def report(found: Report) -> None:
     _plot(lengths["bars"])
     _notes(_("Left out"), found.dropped)
     _notes(_("Worth a look"), found.warnings)
+    if any(note.key in KINDS for note in found.warnings):
+        output.note(_("Mask what is private: appliance data clean FILE --mask (menu: Data, clean)"))
+
+
+def _read_as(found: Report) -> str:
+    """Which columns are what; nothing where the format says it."""
+    if (found.format in _PLAIN or found.columns == {"text": "text"}) and not found.read_as:
+        return ""
+    words = {
+        "question": _("question"), "answer": _("answer"), "input": _("material"), "system": _("system"),
+        "history": _("earlier turns"), "turns": _("conversation"), "tools": _("tools"),
+        "chosen": _("the better answer"), "rejected": _("the worse answer"), "label": _("good or bad"),
+        "images": _("pictures"), "text": _("text"),
+    }  # fmt: skip
+    return found.read_as or " · ".join(f"{words[word]} = {column}" for word, column in found.columns.items())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMES]) + ("…" if len(names) > _NAMES else "")
 
 
 def _length(lengths: dict[str, Any]) -> str:
@@ -48,13 +74,20 @@ def _length(lengths: dict[str, Any]) -> str:
 
 
 def _plot(bars: list[dict[str, int]]) -> None:
+    from rich.cells import cell_len
+
     most = max((bar["rows"] for bar in bars), default=0)
-    labels = [f"{bar['from']}–{bar['to']}" for bar in bars]
-    width = max(map(len, labels), default=0)
+    labels = [_("{least}–{most} tokens").format(least=bar["from"], most=bar["to"]) for bar in bars]
+    width = max(map(cell_len, labels), default=0)
     for label, bar in zip(labels, bars, strict=True):
         size = max(1, round(_BAR * bar["rows"] / most)) if bar["rows"] else 0
         shown = "█" * size + " " * bool(size)
-        output.say(f"  {label:>{width}} {shown}{bar['rows']}", "cyan")
+        # A Chinese character takes two cells, so the label is filled up by hand.
+        output.say(f"  {' ' * (width - cell_len(label))}{label} {shown}{_rows(bar['rows'])}", "cyan")
+
+
+def _rows(count: int) -> str:
+    return _("{n} rows").format(n=count) if count != 1 else _("1 row")
 
 
 def _notes(title: str, notes: Sequence[Note]) -> None:

@@ -5,9 +5,10 @@
     bench/training.py mixed      its own options, chats of many lengths: useful tokens/s, at least 1.5 times as many, at
                                  the same loss on rows held out (within 2 %)
 
-Timed is the training alone, checkpoints included, from the first step to the last; with the loss on rows held out both
-go over the same rows as often. SFTTrainer's own options turn bfloat16 on, which most processors are slow in: it gets
-float32, as our worker does. Its checkpointing of layers is one of its own options; without it stands beside.
+Timed is the training alone, checkpoints included, from the first step to the last, in rounds by turns; both go over
+the same rows as often, and the loss is on rows held out. SFTTrainer's own options turn bfloat16 on, which most
+processors are slow in: it gets float32, as our worker does. Its checkpointing of layers is one of its own options;
+without it stands beside.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,11 +25,10 @@ from typing import Any
 
 from appliance import settings
 from appliance.jobs import control, prepare
-from appliance.jobs.folder import follow
 
 PEER = Path(__file__).with_name("training_peer.py")
 LEAST_OVERHEAD, LEAST_MIXED, SAME_LOSS = 0.99, 1.5, 0.02
-ROUNDS = 2
+ROUNDS = {"overhead": 5, "mixed": 2}
 WORDS = (
     "river",
     "bridge",
@@ -60,62 +61,92 @@ def write_rows(file: Path, count: int, seed: int, mixed: bool) -> Path:
     return file
 
 
-def peer(*words: object) -> list[dict[str, Any]]:
-    """What training_peer.py prints, one JSON object a line."""
-    variables = {**settings.child_environment(), **_threads(), "HF_HUB_OFFLINE": "1"}
-    command = [settings.python_of("train"), PEER, *map(str, words)]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr[-3000:])
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+class Sides:
+    """Both sides' process, asked one thing after the other."""
+
+    def __init__(self, log: Path):
+        variables = {**settings.child_environment(), **_threads(), "HF_HUB_OFFLINE": "1"}
+        self._log = log
+        with log.open("wb") as words:
+            self._process = subprocess.Popen(
+                [settings.python_of("train"), PEER], env=variables, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words,
+            )  # fmt: skip
+
+    def __call__(self, *words: object) -> dict[str, Any]:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps([word if isinstance(word, bool) else str(word) for word in words]) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(self._log.read_text()[-3000:])
+        return dict(json.loads(line))
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
-def ours(base: Path, rows: Path, **wish: Any) -> dict[str, Any]:
-    """A whole fine-tune as a job: {seconds, tokens, folder of the adapter}."""
+def ours(sides: Sides, base: Path, rows: Path, **wish: Any) -> dict[str, Any]:
+    """A whole fine-tune as a job: {seconds, busy, adapter, job}."""
     draft = prepare.finetune(str(base), str(rows), held_out=0.0, wish=wish)
     draft.spec.update(save_steps=10_000)
+    found: dict[str, Any] = {}
+    control._spawn = lambda job, *_more: found.update(sides("ours", job.folder))
     job = control.submit(draft)
-    for _state, _events in follow(job, interval=0.1):
-        pass
     if not job.result:
         raise SystemExit(job.log.read_text()[-3000:])
-    return {"seconds": job.result["train_seconds"], "adapter": job.result["adapter"], "job": job.folder}
+    return {**found, "adapter": job.result["adapter"], "job": job.folder}
 
 
 def _threads() -> dict[str, str]:
     return {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
 
 
-def overhead(base: Path, place: Path) -> bool:
+def told(name: str, mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> float:
+    """Say both sides' times; the median over the rounds of theirs / ours, by the clock."""
+    ratios = {
+        what: statistics.median(their[what] / our[what] for our, their in zip(mine, theirs, strict=True))
+        for what in ("seconds", "busy")
+    }
+    times = [" ".join(f"{one['seconds']:.2f}" for one in side) for side in (mine, theirs)]
+    print(
+        f"{name}  {ratios['seconds']:.3f} x its tokens/s ({ratios['busy']:.3f} by processor seconds)\n"
+        f"  ours {times[0]} s   theirs {times[1]} s",
+        flush=True,
+    )
+    return ratios["seconds"]
+
+
+def overhead(sides: Sides, base: Path, place: Path) -> bool:
     """The same options: what events, checks and staged checkpoints cost."""
     rows = write_rows(place / "even.jsonl", 120, 1, mixed=False)
     wish = {"batch": 4, "epochs": 2, "rank": 8, "learning_rate": 1e-3, "padding_free": False}
-    our, bare = [], []
-    for _round in range(ROUNDS):
-        made = ours(base, rows, **wish)
-        our.append(made["seconds"])
-        bare += [one["seconds"] for one in peer("same", base, made["job"], place / "bare")]
-    ratio = min(bare) / min(our)
-    print(
-        f"same options      ours {min(our):6.2f} s   bare {min(bare):6.2f} s   {ratio:.3f} x its tokens/s  {our} {bare}"
-    )
-    return ratio >= LEAST_OVERHEAD
+    mine, bare = [], []
+    for number in range(ROUNDS["overhead"]):
+        # The first needs our job for its rows and plan; then each side goes first every other time.
+        if number % 2:
+            bare.append(sides("same", base, mine[-1]["job"], place / f"bare-{number}"))
+        mine.append(ours(sides, base, rows, **wish))
+        if not number % 2:
+            bare.append(sides("same", base, mine[-1]["job"], place / f"bare-{number}"))
+    return told("same options", mine, bare) >= LEAST_OVERHEAD
 
 
-def mixed(base: Path, place: Path) -> bool:
+def mixed(sides: Sides, base: Path, place: Path) -> bool:
     """Chats of many lengths against the trainer as it comes."""
     rows = write_rows(place / "mixed.jsonl", 160, 2, mixed=True)
     held = write_rows(place / "held.jsonl", 40, 3, mixed=True)
-    made = ours(base, rows, batch=4, epochs=2, rank=8, learning_rate=4e-3)
-    stock, lighter = peer("stock", base, made["job"], place / "stock")
-    found = peer("loss", base, held, made["adapter"], stock["adapter"])[0]
-    loss, theirs = found[made["adapter"]], found[stock["adapter"]]
-    ratio = stock["seconds"] / made["seconds"]
-    print(
-        f"stock options  ours {made['seconds']:6.2f} s  stock {stock['seconds']:6.2f} s  {ratio:.2f} x useful tokens/s"
-    )
-    print(f"  without checkpointing stock {lighter['seconds']:6.2f} s   {lighter['seconds'] / made['seconds']:.2f} x")
-    print(f"  held-out loss   ours {loss:.4f}  stock {theirs:.4f}  (before {found['base']:.4f})")
+    mine, stock, lighter = [], [], []
+    for number in range(ROUNDS["mixed"]):
+        mine.append(ours(sides, base, rows, batch=4, epochs=2, rank=8, learning_rate=4e-3))
+        stock.append(sides("stock", base, mine[-1]["job"], place / f"stock-{number}", True))
+        lighter.append(sides("stock", base, mine[-1]["job"], place / f"lighter-{number}", False))
+    ratio = told("stock options", mine, stock)
+    told("  without its checkpointing", mine, lighter)
+    found = sides("loss", base, held, mine[0]["adapter"], stock[0]["adapter"])
+    loss, theirs = found[mine[0]["adapter"]], found[stock[0]["adapter"]]
+    print(f"  held-out loss   ours {loss:.4f}  stock {theirs:.4f}  (before {found['']:.4f})")
     return ratio >= LEAST_MIXED and loss <= theirs * (1 + SAME_LOSS)
 
 
@@ -123,11 +154,15 @@ def main(wanted: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="appliance-bench-") as folder:
         place = Path(folder)
         os.environ["APPLIANCE_HOME"] = str(place / "home")
-        peer("make", place / "base")
+        sides = Sides(place / "sides.log")
         good = True
-        for name, measure in (("overhead", overhead), ("mixed", mixed)):
-            if not wanted or name in wanted:
-                good = measure(place / "base", place) and good
+        try:
+            sides("make", place / "base")
+            for name, measure in (("overhead", overhead), ("mixed", mixed)):
+                if not wanted or name in wanted:
+                    good = measure(sides, place / "base", place) and good
+        finally:
+            sides.end()
     return 0 if good else 1
 
 

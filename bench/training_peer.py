@@ -1,13 +1,18 @@
-"""The other side of bench/training.py, run in the training environment: makes the model, trains by bare TRL, measures.
+"""The other side of bench/training.py: one process in the training environment that has imported all, and forks for
+each thing it is asked to do; so both sides start alike. A question is a JSON list on a line, the answer an object.
 
-make FOLDER · same BASE JOB OUT · stock BASE JOB OUT · loss BASE ROWS ADAPTER …
+["make", FOLDER] · ["ours", JOB] · ["same", BASE, JOB, OUT] · ["stock", BASE, JOB, OUT, CHECKPOINTING] ·
+["loss", BASE, ROWS, ADAPTER …]
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +20,23 @@ import torch
 import transformers
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from appliance import files
-from appliance.work import rows
-from appliance.work.demo_model import CHAT_TEMPLATE
+from appliance.work import __main__ as worker
+from appliance.work import finetune, rows
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+import tiny
+
+Answer = dict[str, Any]
 
 
-def make(folder: Path) -> None:
+def make(folder: str) -> Answer:
     """A Qwen3 of two million weights that reads letters."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHAT_TEMPLATE
-    )
-    fast.save_pretrained(folder)
+    fast = tiny.byte_tokenizer(Path(folder))
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=len(fast), hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
@@ -43,22 +44,39 @@ def make(folder: Path) -> None:
         initializer_range=0.06, eos_token_id=fast.eos_token_id, pad_token_id=fast.pad_token_id, bos_token_id=None,
     )  # fmt: skip
     Qwen3ForCausalLM(config).save_pretrained(folder)
+    return {}
 
 
-def trained(base: Path, job: Path, out: Path, **options: Any) -> dict[str, Any]:
+def timed(train: Callable[[], object]) -> Answer:
+    """Seconds by the clock and of the processor, all threads together."""
+    began, busy = time.perf_counter(), time.process_time()
+    train()
+    return {"seconds": time.perf_counter() - began, "busy": time.process_time() - busy}
+
+
+def ours(job: str) -> Answer:
+    """The job's worker, whole; timed is its training alone."""
+    found: Answer = {}
+    train = finetune._train
+    finetune._train = lambda *words: found.update(timed(lambda: train(*words)))
+    os.setsid()
+    sys.argv = ["work", job]
+    worker.main()
+    return found
+
+
+def trained(base: str, job: str, out: str, **options: Any) -> Answer:
     """Train as SFTTrainer does with these options, on a job's own rows."""
-    described = files.read_json(job / "job.json")
-    plan = described["plan"]
+    plan = files.read_json(Path(job) / "job.json")["plan"]
     transformers.set_seed(42)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    examples = rows.encode_all(tokenizer, rows.read_rows(job / "rows.jsonl"), plan["length"]).examples
+    examples = rows.encode_all(tokenizer, rows.read_rows(Path(job) / "rows.jsonl"), plan["length"]).examples
     lora = LoraConfig(r=plan["rank"], lora_alpha=plan["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
-    batch = plan["micro_batch"] * plan["accumulation"]
     arguments = {
-        "output_dir": str(out), "max_steps": -(-round(plan["epochs"] * len(examples)) // batch), "bf16": False,
-        "use_cpu": True,
+        "output_dir": out, "max_steps": _steps(plan, len(examples)), "bf16": False, "use_cpu": True,
         "learning_rate": plan["learning_rate"], "dataset_kwargs": {"skip_prepare_dataset": True}, "disable_tqdm": True,
-        "report_to": "none", "gradient_accumulation_steps": 1, "per_device_train_batch_size": batch, **options,
+        "report_to": "none", "gradient_accumulation_steps": 1,
+        "per_device_train_batch_size": plan["micro_batch"] * plan["accumulation"], **options,
     }  # fmt: skip
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
@@ -67,46 +85,42 @@ def trained(base: Path, job: Path, out: Path, **options: Any) -> dict[str, Any]:
         processing_class=tokenizer,
         peft_config=lora,
     )
-    began = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - began
-    trainer.model.save_pretrained(out / "adapter")
-    return {"seconds": round(seconds, 2), "adapter": str(out / "adapter")}
+    found = timed(trainer.train)
+    trainer.model.save_pretrained(Path(out) / "adapter")
+    return {**found, "adapter": str(Path(out) / "adapter")}
 
 
-def same(base: Path, job: Path, out: Path) -> None:
+def _steps(plan: dict[str, Any], count: int) -> int:
+    return -(-round(plan["epochs"] * count) // (plan["micro_batch"] * plan["accumulation"]))
+
+
+def same(base: str, job: str, out: str) -> Answer:
     """The options that our worker takes."""
-    plan = files.read_json(job / "job.json")["plan"]
-    steps = -(
-        -round(plan["epochs"] * sum(1 for _row in rows.read_rows(job / "rows.jsonl")))
-        // (plan["micro_batch"] * plan["accumulation"])
-    )
-    say(
-        trained(
-            base, job, out, per_device_train_batch_size=plan["micro_batch"],
-            gradient_accumulation_steps=plan["accumulation"], optim=plan["optimizer"], lr_scheduler_type="cosine",
-            warmup_steps=min(10, steps // 10), gradient_checkpointing=plan["checkpointing"], logging_steps=1,
-            save_steps=10_000, report_to="tensorboard", dataloader_pin_memory=False,
-        )
+    plan = files.read_json(Path(job) / "job.json")["plan"]
+    steps = _steps(plan, sum(1 for _row in rows.read_rows(Path(job) / "rows.jsonl")))
+    return trained(
+        base, job, out, per_device_train_batch_size=plan["micro_batch"],
+        gradient_accumulation_steps=plan["accumulation"], optim=plan["optimizer"], lr_scheduler_type="cosine",
+        warmup_steps=min(10, steps // 10), gradient_checkpointing=plan["checkpointing"], logging_steps=1,
+        save_steps=10_000, report_to="tensorboard", dataloader_pin_memory=False,
     )  # fmt: skip
 
 
-def stock(base: Path, job: Path, out: Path) -> None:
-    """Its own options; then without its checkpointing of layers."""
-    say(trained(base, job, out))
-    say(trained(base, job, out.with_name("lighter"), gradient_checkpointing=False))
+def stock(base: str, job: str, out: str, checkpointing: bool) -> Answer:
+    """Its own options; its checkpointing of layers is one of them."""
+    return trained(base, job, out, gradient_checkpointing=checkpointing)
 
 
-def loss(base: Path, held: Path, *adapters: str) -> None:
-    """The loss a learned token on rows held out, before and with each adapter."""
+def loss(base: str, held: str, *adapters: str) -> Answer:
+    """The loss a learned token on rows held out, before ("") and with each adapter."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     # Rows as a data file has them: these are in the internal form already.
-    examples = rows.encode_all(tokenizer, rows.read_rows(held), 2048).examples
+    examples = rows.encode_all(tokenizer, rows.read_rows(Path(held)), 2048).examples
     collator = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)
     found = {}
-    for adapter in ("base", *adapters):
+    for adapter in ("", *adapters):
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        if adapter != "base":
+        if adapter:
             model = PeftModel.from_pretrained(model, adapter)
         model.eval()
         total, tokens = 0.0, 0
@@ -117,14 +131,29 @@ def loss(base: Path, held: Path, *adapters: str) -> None:
                 total += float(model(**batch).loss) * count
             tokens += count
         found[adapter] = total / tokens
-    say(found)
+    return found
 
 
-def say(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
+DOES: dict[str, Callable[..., Answer]] = {"make": make, "ours": ours, "same": same, "stock": stock, "loss": loss}
+
+
+def main() -> None:
+    """Answer until nothing more is asked, or something went wrong."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what the libraries print
+    for line in sys.stdin:
+        what, *words = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                print(json.dumps(DOES[what](*words)), file=out)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        if os.waitpid(pid, 0)[1]:
+            break
 
 
 if __name__ == "__main__":
-    what, *words = sys.argv[1:]
-    made = {"make": make, "same": same, "stock": stock, "loss": loss}[what]
-    made(*(Path(word) if place < 2 or what in ("same", "stock") else word for place, word in enumerate(words)))  # type: ignore[operator]
+    main()

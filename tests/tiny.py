@@ -38,7 +38,8 @@ def write_rows(path: Path, count: int = 40) -> Path:
     return path
 
 
-def _tokenizer(folder: Path) -> Any:
+def byte_tokenizer(folder: Path) -> Any:
+    """A tokenizer that reads bytes, with a chat template; saved in the folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -60,7 +61,7 @@ def main(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(0)
-    fast = _tokenizer(folder / "base-float32")
+    fast = byte_tokenizer(folder / "base-float32")
     config = Qwen3Config(
         vocab_size=len(fast),
         hidden_size=64,
@@ -78,7 +79,7 @@ def main(folder: Path) -> None:
     original = Qwen3ForCausalLM(config)
     for precision in PRECISIONS:
         target = folder / f"base-{precision}"
-        _tokenizer(target)
+        byte_tokenizer(target)
         # float16 in several shards
         size = "100KB" if precision == "float16" else "5GB"
         original.to(getattr(torch, precision)).save_pretrained(target, max_shard_size=size)

@@ -55,12 +55,13 @@ class DataSet:
     @property
     def task_word(self) -> str:
         """What it is for, and about what, for a person."""
-        return f"{_(_TASKS[self.task])}: {', '.join(_(_ABOUT[word]) for word in self.about)}"
+        about = _(", ").join(_(_ABOUT[word]) for word in self.about)
+        return _("{task}: {about}").format(task=_(_TASKS[self.task]), about=about)
 
     @property
     def languages_word(self) -> str:
         """Its languages, for a person."""
-        return ", ".join(_(languages.NAMES.get(code, _MANY)) for code in self.languages)
+        return _(", ").join(_(languages.NAMES.get(code, _MANY)) for code in self.languages)
 
     @property
     def rows_word(self) -> str:

@@ -84,29 +84,38 @@ def clean(
     mask  put a mark such as [PHONE] in place of what looks like personal data or a key
     fill  values for placeholders: {"name": "Ada"} for {{name}}
 
+    Of a folder or a zip with pictures the copy is a folder too, with the pictures that its rows show.
+
     All or nothing: when anything fails, or power does, neither file is there. Raises as `check` does, and
     ApplianceError where `to` is taken.
     """
+    from appliance.data.copies import copy_at
     from appliance.data.look import Look
     from appliance.data.report import REASONS
     from appliance.data.stream import batch_of
     from appliance.data.tally import SAMPLE, open_tally
 
     stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet)
-    target = _target(file, to, _ENDINGS.get(stream.source.kind, ".jsonl"))
+    ending, pictures = _ENDINGS.get(stream.source.kind, ".jsonl"), stream.source.images
+    target = _target(file, to, ending if pictures is None else "")
     cleaned = Cleaned(tally.report, target, target.with_name(f"{target.stem}-changes.csv"))
     _refuse_taken(cleaned.changes)
     look, better = Look(stream.images, SAMPLE), _Better(mask, fill or {})
     with ExitStack() as stack:
         # The copy takes its place last: where it stands, its list does.
-        writer = _writer(stack.enter_context(files.replacing(target)), stream)
+        copy, put = stack.enter_context(copy_at(target, ending, pictures))
+        writer = _writer(stack.enter_context(files.replacing(copy)), stream)
         log = csv.writer(_Text(stack.enter_context(files.replacing(cleaned.changes))))
         log.writerow([_("line"), _("what"), _("why")])
         for batch in stream.batches():
             changes = [better(value) for value in batch.raw]
             again = batch_of(batch.lines, [change.value for change in changes], stream.recogniser)
             found, rows = look.usable(again)
-            reasons = _reasons(again, found.dropped, rows, tally.add(found))
+            keep = tally.add(found)
+            reasons = _reasons(again, found.dropped, rows, keep)
+            for row, kept in zip(rows, keep, strict=True):
+                if kept:
+                    put(row)
             for line, change, reason in zip(batch.lines, changes, reasons, strict=True):
                 if reason:
                     log.writerow([line, _("left out"), _(REASONS[reason])])
@@ -297,6 +306,7 @@ def _as_text(file: IO[bytes], _stream: Stream) -> Steps:
 def _as_table(file: IO[bytes], stream: Stream) -> Steps:
     table = csv.writer(_Text(file))
     columns = stream.source.columns
-    table.writerow(columns)
+    if stream.source.headers:  # names that we gave the columns would be read as a row
+        table.writerow(columns)
     while (value := (yield)) is not None:
         table.writerow([value.get(column, "") for column in columns])

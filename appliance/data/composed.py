@@ -2,7 +2,10 @@
 
     sides      two answers and which is better: response_0, response_1, better_response_id; conversation_a, …, winner
     ranked     several answers with scores or ranks: the best is chosen, the worst rejected
-    options    a question with options A, B, C … (in columns, a list or an object) and the letter of the right one
+    options    a question with options A, B, C … and the letter of the right one, see `options.py`
+    two_texts  two texts and a label that says how they stand to each other
+    languages  the same text in two languages
+    several    several questions and their answers in two lists
     pieces     a document in paragraphs
     rewarded   a prompt, and the right answer inside `reward_model` (verl)
     captions   pictures with several questions and answers under `texts`
@@ -13,11 +16,13 @@ Each takes a raw row and returns one with plainer columns, or None when the row 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from appliance.data import options as offered
 from appliance.data import words
-from appliance.data.rows import Unusable
+from appliance.data.rows import Unusable, message
+from appliance.data.turns import listed
 
 Record = Mapping[str, Any]
 
@@ -28,13 +33,25 @@ _CHOICES = (
     "preferred_response", "labels", "label", "更好", "更好的", "选择", "胜者", "偏好", "优选",
 )  # fmt: skip
 _FIRST, _SECOND = {"0", "a", "j", "甲", "一"}, {"1", "b", "k", "乙", "二"}
-_SCORES = ("overall_score", "score", "rating", "reward", "评分", "得分", "分数")
+_SCORES = ("overall_score", "score", "pm_score", "rating", "reward", "评分", "得分", "分数")
 _LISTS = ("completions", "responses", "answers", "responses_and_scores", "candidates", "outputs", "generations")
 _TEXTS = ("response", "answer", "text", "output", "completion", "content")
-_LETTER = re.compile(r"^(?:选项|option)?[ _]?([A-H])(?:选项)?$", re.I)
-_OPTIONS = ("choices", "options", "选项")
-_RIGHT = ("answer", "answerkey", "answer_key", "correct_answer", "correct", "label", "答案", "正确答案", "标准答案")
+_COMPARED = (
+    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("text1", "text2"),
+    ("text_1", "text_2"), ("question1", "question2"), ("query1", "query2"), ("text_a", "text_b"),
+    ("sentence_a", "sentence_b"), ("句子1", "句子2"), ("文本1", "文本2"), ("前提", "假设"),
+)  # fmt: skip
+_TRANSLATED = (
+    ("原文", "译文"), ("古文", "现代文"), ("文言文", "白话文"), ("文言文", "现代文"), ("source", "target"),
+    ("src", "tgt"), ("source_text", "target_text"), ("src_text", "tgt_text"),
+)  # fmt: skip
+_LANGUAGES = {
+    "en", "zh", "de", "fr", "ja", "ko", "ru", "es", "it", "pt", "ar", "cs", "nl", "pl", "vi", "th", "tr", "zh_cn",
+    "english", "chinese", "中文", "英文", "英语", "汉语", "日文", "日语", "韩文", "韩语", "法语", "德语", "俄语",
+    "西班牙语",
+}  # fmt: skip
 _PIECES = ("paragraphs", "段落", "sentences", "lines")
+_ROLES = ("user", "assistant")
 _KEPT = ("system", "tools", "images", "history")
 
 
@@ -46,12 +63,18 @@ def restated(record: Record) -> Record:
     return record
 
 
-def is_composed(record: Record) -> bool:
-    """Whether `restated` would read this row in its own way."""
-    try:
-        return restated(record) is not record
-    except Unusable:
-        return True
+def kind_of(record: Record) -> str:
+    """As which of these kinds `restated` would read a row; "" for none."""
+    for kind in _KINDS:
+        try:
+            found = kind(record) is not None
+        except Unusable:
+            found = True
+        except RecursionError:
+            found = False
+        if found:
+            return kind.__name__
+    return ""
 
 
 def _question(record: Record, without: Sequence[str]) -> Any:
@@ -60,9 +83,13 @@ def _question(record: Record, without: Sequence[str]) -> Any:
     asked = record.get(found["question"]) if "question" in found else None
     if asked is None and "history" in found:  # all that was said before (SHP)
         asked = record.get(found["history"])
+    if asked is None and isinstance(told := record.get("info"), dict):  # a post or an article to sum up
+        asked = told.get("post") or told.get("article")
     if isinstance(asked, dict):  # WebGPT
         asked = next((asked[key] for key in ("full_text", "text", "question") if isinstance(asked.get(key), str)), None)
     read = record.get(found["input"]) if "input" in found else None
+    if asked is None and isinstance(read, list):  # the conversation before
+        return read
     if isinstance(asked, str) and isinstance(read, str) and read.strip():
         return f"{asked}\n{read}"
     return asked
@@ -86,11 +113,28 @@ def sides(record: Record) -> Record | None:
         raise Unusable("no_preference")
     chosen, rejected = (first, second) if better < 0 else (second, first)
     asked = _question(record, (first, second))
+    if (talks := _talks(asked, record[chosen], record[rejected])) is not None:
+        return talks
     talk = isinstance(record[first], list)
     if not talk and asked is None:
         return None
     row = {"chosen": record[chosen], "rejected": record[rejected], **_beside(record, (first, second))}
     return row if talk else {"prompt": asked, **row}
+
+
+def _talks(asked: Any, chosen: Any, rejected: Any) -> Record | None:
+    """Whole conversations as lists in text, of what one side said each (Chatbot Arena)."""
+    lists = [listed(one) if isinstance(one, str) else None for one in (asked, chosen, rejected)]
+    if not all(one and all(isinstance(text, str) for text in one) for one in lists):
+        return None
+    said, better, worse = lists
+    if not len(said) == len(better) == len(worse):  # type: ignore[arg-type]
+        return None
+    sides: dict[str, Any] = {}
+    for side, texts in (("chosen", better), ("rejected", worse)):
+        pairs = zip(said, texts, strict=True)  # type: ignore[arg-type]
+        sides[side] = [message(role, text) for pair in pairs for role, text in zip(_ROLES, pair, strict=True)]
+    return sides
 
 
 def two_answers(record: Record) -> tuple[str, str] | None:
@@ -119,9 +163,12 @@ def _better(record: Record, first: str, second: str) -> float | None:
         scored = [record.get(plain.get(f"{name}_{mark}".lower(), "")) for mark in marks]
         if len(scored) == 2 and all(_number(score) is not None for score in scored):
             return float(scored[1]) - float(scored[0])  # type: ignore[arg-type]
-    strength = _number(record.get("preference_strength"))  # HelpSteer: negative where the first is better
-    if strength is not None:
-        return strength
+    for name in ("preference_strength", "overall_preference"):  # HelpSteer: negative where the first is better
+        if (strength := _number(record.get(name))) is not None:
+            return strength
+    won = [_number(record.get(f"winner_model_{mark}")) for mark in marks]
+    if None not in won and len(won) == 2:
+        return won[1] - won[0]  # type: ignore[operator]
     for name in _CHOICES:
         if name in plain and (said := _side_of(record[plain[name]], first, second)) is not None:
             return said
@@ -146,7 +193,7 @@ def _side_of(value: Any, first: str, second: str) -> float | None:
 
 
 def ranked(record: Record) -> Record | None:
-    """Several answers with scores, or with ranks of which the lowest is the best."""
+    """Several answers with scores, or with ranks of which the lowest is the best; or two and which was chosen."""
     for name in _LISTS:
         value = record.get(name)
         if not isinstance(value, list) or len(value) < 2:
@@ -159,6 +206,11 @@ def ranked(record: Record) -> Record | None:
         if best[0] == worst[0]:
             raise Unusable("no_preference")
         return {"prompt": asked, "chosen": best[1], "rejected": worst[1], **_beside(record, (name,))}
+    pair, choice = record.get("summaries"), record.get("choice")
+    if isinstance(pair, list) and len(pair) == 2 and choice in (0, 1) and isinstance(choice, int):
+        texts = [one.get("text") if isinstance(one, dict) else one for one in pair]
+        if (asked := _question(record, ("summaries",))) is not None:
+            return {"prompt": asked, "chosen": texts[choice], "rejected": texts[1 - choice]}
     return None
 
 
@@ -196,41 +248,53 @@ def _number(value: Any) -> float | None:
 
 def options(record: Record) -> Record | None:
     """A question with options: they are asked with it, and the answer is the letter of the right one."""
-    lettered = {match[1].upper(): key for key in record if (match := _LETTER.match(key.strip()))}
+    found = offered.restated(record, _question)
+    return {**found[0], **_beside(record, found[1])} if found else None
+
+
+def two_texts(record: Record) -> Record | None:
+    """Two texts that are compared, and the label: what they are called stands before each."""
     plain = {words.plain(key): key for key in record}
-    offered = next((plain[name] for name in _OPTIONS if name in plain), "")
-    texts: dict[str, Any] = {}
-    if offered:
-        texts = _offered(record[offered])
-    elif {"A", "B"} <= lettered.keys():
-        texts = {letter: record[lettered[letter]] for letter in sorted(lettered)}
-        texts = {letter: text for letter, text in texts.items() if text not in (None, "")}
-    if len(texts) < 2:
+    label = next((plain[name] for name in words.CLASSES if name in plain and record[plain[name]] is not None), None)
+    pair = next((pair for pair in _COMPARED if pair[0] in plain and pair[1] in plain), None)
+    if label is None or pair is None or {"answer", "output", "response", "chosen", "rejected"} & plain.keys():
         return None
-    used = [offered, *lettered.values()]
-    right = next((plain[name] for name in _RIGHT if name in plain and plain[name] not in used), None)
-    asked = _question(record, [*used, right or ""])
-    if right is None or not isinstance(asked, str) or not asked.strip():
+    first, second = (record[plain[name]] for name in pair)
+    if not (isinstance(first, str) and isinstance(second, str) and isinstance(record[label], (str, int, float))):
         return None
-    lines = [f"{letter}. {text}" for letter, text in texts.items()]
-    return {"question": "\n".join([asked, *lines]), "answer": _letter(record[right], list(texts)),
-            **_beside(record, [*used, right])}  # fmt: skip
+    if not (first.strip() and second.strip()):
+        raise Unusable("empty_question")
+    asked = f"{plain[pair[0]]}: {first}\n{plain[pair[1]]}: {second}"
+    return {"question": asked, "answer": record[label]}
 
 
-def _offered(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict) and isinstance(value.get("text"), list) and isinstance(value.get("label"), list):  # ARC
-        value = dict(zip(map(str, value["label"]), value["text"], strict=False))
-    if isinstance(value, list):
-        value = {chr(ord("A") + number): one for number, one in enumerate(value[:26])}
-    plain = isinstance(value, dict) and all(isinstance(one, (str, int, float)) for one in value.values())
-    return value if plain else {}
+def languages(record: Record) -> Record | None:
+    """A text and its translation: which of them asks has to be said."""
+    pair = translated(record)
+    if not pair or "question" in words.match(key for key in record if key not in pair):
+        return None
+    asked, answered = (record[key] for key in pair)
+    return {"question": asked, "answer": answered} if isinstance(asked, str) and isinstance(answered, str) else None
 
 
-def _letter(value: Any, letters: list[str]) -> Any:
-    """The right option's letter; a number counts from 0. Anything else stays as it is."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(letters):
-        return letters[value] if not letters[0].isdigit() else str(value)
-    return value
+def translated(columns: Iterable[str]) -> list[str]:
+    """The two columns that hold the same in two languages; none where there are none or more."""
+    plain = {words.plain(key): key for key in columns}
+    pair: Sequence[str] = next((pair for pair in _TRANSLATED if pair[0] in plain and pair[1] in plain), ())
+    pair = pair or [name for name in plain if name in _LANGUAGES]
+    return [plain[name] for name in pair] if len(pair) == 2 else []
+
+
+def several(record: Record) -> Record | None:
+    """Questions in one list and their answers in another: a conversation."""
+    names = ("questions", "answers") if "questions" in record else ("turns", "reference")  # MT-Bench
+    asked, answered = (record.get(name) for name in names)
+    if not (isinstance(asked, list) and isinstance(answered, list) and len(asked) == len(answered) > 1):
+        return None
+    if not all(isinstance(one, str) for one in (*asked, *answered)):
+        return None
+    turns = [{"question": question, "answer": answer} for question, answer in zip(asked, answered, strict=True)]
+    return {"conversation": turns, **_beside(record, names)}
 
 
 def pieces(record: Record) -> Record | None:
@@ -268,4 +332,6 @@ def captions(record: Record) -> Record | None:
     return {"conversation": turns, "images": record["images"]}
 
 
-_KINDS: tuple[Callable[[Record], Record | None], ...] = (sides, ranked, options, rewarded, captions, pieces)
+_KINDS: tuple[Callable[[Record], Record | None], ...] = (
+    two_texts, options, sides, ranked, rewarded, captions, several, pieces, languages,
+)  # fmt: skip

@@ -69,7 +69,8 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
         row: Row = {**_pair(get, images), **extra}
     else:
         messages = _asked(get, images)
-        if "answer" in fields and not _holds_turns(get("turns")):
+        open_ = bool(messages) and messages[-1]["role"] in ("user", "tool")
+        if "answer" in fields and (open_ or not _holds_turns(get("turns"))):
             messages += _answers(get("answer"), images, calls=bool(tools))
         if not tools and _may_speak_calls(messages):
             messages, tools = spoken_calls.with_calls(messages)
@@ -160,6 +161,10 @@ def _asked(get: Get, images: list[str]) -> list[Message]:
     if messages is None and isinstance(question, list) and not all(isinstance(one, (str, list)) for one in question):
         messages = turns_of(question, images)
     if messages is not None:
+        if _is_above(question, turns):  # COIG: what is to be done stands above the pairs
+            first = next(one for one in messages if one["role"] == "user")
+            if question.strip() not in first["content"]:
+                first["content"] = f"{question}\n{first['content']}".strip()
         # glaive's system prompt begins with its mark
         if start and start[0]["content"].startswith("SYSTEM:"):
             start[0]["content"] = start[0]["content"].removeprefix("SYSTEM:").strip()
@@ -173,7 +178,7 @@ def _asked(get: Get, images: list[str]) -> list[Message]:
         start += turns_of([_as_texts(pair) for pair in history or ()], images)
     except Unusable as unusable:
         raise Unusable("history_unreadable" if unusable.reason == "not_a_turn" else unusable.reason) from None
-    parts = [part for part in (said(question), said(get("input"))) if part.strip()]
+    parts = [part for part in (said(question), read_with(get("input"))) if part.strip()]
     if not parts and (get("chosen") is not None or named_images(get("images"))):
         return start if get("chosen") is not None else [*start, message("user", IMAGE)]
     if not parts:
@@ -185,12 +190,43 @@ def _as_texts(pair: Any) -> Any:
     return [text_of(part) for part in pair] if isinstance(pair, list) and len(pair) == 2 else pair
 
 
+def _is_above(question: Any, turns: Any) -> bool:
+    """Whether a text stands above pairs of questions and answers, so that it belongs to the first of them."""
+    pairs = (
+        isinstance(turns, list) and bool(turns) and all(isinstance(one, dict) and "question" in one for one in turns)
+    )
+    return pairs and isinstance(question, str) and bool(question.strip())
+
+
+def read_with(value: Any) -> str:
+    """What is to be read with a question, as text: of several passages all, below their titles."""
+    if isinstance(value, dict):
+        texts, titles = value.get("sentences", value.get("contexts")), value.get("title")
+        if isinstance(texts, list):  # HotpotQA, PubMedQA
+            heads = titles if isinstance(titles, list) and len(titles) == len(texts) else [""] * len(texts)
+            return "\n".join(
+                part for head, text in zip(heads, texts, strict=True) for part in (head, _line(text)) if part
+            )
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        return "\n".join(value)
+    return said(value)
+
+
+def _line(sentences: Any) -> str:
+    whole = isinstance(sentences, list) and all(isinstance(one, str) for one in sentences)
+    return "".join(sentences) if whole else text_of(sentences)
+
+
 def said(value: Any) -> str:
     """A question or an answer as text: of several ways to say it, the first."""
     while isinstance(value, list) and value and isinstance(value[0], (str, list)):
         value = value[0]
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):  # SQuAD as nested, VQA
+        value = next((value[0][key] for key in ("text", "answer") if isinstance(value[0].get(key), str)), value)
     if isinstance(value, dict) and isinstance(value.get("text"), list):  # SQuAD
         value = value["text"][0] if value["text"] else ""
+    if isinstance(value, dict):  # TriviaQA, WikiSQL
+        value = next((value[key] for key in ("value", "human_readable") if isinstance(value.get(key), str)), value)
     return text_of(value)
 
 
@@ -208,7 +244,8 @@ def _answers(value: Any, images: list[str], calls: bool = False) -> list[Message
         return turns_of(turns, images)
     parts = isinstance(value, list) and all(isinstance(one, dict) and one.get("type") == "text" for one in value)
     if isinstance(value, list) and not parts and not all(isinstance(one, (str, list)) for one in value):
-        return turns_of(value, images)
+        told = all(isinstance(one, dict) and not {"role", "from", "content"} & one.keys() for one in value)
+        return [message("assistant", said(value))] if told else turns_of(value, images)
     return [message("assistant", said(value))]
 
 
@@ -221,6 +258,8 @@ def _pair(get: Get, images: list[str]) -> Row:
             whole += _answers(get("answer"), images)
         prompt, good = whole[:-1], whole[-1:]
         bad = _answers(rejected, images)
+        if len(bad) > len(prompt) and bad[: len(prompt)] == prompt:  # the whole conversation once more
+            bad = bad[len(prompt) :]
     else:
         prompt = _asked(get, images)
         good, bad = _spoken(chosen, images), _spoken(rejected, images)

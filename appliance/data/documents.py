@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from appliance.data import words
 from appliance.data.blocks import Text, readable
+from appliance.data.nested import unfolded
 from appliance.data.parse import decoder
 from appliance.data.tables import Record
 from appliance.errors import ApplianceError
@@ -33,10 +34,9 @@ def records(text: Text) -> Iterator[Record]:
         walk = _Walk(text.file.name, opened)
         walk.skip("\ufeff \t\r\n")
         first = walk.next()
-        if first == "[":
-            yield from walk.array()
-        elif first == "{":
-            yield from _objects(walk)
+        if first in ("[", "{"):
+            for record in walk.array() if first == "[" else _objects(walk):
+                yield from unfolded(record)
         else:
             walk.value()  # raises with the place, unless it is a bare word or number
             raise walk.broken(_("it is neither a list nor an object"), 0)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.data import composed, words
+from appliance.data import by_content, composed, words, wrapped
 from appliance.data.convert import Layout
 from appliance.data.rows import Unusable
 from appliance.data.tables import letter
-from appliance.data.turns import listed, named_images, transcript
+from appliance.data.turns import listed, named_images, speakers, transcript
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
 _CLASS_NAME = 40  # characters at most
+_ARTICLE = 80  # characters: what is longer below a title is an article rather than an answer
+_SENTENCES = 400  # characters: a longer text is more than a remark
 
 FORMATS = (
     "alpaca", "sharegpt", "messages", "prompt_completion", "query_response", "question_answer", "preference", "caption",
@@ -30,22 +32,35 @@ def layout_of(
     label_counts: bool,
     transcripts: bool = True,
     classes: bool = False,
+    articles: bool = False,
 ) -> Layout | None:
     """The layout of one raw row, given what its keys mean; None when they make no row of any kind.
 
     `label_counts` says whether the label column holds yes and no: a column of that name is often a category.
-    `transcripts`: a text may be a conversation. `classes`: a text may have its class beside it.
+    `transcripts`: a text may be a conversation. `classes`: a text may have its class beside it. `articles`: a content
+    with a title is one to read.
     """
+    if articles and words.is_article(fields):
+        fields = {**{word: key for word, key in fields.items() if word not in _PAIR}, "text": fields["answer"]}
     fields = _with_label(_with_turns(record, fields), label_counts)
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
+    # a conversation called text (GenQA)
+    if not shape and "text" in fields and isinstance(record.get(fields["text"]), list):
+        shape = _shape(record[fields["text"]])
+        if shape:
+            fields = {**{word: key for word, key in fields.items() if word != "text"}, "turns": fields["text"]}
+    if shape and _only_asks(record, fields["turns"]):
+        shape = ""
     asked, answered = bool(shape) or "question" in fields, bool(shape) or "answer" in fields
     name = shape or words.pair_name(fields)
     if "rejected" in fields and ("chosen" in fields or (asked and answered)):
         better = record.get(fields["chosen"]) if "chosen" in fields else None
         if asked or isinstance(better, list) or listed(better) is not None or transcript(better):
-            return Layout(shape or "preference", "dpo", fields)
+            return Layout(shape or "preference", "dpo", _without(fields, "label", "text"))
     if asked and answered:
-        return Layout(name, "kto" if "label" in fields and label_counts else "sft", fields)
+        if "label" in fields and label_counts:
+            return Layout(name, "kto", _without(fields, "chosen", "rejected", "text"))
+        return Layout(name, "sft", _without(fields, "chosen", "rejected", "label", "text"))
     shown = "images" in fields and bool(named_images(record.get(fields["images"])))
     if shown and not asked and ("answer" in fields or "text" in fields):
         return Layout("caption", "sft", {"answer": fields.get("answer") or fields["text"], "images": fields["images"]})
@@ -54,18 +69,51 @@ def layout_of(
             return Layout("transcript", "sft", {"turns": fields["text"]})
         if classes and (kind := _class_of(record, fields["text"])):
             return Layout("question_answer", "sft", {"question": fields["text"], "answer": kind}, guessed=True)
-        return Layout("text", "pretrain", fields)
+        return Layout("text", "pretrain", {"text": fields["text"]})
     if "question" in fields and _shape(record.get(fields["question"])):  # a tree of turns; a conversation called prompt
         return Layout("messages", "sft", {**fields, "turns": fields["question"]})
     return None
 
 
+def _only_asks(record: Mapping[str, Any], column: str) -> bool:
+    """Whether these are questions one after the other (MT-Bench), or ways to say one, and no one answers."""
+    value = record.get(column)
+    if words.plain(column) not in ("turns", "utterances") or not isinstance(value, list):
+        return False
+    return all(isinstance(one, str) for one in value) and not speakers(value)
+
+
+_PAIR = ("question", "answer")
+
+
+def _are_articles(records: Iterable[tuple[Mapping[str, Any], Mapping[str, str]]]) -> bool:
+    """Whether the titles in these (row, what its keys mean) ask nothing, and what stands below them is long."""
+    pairs = [
+        (str(record.get(fields["question"]) or ""), str(record.get(fields["answer"]) or ""))
+        for record, fields in records
+        if words.is_article(fields)
+    ]
+    asking = sum(title.strip().endswith(("?", "？", "吗", "呢")) for title, _text in pairs)
+    long = sum(len(text) > _ARTICLE for _title, text in pairs)
+    return long * 2 > len(pairs) and asking * 2 < len(pairs)
+
+
+def _without(fields: Mapping[str, str], *words_: str) -> Mapping[str, str]:
+    """Only what rows of a task are read from."""
+    return {word: key for word, key in fields.items() if word not in words_}
+
+
 def _class_of(record: Mapping[str, Any], text: str) -> str | None:
     """The column that says of which class a text is; None where there is none, or another one that could be meant."""
-    found = [key for key in record if words.plain(key) in words.CLASSES and key != text]
+    plain = {words.plain(key): key for key in reversed(list(record)) if key != text}
+    found = [plain[name] for name in words.CLASSES if name in plain and _is_class(record[plain[name]])]
     others = [key for key, value in record.items() if key not in (*found, text) and isinstance(value, str) and value]
-    value = record[found[0]] if len(found) == 1 and not others else None
-    return found[0] if isinstance(value, (str, int)) and 0 < len(str(value)) <= _CLASS_NAME else None
+    # A long text with more beside it than its class is one to read.
+    return found[0] if found and not (others and len(str(record.get(text))) > _SENTENCES) else None
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, (str, int)) and 0 < len(str(value)) <= _CLASS_NAME
 
 
 def _with_label(fields: Mapping[str, str], label_counts: bool) -> Mapping[str, str]:
@@ -117,10 +165,33 @@ class Recogniser:
     main: Layout
     mapping: Mapping[str, str]
     label_counts: bool
-    composed: bool = False  # rows are to be restated first, see `composed.py`
+    composed: str = ""  # rows are to be restated first: of which of the kinds of `composed.py` most are
+    articles: bool = False  # a content with a title is plain text
+    wrapped: bool = False  # rows are to be opened before, see `wrapped.py`
+    media: Sequence[str] = ()  # columns of videos and sounds, which nothing here shows to a model
+    columns: Sequence[str] = ()  # of the first rows, opened and not yet restated
     _fields: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     _same: dict[tuple[str, ...], Layout] = field(default_factory=dict)
     _talks: dict[tuple[str, ...], tuple[str, dict[str, Layout]]] = field(default_factory=dict)
+
+    @property
+    def unread(self) -> list[str]:
+        """The columns of which nothing is read; none where rows are restated, which may look at any."""
+        used = self.main.used()
+        return [] if self.composed else [column for column in self.columns if column not in used]
+
+    @property
+    def restates(self) -> bool:
+        """Whether rows have to go through `restated`."""
+        return bool(self.composed or self.wrapped or self.media)
+
+    def restated(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A raw row opened and restated, where this file's rows have to be. Raises Unusable."""
+        if any(record.get(column) for column in self.media):
+            raise Unusable("other_media")
+        if self.wrapped:
+            record = wrapped.opened(record)
+        return composed.restated(record) if self.composed else record
 
     def layout(self, record: Mapping[str, Any]) -> Layout:
         """A row's layout. Raises Unusable("other_format") when it has nothing in common with the file's task."""
@@ -135,7 +206,7 @@ class Recogniser:
             if type(turns) is list and (own := talk[1].get(_named(turns))) is not None:
                 return own
         fields = _fields_of(record, self.mapping, self._fields)
-        own = layout_of(record, fields, self.label_counts, transcripts=self.main.task != "pretrain")
+        own = layout_of(record, fields, self.label_counts, self.main.task != "pretrain", articles=self.articles)
         if own and own.task == self.main.task:
             # Pairs in columns are read alike in every row; what holds turns is looked at each time.
             if own.format != "transcript" and _PLAIN.issuperset(fields) and len(self._same) < 1000:
@@ -160,9 +231,16 @@ def recognise(
     Raises ApplianceError when no reading makes sense, or none for the task that was asked for; UsageError for a
     mapping that names what is not there.
     """
-    keys = list(columns) or list(dict.fromkeys(key for record in sample for key in record))
-    _refuse_single_turns(keys)
-    several = not mapping and sum(map(composed.is_composed, sample)) * 2 > len(sample)
+    inside = sum(wrapped.opened(record) is not record for record in sample) * 2 > len(sample)
+    if inside:
+        sample = [wrapped.opened(record) for record in sample]
+    keys = [] if inside else list(columns)
+    keys = keys or list(dict.fromkeys(key for record in sample for key in record))
+    columns = keys
+    media = [key for key in keys if words.plain(key) in words.MEDIA]
+    kinds = Counter(map(composed.kind_of, sample)) if not mapping else Counter()
+    restate = (sum(kinds.values()) - kinds[""]) * 2 > len(sample)
+    several = max((kind for kind in kinds if kind), key=kinds.__getitem__) if restate else ""
     if several:
         sample = list(_restated(sample))
         keys = list(dict.fromkeys(key for record in sample for key in record))
@@ -170,7 +248,9 @@ def recognise(
     cache: dict[tuple[str, ...], dict[str, str]] = {}
     label_counts = task in (None, "kto") and _label_counts(sample, said, cache)
     classes = task in (None, "sft")
-    found = [layout_of(record, _fields_of(record, said, cache), label_counts, classes=classes) for record in sample]
+    named = [(record, _fields_of(record, said, cache)) for record in sample]
+    articles = not mapping and task in (None, "pretrain") and _are_articles(named)
+    found = [layout_of(record, fields, label_counts, classes=classes, articles=articles) for record, fields in named]
     tasks = Counter(layout.task for layout in found if layout)
     if task is None and tasks:
         wanted: str | None = tasks.most_common(1)[0][0]
@@ -180,7 +260,7 @@ def recognise(
     if fitting:
         usual = Counter(layout.format for layout in fitting).most_common(1)[0][0]
         main = next(layout for layout in fitting if layout.format == usual)
-        return Recogniser(main, said, label_counts, several, cache)
+        return Recogniser(main, said, label_counts, several, articles, inside, media, columns, cache)
     if tasks:
         raise ApplianceError(
             _("The file holds rows for {found}, not for {wanted}.").format(found=", ".join(tasks), wanted=task),
@@ -189,30 +269,20 @@ def recognise(
         )
     # Of two answers that nothing judges, neither is a question.
     unjudged = not mapping and composed.two_answers(sample[0] if sample else {}) is not None
-    guess = None if unjudged else _by_content(sample, keys, said, task)
+    guess = None if unjudged else by_content.layout(sample, keys, said, task)
     if guess is None:
         raise ApplianceError(
             _("It is not clear where the questions and the answers are."),
             _("The columns are: {columns}").format(columns=", ".join(keys[:20]) or "-"),
             _("Say which are which: --map question=COLUMN --map answer=COLUMN"),
         )
-    return Recogniser(guess, said, label_counts, several, cache)
+    return Recogniser(guess, said, label_counts, several, articles, inside, media, columns, cache)
 
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for record in sample:
-        with contextlib.suppress(Unusable):
+        with contextlib.suppress(Unusable, RecursionError):
             yield composed.restated(record)
-
-
-def _refuse_single_turns(keys: Sequence[str]) -> None:
-    """Raises ApplianceError for a file in which every row is one turn and names the turn that it answers."""
-    if {"message_id", "parent_id", "text", "role"} <= set(keys):
-        raise ApplianceError(
-            _("The rows are single messages of conversations, not conversations."),
-            _("Each names the message before it (parent_id); they may stand anywhere in the file."),
-            _("Choose the file with whole conversations; its name often ends in trees.jsonl.gz."),
-        )
 
 
 def _fields_of(
@@ -265,39 +335,3 @@ def _label_counts(
                 return True
             values.append(record[column])
     return bool(values) and sum(words.truth(value) is not None for value in values) * 10 >= len(values) * 9
-
-
-def _by_content(
-    sample: Sequence[Mapping[str, Any]], keys: Sequence[str], said: Mapping[str, str], task: str | None
-) -> Layout | None:
-    """Question and answer by what the columns hold: of two columns of sentences, the longer one answers."""
-    known = {**words.match(key for key in keys if key not in set(said.values())), **said}
-    taken = {known[field] for field in ("question", "answer") if field in known}
-    lengths: dict[str, float] = {}
-    for key in keys:
-        values = [record[key] for record in sample if isinstance(record.get(key), str) and record[key].strip()]
-        if len(values) * 2 < max(1, len(sample)) or key in taken:
-            continue
-        repeated = len(values) >= 10 and len(set(values)) * 10 < len(values) * 3  # a category
-        numeric = sum(value.strip().replace(".", "", 1).isdigit() for value in values) * 2 > len(values)
-        if not repeated and not numeric:
-            lengths[key] = sum(map(len, values)) / len(values)
-    by_length = sorted(lengths, key=lambda key: -lengths[key])
-    if task == "pretrain" or (len(by_length) == 1 and not taken and task is None):
-        return Layout("text", "pretrain", {"text": by_length[0]}, guessed=True) if by_length else None
-    if task not in (None, "sft"):
-        return None
-    if len(by_length) + len(taken) < 2 or not by_length:
-        return None
-    if "question" in known:
-        pair = (known["question"], by_length[0])
-    elif "answer" in known:
-        pair = (by_length[0], known["answer"])
-    else:
-        longer, other = by_length[0], by_length[1]
-        if lengths[longer] < 1.2 * lengths[other]:  # about the same: the left one asks
-            other, longer = sorted((longer, other), key=list(keys).index)
-        pair = (other, longer)
-    fields = {"question": pair[0], "answer": pair[1]}
-    fields.update({field: known[field] for field in known if field in ("system", "tools") and known[field] not in pair})
-    return Layout("question_answer", "sft", fields, guessed=True)

@@ -82,11 +82,12 @@ class Images:
                 to.mkdir(exist_ok=True)
                 kind = "" if inside else Path(image).suffix.lower()
                 known[key] = f"{len(known):07d}{kind if kind in _KINDS else ''}"
-                self._copy(image, to / known[key])
+                self.put(image, to / known[key])
             names.append(known[key])
         return {**row, "images": names}
 
-    def _copy(self, image: str, target: Path) -> None:
+    def put(self, image: str, target: Path) -> None:
+        """An image at `target`: linked where that is possible, else copied. Raises one of UNREADABLE."""
         plain = self.place / self.below / image.removeprefix("file://")
         if image.startswith("data:") or not self.place.is_dir():
             target.write_bytes(self.read(image))

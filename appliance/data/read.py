@@ -171,7 +171,7 @@ def _kind(start: str, suffix: str) -> str:
     if suffix == ".json":
         return "json"
     if suffix in _TEXTS:
-        return "text"
+        return "table" if suffix == ".txt" and tables.tabbed(start) else "text"
     if suffix in _TABLES or tables.delimiter(start):
         return "table"
     return ""

@@ -37,6 +37,7 @@ REASONS = {
     "images_do_not_match": marked("the text marks other images than the row has"),
     "mojibake": marked("the text is garbled (wrong encoding somewhere on its way)"),
     "duplicate": marked("exactly the same as an earlier row"),
+    "other_media": marked("it has a video or a sound, from which nothing is learned here"),
     "image_missing": marked("an image that it names is not there"),
     "image_unreadable": marked("an image can't be read"),
     "image_elsewhere": marked("an image is at an address in the net, not on this machine"),
@@ -76,6 +77,18 @@ _FORMAT_NAMES = {
     "transcript": marked("conversations written as one text"),
     "text": marked("plain text"),
 }
+# How the kinds of `composed.py` are read.
+READ_AS = {
+    "sides": marked("of two answers the one that is marked as better is chosen, the other rejected"),
+    "ranked": marked("of several answers the best is chosen and the worst rejected"),
+    "options": marked("the options are asked with their question; the answer is the letter or number of the right one"),
+    "rewarded": marked("the right answer is the one that an answer would be compared with"),
+    "captions": marked("pictures with questions and answers"),
+    "pieces": marked("paragraphs, put together below their title"),
+    "two_texts": marked("two texts are asked about together; the answer is their label"),
+    "languages": marked("a text and its translation"),
+    "several": marked("several questions with their answers make one conversation"),
+}
 CONSENT_SHARE = 0.1  # above this share of rows left out, a person should say yes
 
 
@@ -105,6 +118,8 @@ class Report:
     encoding: str | None
     sheet: str | None = None
     columns: dict[str, str] = field(default_factory=dict)  # our words -> the file's columns, as they were read
+    columns_unread: list[str] = field(default_factory=list)  # that the file has besides
+    read_as: str = ""  # how rows were put together from several columns, in a sentence
     rows: int = 0
     kept: int = 0
     images: int = 0  # that the kept rows show
@@ -170,6 +185,8 @@ class Report:
             "encoding": self.encoding,
             "sheet": self.sheet,
             "columns": self.columns,
+            "columns_unread": self.columns_unread,
+            "read_as": self.read_as,
             "verdict": self.verdict,
             "needs_consent": self.needs_consent,
             "questions": [question.as_dict() for question in self.questions],

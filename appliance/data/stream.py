@@ -34,9 +34,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from appliance import files
-from appliance.data import composed, convert, formats, pairs, talks, workers
+from appliance.data import convert, formats, pairs, talks, workers
 from appliance.data.blocks import Block, Text, in_order
 from appliance.data.columns import Columns
+from appliance.data.gathered import gathered
 from appliance.data.images import Images
 from appliance.data.parse import Lines, Parser
 from appliance.data.read import Source, open_source
@@ -144,7 +145,7 @@ class _Block:
 
     def _columns(self, data: bytes, block: Block) -> Columns | None:
         """The block by columns; where that has not worked for some blocks, it is not tried any more."""
-        if self.missed == _MISSES or self.recogniser.composed:
+        if self.missed == _MISSES or self.recogniser.restates:
             return None
         if isinstance(self.parser, Lines):
             found = talks.talks_of(data, block, self.recogniser)
@@ -179,7 +180,10 @@ def open_stream(
     or `sheet` that does not exist. A file in which nothing is a row opens: all of its rows come with their reasons.
     """
     source = open_source(file, sheet, mapping or {}, quick)
-    sample = [record.value for record in islice(source.records(), _LOOKED_AT) if isinstance(record.value, dict)]
+    first = [record.value for record in islice(source.records(), _LOOKED_AT)]
+    if not mapping and (turns := gathered(source, first)) is not source:
+        source, first = turns, [record.value for record in islice(turns.records(), _LOOKED_AT)]
+    sample = [value for value in first if isinstance(value, dict)]
     if not sample:
         return Stream(file, source, formats.Recogniser(convert.Layout("question_answer", "sft", {}), {}, False))
     return Stream(file, source, formats.recognise(sample, source.columns, mapping or {}, task))
@@ -195,8 +199,8 @@ def batch_of(lines: list[int], raw: list[Any], recogniser: formats.Recogniser) -
         row = None
         try:
             if isinstance(value, dict):
-                if recogniser.composed:
-                    value = composed.restated(value)
+                if recogniser.restates:
+                    value = recogniser.restated(value)
                 layout = layout_of(value)
                 row = into(value, layout)
                 names.add(layout.format)

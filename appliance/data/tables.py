@@ -66,6 +66,13 @@ def delimiter(sample: str) -> str:
     return best if best_score >= 0.4 else ""
 
 
+def tabbed(sample: str) -> bool:
+    """Whether a text is a table with tabs: the same number of them in all its lines, of which there are some."""
+    lines = [line for line in sample.splitlines()[:200] if line.strip()]
+    lines = lines[:-1] if len(lines) > 100 else lines  # the sample's end cuts a line
+    return len(lines) > 2 and len({line.count("\t") for line in lines}) == 1 and "\t" in lines[0]
+
+
 @dataclass(frozen=True)
 class Head:
     """What stands above a table's rows: the columns' names, and the rows that are titles and headers, by number."""

@@ -133,7 +133,7 @@ def talks_of(data: bytes, block: Block, recogniser: Recogniser) -> Columns | Non
     """A block's rows; None where it has to be read row by row. Raises UnicodeError for damaged text."""
     main = recogniser.main
     names = _NAMES.get(main.format)
-    if main.talk is None or names is None or main.guessed or recogniser.composed:
+    if main.talk is None or names is None or main.guessed or recogniser.restates:
         return None
     octets = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(octets == 10)

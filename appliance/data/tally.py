@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.data import duplicates, languages
+from appliance.data import duplicates, gathered, languages
 from appliance.data.look import COMPARED, Findings, Look
 from appliance.data.notes import Note
 from appliance.data.readings import questions
-from appliance.data.report import REASONS, WARNINGS, Report
+from appliance.data.report import READ_AS, REASONS, WARNINGS, Report
 from appliance.data.rows import TASKS, Row
 from appliance.data.stream import Stream, open_stream
 from appliance.data.tokens import Counting
@@ -96,6 +96,8 @@ class Tally:
         self.stream = stream
         self.report = Report(str(stream.file), "", main.format, main.task, source.encoding, source.sheet)
         self.report.columns = dict(main.fields)
+        self.report.columns_unread = stream.recogniser.unread
+        self.report.read_as = _(READ_AS[stream.recogniser.composed]) if stream.recogniser.composed else ""
         self.report.questions = questions(stream, task)
         self.report.length = length
         # Meanwhile: in a large file it takes seconds, and none of them Python's.
@@ -169,7 +171,22 @@ class Tally:
         if main.guessed:
             sentence = _("No header is known here; by what the columns hold they were taken as: {columns}")
             columns = ", ".join(f"{field}={column}" for field, column in main.fields.items())
-            yield Note("columns_guessed", sentence.format(columns=columns))
+            asked = [question.sentence for question in report.questions if question.key == "columns"]
+            yield Note("columns_guessed", asked[0] if asked else sentence.format(columns=columns))
+        for question in report.questions:  # whoever is not asked should know as what it was taken
+            if not (main.guessed and question.key == "columns"):
+                yield Note(f"{question.key}_unsure", question.sentence)
+        if self.stream.source.kind == "text" and gathered.is_chat(self._first_text()):
+            sentence = _(
+                "This looks like a saved chat: lines with a time and a name. It is taken as plain text. To learn "
+                "questions and answers from it, make a table of it with the columns session, role and content."
+            )
+            yield Note("saved_chat", sentence)
+        if (main.guessed or self.stream.recogniser.composed == "two_texts") and _numbers_answer(report.sample):
+            sentence = _(
+                "The answers are bare numbers: a model learns to say them. Write there in words what they mean."
+            )
+            yield Note("numbers_as_answers", sentence)
         if len(self._formats) > 1:
             sentence = _("The rows are in several formats: {formats}")
             yield Note("mixed_formats", sentence.format(formats=", ".join(sorted(self._formats))))
@@ -180,6 +197,9 @@ class Tally:
         if report.task == "kto" and min(self._good, bad) * 20 < report.kept:
             sentence = _("The labels are one-sided: {good} good, {bad} bad. Both kinds are needed.")
             yield Note("one_sided_labels", sentence.format(good=self._good, bad=bad))
+
+    def _first_text(self) -> str:
+        return str(self.report.sample[0].get("text", "")) if self.report.sample else ""
 
     def _noted(self) -> Iterator[Note]:
         often = [name for name, _count in self._placeholders.most_common(_NAMES_SHOWN)]
@@ -196,6 +216,11 @@ class Tally:
                     note.sentence += " " + _("(among {n} rows from all over the file)").format(n=self.report.compared)
                 yield note
         self.report.placeholders = dict(self._placeholders.most_common())
+
+
+def _numbers_answer(sample: list[Row]) -> bool:
+    answers = [row["messages"][-1]["content"] for row in sample if "messages" in row]
+    return bool(answers) and all(answer.strip().lstrip("-").isdigit() for answer in answers)
 
 
 def _nothing_usable(file: Path, dropped: list[Note]) -> ApplianceError:

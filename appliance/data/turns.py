@@ -24,12 +24,18 @@ _ASKING = ("human", "user", "question", "query", "prompt", "instruction", "q", "
 _ANSWERING = ("assistant", "gpt", "answer", "response", "output", "bot", "a", "moss", "答", "回答", "答案", "助手")
 # One pattern for all marks: a role and a colon, at the start of a line, or anywhere behind "### ", "[" or "<|".
 _MARK = re.compile(
-    r"(?:^|\n)[ \t]*(?:###[ \t]*|\[|<\|)?(human|assistant|user|system|function response|instruction|input|response"
-    r"|moss|gpt|bot|prompter|用户|助手|问|答|患者|医生|客服|客户)(?:\]|\|>)?[ \t]*[:：][ \t]*"
-    r"|(?:###[ \t]*|\[|<\|)(human|assistant|system|moss)(?:\]|\|>)?[ \t]*:[ \t]*",
+    r"(?:^|\n)[ \t]*(?:###[ \t]*|\[|<\|?)?(human|assistant|user|system|function response|instruction|input|response"
+    r"|moss|gpt|bot|prompter|用户|助手|问|答|患者|医生|客服|客户)(?:\]|\|?>)?[ \t]*[:：][ \t]*"
+    r"|(?:###[ \t]*|\[|<\|?)(human|assistant|system|moss|bot)(?:\]|\|?>)?[ \t]*:[ \t]*",
     re.I,
 )
 _CHATML = re.compile(r"<\|im_start\|>\s*(\w+)\n(.*?)(?:<\|im_end\|>|$)", re.S)
+# Rows that a template has been put on already: Llama 3, Gemma, Zephyr, Phi and GLM.
+_HEADED = re.compile(
+    r"<\|start_header_id\|>(\w+)<\|end_header_id\|>(.*?)(?=<\|eot_id\|>|<\|start_header_id\|>|$)", re.S
+)
+_GEMMA = re.compile(r"<start_of_turn>(\w+)\n(.*?)(?=<end_of_turn>|<start_of_turn>|$)", re.S)
+_TAGGED = re.compile(r"<\|(system|user|assistant)\|>(.*?)(?=<\|(?:system|user|assistant|end)\|>|$)", re.S)
 _ENDS = ("<|endoftext|>", "<eoh>", "<eoa>", "<eom>", "<eoc>", "<eor>", "</s>")
 
 
@@ -37,15 +43,17 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     """A list of turns as messages; what it shows is added to `images`. Raises Unusable."""
     messages: list[Message] = []
     if raw and all(isinstance(one, str) for one in raw):
-        if all(text.startswith(_SPEAKERS[number % 2]) for number, text in enumerate(raw)):  # HuatuoGPT
-            raw = [text[2:].lstrip() for text in raw]
+        for match, text in zip(speakers(raw), raw, strict=False):
+            _add(messages, {"role": match[1], "content": text[match.end() :]}, images)
+        if messages:
+            return messages
         return [message(("user", "assistant")[number % 2], text) for number, text in enumerate(raw)]
     for one in raw:
         if type(one) is dict:
             # The usual turn, at a glance.
             named = one.get("role") or one.get("from")
             role = _USUAL.get(named) if type(named) is str and len(one) < 4 else None
-            if role and not ("tool_calls" in one or "function_call" in one or "images" in one):
+            if role and _MORE.isdisjoint(one):
                 text = one.get("content")
                 if text is None:
                     text = one.get("value")
@@ -54,6 +62,12 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
                     continue
         _add(messages, one, images)
     return messages
+
+
+def speakers(texts: list[str]) -> list[re.Match[str]]:
+    """Where each text names its speaker (HuatuoGPT, MedDialog); nothing where one does not."""
+    found = [match for text in texts if (match := _SPEAKER.match(text)) and match[1].lower() in words.ROLES]
+    return found if len(found) == len(texts) else []
 
 
 def plain_talk(raw: Any) -> list[Message] | None:
@@ -91,7 +105,8 @@ def plain_talk(raw: Any) -> list[Message] | None:
     return None if same else messages
 
 
-_SPEAKERS = (("问：", "问:"), ("答：", "答:"))
+_SPEAKER = re.compile(r"\s*(\w{1,12})\s*[：:]\s*")
+_MORE = {"tool_calls", "function_call", "images", "reasoning_content"}  # what a turn may hold beside a text
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 
@@ -102,16 +117,20 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         return
     if not isinstance(raw, dict):
         raise Unusable("not_a_turn")
-    named = raw.get("role") or raw.get("from") or raw.get("speaker")
+    named = raw.get("role") or raw.get("from") or raw.get("speaker") or raw.get("sender") or raw.get("type")
     if named is None and (pair := _pair(raw)):
+        if not messages and isinstance(raw.get("system"), str):  # XTuner
+            messages.append(message("system", raw["system"]))
         messages += [message("user", text_of(pair[0])), message("assistant", text_of(pair[1]))]
         return
     role = words.ROLES.get(named.strip().lower()) if isinstance(named, str) else None
     if role is None:
         raise Unusable("unknown_role")
-    value = next((raw[key] for key in ("content", "value", "text", "message") if raw.get(key) is not None), None)
+    value = next(
+        (raw[key] for key in ("content", "value", "text", "message", "parts") if raw.get(key) is not None), None
+    )
     if role == "call":
-        messages.append(message("assistant", "", calls_of(value)))
+        messages.append(message("assistant", "", calls_of(_quoted(value) if isinstance(value, str) else value)))
         return
     if role == "tool":
         messages.append(message("tool", _result(value)))
@@ -133,6 +152,9 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     if role == "assistant" and not calls and (found := list(_CALL.finditer(text))):
         calls = [call for one in found for call in calls_of(_quoted(one[2].strip()))]
         text = _CALL.sub("", text).strip()
+    thought = raw.get("reasoning_content")
+    if role == "assistant" and isinstance(thought, str) and thought.strip() and "<think>" not in text:
+        text = f"<think>\n{thought.strip()}\n</think>\n\n{text}"  # as DeepSeek and Qwen write it
     messages.append(message(role, text, calls_of(calls) if calls and role == "assistant" else None))
 
 
@@ -237,12 +259,19 @@ def listed(value: Any) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
+_TEMPLATES = (
+    ("<|im_start|>", _CHATML), ("<|start_header_id|>", _HEADED), ("<start_of_turn>", _GEMMA),
+    ("<|assistant|>\n", _TAGGED),
+)  # fmt: skip
+
+
 def transcript(text: Any) -> list[Message] | None:
     """A conversation written as one text; None for a text that is none: it needs two roles, and a user first."""
     if not isinstance(text, str):
         return None
-    if "<|im_start|>" in text:
-        found = [(name, said) for name, said in _CHATML.findall(text)]
+    written = next((pattern for mark, pattern in _TEMPLATES if mark in text), None)
+    if written is not None:
+        found = [(name, said) for name, said in written.findall(text)]
     elif "[INST]" in text:
         return _llama(text)
     else:

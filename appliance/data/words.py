@@ -3,48 +3,56 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 # Our word -> the headers that mean it, the surest first. A column that could be two things goes to the first of them.
 FIELDS: dict[str, tuple[str, ...]] = {
     "turns": (
         "messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "dialogs", "对话",
-        "多轮对话", "对话内容", "聊天记录",
+        "多轮对话", "对话内容", "聊天记录", "chat_rounds", "chat_messages", "contents", "utterances", "trajectory",
     ),
-    "tools": ("tools", "functions", "工具"),
+    "tools": ("tools", "functions", "function_description", "available_tools", "工具"),
     "chosen": (
         "chosen", "preferred", "better", "good_answer", "response_chosen", "好回答", "好的回答", "优选", "优选回答",
         "更好的回答", "采纳", "选中", "chosen_response", "pos_resp", "chosen_answer", "accepted", "正例", "优质回答",
     ),
     "rejected": (
         "rejected", "dispreferred", "worse", "bad_answer", "response_rejected", "差回答", "差的回答", "坏回答", "拒绝",
-        "更差的回答", "未采纳", "拒绝回答", "rejected_response", "neg_resp", "rejected_answer", "bad_response", "负例",
-        "劣质回答",
+        "更差的回答", "未采纳", "拒绝回答", "rejected_response", "rejected_messages", "neg_resp",
+        "rejected_answer", "bad_response", "负例", "劣质回答",
     ),
     "label": ("kto_tag", "label", "is_safe", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
     "images": (
-        "images", "image", "image_path", "image_paths", "image_file", "image_url", "img", "img_path", "picture",
-        "pictures", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
+        "images", "image", "image_path", "image_paths", "image_file", "image_url", "figure_path", "img", "img_path",
+        "picture", "pictures", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
     ),
-    "system": ("system", "system_prompt", "meta_instruction", "系统", "系统提示", "系统提示词", "人设"),
+    "system": (
+        "system", "system_prompt", "system_message", "meta_instruction", "系统", "系统提示", "系统提示词", "人设",
+    ),
     "history": ("history", "历史", "历史对话"),
     "question": (
         "question", "instruction", "prompt", "query", "ask", "user", "user_input", "问题", "提问", "问", "指令",
         "用户问题", "用户",
         "题目", "标准问题", "标准问", "提示", "提示词", "q", "questions", "problem", "患者提问", "咨询内容", "问题描述",
-        "problem_statement", "human", "input", "输入", "标题", "title", "subject",
+        "problem_statement", "human", "input", "输入", "inputs_pretokenized", "inputs", "sql_prompt", "题干", "试题",
+        "original_text", "input_text", "human_input", "user_message", "提问内容", "标题", "title", "subject",
     ),
     "answer": (
-        "answer", "output", "completion", "response", "generated_solution", "reply", "answers", "assistant", "答案",
-        "回答", "答", "回复",
-        "答复", "标准答案", "参考答案", "输出", "响应", "解答", "客服回复", "a", "target", "solution", "gpt", "bot",
-        "医生回复", "医生回答", "回答内容", "解决方案", "caption", "描述", "内容", "正文", "content",
-        "best_answer", "code",
+        "multiple_choice_answer", "answer", "output", "completion", "response", "generated_solution", "reply",
+        "answers", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案", "输出", "响应", "解答",
+        "客服回复", "a", "target", "solution", "gpt", "bot",
+        "医生回复", "医生回答", "回答内容", "解决方案", "解决办法", "解决方法", "处理结果", "处理方案", "处理意见",
+        "targets_pretokenized", "targets", "canonical_solution", "gold_standard_solution", "sql", "patch",
+        "reference_strs", "caption", "描述", "内容", "正文", "content", "best_answer", "correct_answer", "code", "ans",
+        "model_output", "generated_text", "expected_output", "output_text", "ground_truth", "机器人回复", "模型回答",
     ),
-    "input": ("input", "context", "passage", "输入", "材料", "阅读材料", "补充", "背景", "上下文"),
+    "input": (
+        "input", "context", "passage", "article", "sql_context", "evidence", "desc", "输入", "材料", "阅读材料", "补充",
+        "背景", "上下文",
+    ),
     "text": (
         "text", "文本", "正文", "内容", "content", "document", "plain_text", "sentence", "review", "句子", "评论",
-        "留言",
+        "留言", "raw_content", "sample", "transcript",
     ),
 }  # fmt: skip
 
@@ -58,26 +66,43 @@ ALIASES = {
 
 # Longer headers are recognised by what they contain ("客户问题描述"), unless they only tell about it ("问题编号").
 _CONTAINED = {
-    "question": ("问题", "提问", "question", "query"),
-    "answer": ("答案", "回答", "回复", "答复", "answer", "reply"),
+    "question": ("问题", "提问", "question", "query", "instruction", "prompt"),
+    "answer": ("答案", "回答", "回复", "答复", "answer", "reply", "response"),
 }
 _ABOUT = re.compile(
-    r"编号|序号|类型|分类|类别|时间|日期|数量|来源|等级|人员|字数|_id\b|\bid\b|type|category|date|time|source|count"
+    r"编号|序号|类型|分类|类别|时间|日期|数量|来源|等级|人员|字数|人$|者$|姓名|部门|状态|渠道|次数|得分|评分|标签|关键词|链接"
+    r"|_id\b|\bid\b|(type|category|date|time|source|concept|index|idx|score|len|counts?|user|author|toks|tokens)\d*$"
 )
+# What is asked is answered under a word of its own, before any other that could mean an answer.
+_PARTNERS = {
+    "instruction": ("output", "response"), "input": ("output",), "prompt": ("completion", "response"),
+    "query": ("response",), "question": ("answer",), "problem": ("solution",),
+}  # fmt: skip
 
 # What is written about something longer, and what that is called: the longer one asks for it.
-_SUMMARIES = ("summary", "highlights", "摘要", "总结", "tldr")
+_SUMMARIES = ("summary", "highlights", "摘要", "总结", "tldr", "abstract")
 _DOCUMENTS = (
     "article", "document", "dialogue", "dialog", "passage", "全文", "原文", "文章", "对话", "text", "文本", "正文",
-    "content", "内容",
+    "content", "内容", "post",
 )  # fmt: skip
 
 # Columns that say what kind a text is.
 CLASSES = (
-    "label", "标签", "类别", "分类", "category", "class", "sentiment", "情感", "情感倾向", "intent", "意图", "类型",
+    "label_desc", "label_des", "label_text", "label", "labels", "标签", "类别", "分类", "category", "class",
+    "sentiment", "情感", "情感倾向", "intent", "意图", "类型", "emotion", "cat",
 )  # fmt: skip
 
-_TITLES = ("title", "标题", "subject")
+# What somebody marked in a text: names, relations. Nothing that a model can be asked for as it stands.
+MARKINGS = (
+    "label", "labels", "entities", "entity", "spans", "relations", "relation", "annotations", "spo_list", "triples",
+    "events", "event_list", "ner", "ner_tags", "实体", "标注",
+)  # fmt: skip
+
+MEDIA = ("video", "videos", "audio", "audios", "视频", "音频", "录音")
+TITLES = ("title", "标题", "subject")
+ARTICLES = ("content", "正文", "内容")
+_PEOPLE = ("user", "用户", "客户", "human")  # who asks, where another column has what
+_ALONE = ("code", "completion")  # what is learned as plain text where nothing asks for it
 
 ROLES = {
     "system": "system", "developer": "system", "系统": "system",
@@ -86,7 +111,7 @@ ROLES = {
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
     "ai": "assistant", "助手": "assistant", "答": "assistant", "bing": "assistant", "bard": "assistant",
     "claude": "assistant", "moss": "assistant", "response": "assistant", "医生": "assistant", "客服": "assistant",
-    "机器人": "assistant",
+    "机器人": "assistant", "chatbot": "assistant", "坐席": "assistant", "专家": "assistant", "顾客": "user",
     "function_call": "call", "function-call": "call", "tool_call": "call", "tool_calls": "call", "tool-call": "call",
     "tool": "tool", "observation": "tool", "function": "tool", "function_response": "tool", "function response": "tool",
     "function-response": "tool", "tool_response": "tool", "tool-response": "tool", "ipython": "tool", "工具": "tool",
@@ -138,30 +163,56 @@ def match(headers: Iterable[str]) -> dict[str, str]:
         if word:
             found[field] = names[word]
             used.add(word)
-    for field, parts in _CONTAINED.items():
-        if field not in found:
-            fitting = [n for n in names if n not in used and any(p in n for p in parts) and not _ABOUT.search(n)]
-            if fitting:
-                found[field] = names[fitting[-1]]
-                used.add(fitting[-1])
+    asked = plain(found.get("question", ""))
+    if asked in _PEOPLE and (fitting := _containing("question", names, used)):
+        found["question"] = names[fitting[-1]]
+        used.add(fitting[-1])
+    partner = next((word for word in _PARTNERS.get(asked, ()) if word in names and word not in used), None)
+    if partner:
+        used.discard(plain(found.get("answer", "")))
+        found["answer"] = names[partner]
+        used.add(partner)
+    for field in _CONTAINED:
+        if field not in found and (fitting := _containing(field, names, used)):
+            found[field] = names[fitting[-1]]
+            used.add(fitting[-1])
     summary = next((word for word in _SUMMARIES if word in names), None)
     whole = next((word for word in _DOCUMENTS if word in names), None)
     asked = plain(found.get("question", ""))
-    if summary and whole and (not asked or asked in _TITLES or asked == summary):
+    if summary and whole and (not asked or asked in TITLES or asked in (summary, whole)):
         kept = {word: key for word, key in found.items() if key not in (names[summary], names[whole])}
         kept.pop("text", None)
         return {**kept, "question": names[whole], "answer": names[summary]}
     # An article has a title beside its text: that asks for nothing.
-    if "text" in found and "answer" not in found and plain(found.get("question", "")) in _TITLES:
+    if "text" in found and "answer" not in found and plain(found.get("question", "")) in TITLES:
         found.pop("question")
     # "text" loses to a question with an answer, and a lone "title" or "content" is no pair.
     if "question" in found and "answer" in found:
         found.pop("text", None)
     elif "answer" in found and "text" in found and "question" not in found and "images" not in found:
         found["question"] = found.pop("text")
-    elif "answer" in found and "text" not in found and plain(found["answer"]) in FIELDS["text"]:
+    elif "answer" in found and "text" not in found and plain(found["answer"]) in (*FIELDS["text"], *_ALONE):
         found["text"] = found.pop("answer")
     return found
+
+
+def _containing(field: str, names: Iterable[str], used: Container[str]) -> list[str]:
+    """Longer headers that hold one of a field's words and do not only tell about it."""
+    parts = _CONTAINED[field]
+    return [n for n in names if n not in used and any(part in n for part in parts) and not _ABOUT.search(n)]
+
+
+def rivals(answer: str, headers: Iterable[str]) -> list[str]:
+    """Other headers that answer as well as the one taken, where no plain word for an answer is among them."""
+    named = plain(answer)
+    if named in FIELDS["answer"]:
+        return []
+    return [header for header in headers if header != answer and _containing("answer", [plain(header)], (named,))]
+
+
+def is_article(fields: Mapping[str, str]) -> bool:
+    """Whether nothing but a title asks, and nothing but a content answers."""
+    return plain(fields.get("question", "")) in TITLES and plain(fields.get("answer", "")) in ARTICLES
 
 
 def truth(value: object) -> bool | None:

@@ -33,6 +33,7 @@ class Asked:
     top: int | None = None
     grammar: str | None = None
     made_call: bool = False  # the grammar is that of a call: what is written is one
+    named: bool = False  # of the function that the client named
     tools: list[dict[str, Any]] | None = None
     penalties: tuple[float, float] = (0.0, 0.0)  # frequency, presence
     bias: dict[int, float] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class Reader:
         if body.get("logprobs"):
             asked.top = body.get("top_logprobs") or 0
         asked.grammar, asked.made_call, asked.tools = grammar, must, tools
+        asked.named = isinstance(choice, dict)
         if grammar is not None:
             self._check_grammar(body["model"], grammar, "tools" if must else "response_format")
         return asked

@@ -210,7 +210,9 @@ class _Writer(StoppingCriteria):  # type: ignore[misc]
             self.called = call is not None
             self.put_item(Piece("call", call[1], call[0]) if call else Piece("content", self.written))
         whole = self.stopped or self.last in self.reader.ends()
-        reason = "tool_calls" if self.called else "stop" if whole or self.count < self.asked.most else "length"
+        reason = "stop" if self.called or whole or self.count < self.asked.most else "length"
+        if self.called and not self.asked.named:  # OpenAI says "stop" after a call that the client named
+            reason = "tool_calls"
         self.put_item(End(reason, self.count))
 
 

@@ -50,6 +50,7 @@ class Vllm(Engine):
             words += ["--enable-auto-tool-choice", "--tool-call-parser", calls]
             # A call's arguments fit their schema, as with our other engine; else only where a client says `strict`.
             words += ["--tool-strict-level", "parameter"]
+            words += ["--tool-parser-plugin", "appliance.engines.vllm_calls"]
         if options.get("thinks"):
             words += ["--reasoning-parser", thought_parser(self.name, family)]
         if spec.get("adapters"):

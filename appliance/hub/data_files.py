@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from appliance.errors import ApplianceError
+from appliance.hub.needed import same_but_for_case
 from appliance.locale import _
 
 _ROWS = re.compile(r".+\.((jsonl?|ndjson|csv|tsv)(\.gz)?|parquet|xlsx|xls)", re.I)
@@ -34,11 +35,7 @@ def choose_data(names: Iterable[str]) -> list[str]:
     problems = []
     if not rows:
         problems.append(_("There is no file with rows in it (JSON, CSV, Parquet, Excel, text)."))
-    seen: dict[str, str] = {}
-    for name in wanted:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
-            problems.append(_("{one} and {other} differ only in case.").format(one=other, other=name))
+    problems += same_but_for_case(wanted)
     if problems:
         raise ApplianceError(
             _("This is not a data set that can be used here."),

@@ -111,11 +111,7 @@ def choose(names: Iterable[str], *, need_tokenizer: bool = True) -> list[str]:
         problems.append(no_weights(top))
     if need_tokenizer and not adapter and not has_tokenizer(top):
         problems.append(no_tokenizer())
-    seen: dict[str, str] = {}
-    for name in sorted(wanted):
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
-            problems.append(_("{one} and {other} differ only in case.").format(one=other, other=name))
+    problems += same_but_for_case(wanted)
     if problems:
         raise ApplianceError(
             _("This is not a model that can be used here."),
@@ -124,6 +120,17 @@ def choose(names: Iterable[str], *, need_tokenizer: bool = True) -> list[str]:
             problems[1:],
         )
     return sorted(wanted)
+
+
+def same_but_for_case(names: Iterable[str]) -> list[str]:
+    """A sentence for each two names that would overwrite each other on some disks."""
+    problems: list[str] = []
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            problems.append(_("{one} and {other} differ only in case.").format(one=other, other=name))
+    return problems
 
 
 def no_weights(names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -157,11 +158,17 @@ def _check_disk(needed_gib: float, place: Path) -> None:
 def unwritable_workspace(error: OSError) -> ApplianceError:
     """The one sentence for a workspace that can't be written."""
     home = settings.home()
+    if home.exists() and not home.is_dir():
+        return ApplianceError(
+            _("The workspace {home} can't be written.").format(home=home),
+            _("It is a file, not a folder."),
+            _("Set APPLIANCE_HOME to a folder, or to a name that is still free."),
+        )
     return ApplianceError(
         _("The workspace {home} can't be written.").format(home=home),
         error.strerror or str(error),
         _("Give it to yourself: sudo chown -R {uid}:{gid} {home}   or set APPLIANCE_HOME to another folder.").format(
-            uid=os.getuid(), gid=os.getgid(), home=home
+            uid=os.getuid(), gid=os.getgid(), home=shlex.quote(str(home))
         ),
     )
 
@@ -171,7 +178,9 @@ def missing_environment(name: str) -> ApplianceError:
     return ApplianceError(
         _("The environment for this job ({name}) is not installed.").format(name=name),
         _("{path} is not there.").format(path=settings.python_of(name)),
-        _("Install it: make {target}").format(target="setup" if name in ("core", "train") else f"setup-{name}"),
+        _("Install it: appliance install {name}").format(name=name)
+        if name == "quantize"
+        else _("Install it: make {target}").format(target="setup" if name in ("core", "train") else f"setup-{name}"),
     )
 
 
@@ -331,6 +340,8 @@ def remove(job: Job) -> int:
     trash = job.folder.with_name(f".{job.id}.removed")
     os.rename(job.folder, trash)
     shutil.rmtree(trash, ignore_errors=True)
+    freed += sum(files.folder_size(path) for path in sweep.lost_installs())
+    sweep.sweep()
     return freed
 
 

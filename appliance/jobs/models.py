@@ -12,8 +12,7 @@ from typing import Any
 
 from appliance import files, output, settings
 from appliance.errors import ApplianceError
-from appliance.hub import export as exporting
-from appliance.hub import manifest, tokens, verify, workspace
+from appliance.hub import export_plan, manifest, tokens, verify, workspace
 from appliance.hub import push as pushing
 from appliance.jobs import prepare
 from appliance.jobs.control import Draft
@@ -213,7 +212,7 @@ def refuse_in_use(name: str, folder: Path) -> None:
 def export(name: str, to: str) -> Draft:
     """A model out to a .tar file or a folder. Everything that can be judged before the first byte is."""
     folder = _folder(name)
-    made = exporting.look(folder, exporting.target(to, folder.name))
+    made = export_plan.look(folder, export_plan.target(to, folder.name))
     return Draft(
         kind="export",
         name=folder.name,

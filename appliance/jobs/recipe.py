@@ -18,7 +18,6 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from appliance.jobs.watch import failure
 from appliance.locale import _
 from appliance.planning.quantising import SCHEMES
 from appliance.planning.way import METHODS, WHOLE
-from appliance.planning.wish import OPTIMIZERS, SHARDINGS, Wish
+from appliance.planning.wish import OPTIMIZERS, SHARDINGS, WISHES, read_wish
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -54,7 +53,6 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "no_key": bool, "log_requests": bool, "page": bool, "adapters": list,
     },
 }  # fmt: skip
-_WISHES = tuple(field.name for field in fields(Wish))
 _CHOICES = {
     ("download", "source"): ("auto", "modelscope", "huggingface"),
     ("finetune", "task"): ("auto", *prepare.TASKS),
@@ -87,9 +85,15 @@ def read(path: Path) -> list[Step]:
             _("Mind the colons, the dashes and the spaces at the start of lines."),
         ) from error
     steps, problems = check(document)
+    problems += [
+        f"{kind}: " + _("data {file} is not there.").format(file=words["data"])
+        for kind, words in steps
+        # Before hours of downloading, not after them.
+        if isinstance(words.get("data"), str) and not os.path.exists(_data_beside(words["data"], path))
+    ]
     if problems:
         raise UsageError(
-            _("The recipe {file} has {n} problems.").format(file=path.name, n=len(problems)),
+            _("The recipe {file} can't be run as it is.").format(file=path.name),
             "",
             _("Mend them and run it again; docs/recipes.md shows every word."),
             problems,
@@ -107,6 +111,10 @@ def read(path: Path) -> list[Step]:
                 if name in ("data", "key_file") or os.path.exists(beside):
                     words[name] = str(beside)
     return steps
+
+
+def _data_beside(data: str, recipe: Path) -> str:
+    return os.path.join(recipe.absolute().parent, os.path.expanduser(data))
 
 
 def _beside(reward: str, folder: Path) -> str:
@@ -173,6 +181,8 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
             problems.append(
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
             )
+    if kind == "finetune":
+        problems += _out_of_range(words)
     needed = {
         "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "quantize": ["model"],
         "push": ["to", "model"], "serve": ["model"],
@@ -185,6 +195,21 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
         _("{word} is missing.").format(word=word) for word in needed if word not in words and word not in given
     ]
     return problems
+
+
+def _out_of_range(words: dict[str, Any]) -> list[str]:
+    """Of the numbers that are numbers: those that no training can have."""
+    numbers = {
+        word: value
+        for word, value in words.items()
+        if word in WISHES and isinstance(value, _NUMBER) and not isinstance(value, bool)
+    }
+    whole = {word: value for word, value in numbers.items() if isinstance(value, _WORDS["finetune"][word])}
+    try:
+        read_wish(whole)
+    except UsageError as error:
+        return [f"{problem}." for problem in error.problems]
+    return []
 
 
 def _as_number(text: str) -> float | str:
@@ -281,7 +306,7 @@ def _with_model(kind: str, words: dict[str, Any], known: dict[str, str], show: C
         except prepare.NotHere as missing:
             first = prepare.download(missing.reference)
         except NotInstalled as missing:
-            first = prepare.install(missing.engine.name)
+            first = prepare.install(missing.name)
         job = control.submit(first)
         state = show(job)
         if state.state != "done":
@@ -293,7 +318,7 @@ def _draft(kind: str, words: dict[str, Any], known: dict[str, str]) -> control.D
     if kind == "download":
         return prepare.download(words.pop("model"), **words)
     if kind == "finetune":
-        wish = {name: words.pop(name) for name in _WISHES if name in words}
+        wish = {name: words.pop(name) for name in WISHES if name in words}
         if wish.get("method") == "auto":
             del wish["method"]
         if words.get("adapter") == "last" and "adapter" in known:  # of this recipe, not of whoever was last

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from appliance import settings
-from appliance.jobs.folder import Job
+from appliance.jobs.folder import Job, all_jobs
 
 STAGING = re.compile(r"\..+\.(\d{8}-\d{6}-(?:merge|quantize)-.+)\.partial")
+_INSTALLING = re.compile(r"\.([a-z]+)\.(?:partial|cache)")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _OLD_SECONDS = 3600.0  # a temporary file that nobody has written to for this long has lost its process
 
@@ -20,6 +21,7 @@ def sweep() -> None:
 
     `.NAME.removed`       a removal that was cut
     `.NAME.JOB.partial`   a merge or a quantising whose job is gone or done: one that was cut goes on with it
+    `.ENGINE.partial`     an installation whose job is gone or done, and its `.ENGINE.cache`
     `.NAME.abcdef01.tmp`  a write that was cut; its writer is unknown, so only when it is an hour old
 
     `.NAME.partial` is kept: a download goes on with it, and it is shown as unfinished.
@@ -35,6 +37,16 @@ def sweep() -> None:
             )
             if lost:
                 _delete(path)
+    for path in lost_installs():
+        _delete(path)
+
+
+def lost_installs() -> list[Path]:
+    """`.ENGINE.partial` and `.ENGINE.cache`, gigabytes of an installation that no job goes on with."""
+    waiting = [job for job in all_jobs() if job.kind == "install" and _goes_on(job)]
+    engines = {str((job.described.get("spec") or {}).get("engine")) for job in waiting}
+    found = ((path, _INSTALLING.fullmatch(path.name)) for path in _listed(settings.engines_folder()))
+    return [path for path, name in found if name and name[1] not in engines]
 
 
 def _goes_on(job: Job) -> bool:

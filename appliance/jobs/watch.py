@@ -271,8 +271,9 @@ def summary(job: Job) -> list[tuple[str, str]]:
     picture = Picture(job)
     found, _offset = events(job)
     picture.add(state, found)
-    # Of a server that has ended, how far its start once was says nothing.
-    if picture.progress is not None and state.state != "done" and (job.kind != "serve" or state.active):
+    # Of a server that answers or has ended, how far its start once was says nothing.
+    begun = state.active and not picture.ready if job.kind == "serve" else state.state != "done"
+    if picture.progress is not None and begun:
         rows.append((_("Progress"), f"{picture.words()} {picture.share():.0%}  {picture.figures()}"))
     if picture.curve():
         rows.append((_("Loss"), f"{picture.curve()}  {picture.losses[0][1]:.3f} → {picture.losses[-1][1]:.3f}"))
@@ -288,6 +289,10 @@ def summary(job: Job) -> list[tuple[str, str]]:
     ):
         if result.get(key):
             rows.append((label, str(result[key])))
+    if result.get("verdict"):
+        rows.append((_("Verdict"), str(result["verdict"])))
+    if (report := job.folder / "report.html").is_file():
+        rows.append((_("Report"), str(report)))
     if result.get("models"):
         rows.append((_("Whole"), ", ".join(result["models"])))
     if proof := result.get("proof"):

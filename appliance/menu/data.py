@@ -73,17 +73,19 @@ def _public() -> None:
         try:
             catalogue.search(words)
         except UsageError as error:
-            return error.what
+            return error.next_step  # one line is all there is
         return None
 
     words = questions.text(_("What should it be about? (empty: all)"), check=problem)
     found = catalogue.search(words)
-    title = "{name}  ({subject}, {languages}, {rows})"
+    title, unknown = _("{name}  ({subject}; {languages}; {rows} rows)"), "{name}  ({subject}; {languages})"
     chosen = questions.choose(
         _("Which one? ({n} found)").format(n=len(found)),
         [
             (
-                title.format(name=one.name, subject=one.task_word, languages=one.languages_word, rows=one.rows_word),
+                (title if one.rows else unknown).format(
+                    name=one.name, subject=one.task_word, languages=one.languages_word, rows=one.rows_word
+                ),
                 one,
             )
             for one in found

@@ -7,11 +7,14 @@ from functools import partial
 from typing import Any
 
 from appliance import output, questions, settings
+from appliance.errors import UsageError
 from appliance.jobs import prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
 from appliance.menu import pick, rows
-from appliance.planning.way import METHODS
+from appliance.planning.card import team
+from appliance.planning.way import METHODS, method_name
+from appliance.planning.wish import read_wish
 
 _ADVANCED = "advanced"
 _PAIRED = ("dpo", "orpo", "simpo", "reward")
@@ -24,7 +27,7 @@ def show(hardware: Any) -> None:
     model = pick.model(_("Which model should learn from it?"), hardware)
     if not pick.bring_here(model):
         return
-    job = ask_and_start(model, file, words)
+    job = ask_and_start(model, file, words, len(team(hardware)[0]))
     done = job is not None and job.state().state == "done"
     if (
         job is not None
@@ -35,8 +38,12 @@ def show(hardware: Any) -> None:
         pick.start(prepare.merge(job.id))
 
 
-def ask_and_start(model: str, file: str, words: dict[str, Any]) -> Job | None:
-    """The plan with its reasons; start, change it, or go back. `words` say how the file is read."""
+def ask_and_start(model: str, file: str, words: dict[str, Any], cards: int) -> Job | None:
+    """The plan with its reasons; start, change it, or go back.
+
+    words  how the file is read
+    cards  how many could work together here
+    """
     how = {("mapping" if word == "map" else word): value for word, value in words.items()}
     wish: dict[str, Any] = {}
     accept = False
@@ -55,7 +62,7 @@ def ask_and_start(model: str, file: str, words: dict[str, Any]) -> Job | None:
             return chosen if isinstance(chosen, Job) else None
         if draft.spec["task"] in _PAIRED:
             how["task"] = _way_of_comparing(draft.spec["task"])
-        wish = _advanced(draft.plan or {})
+        wish = _advanced(draft.plan or {}, cards)
         if settings.python_of("track").exists():
             how["track"] = _tracked(how.get("track", ()))
 
@@ -80,10 +87,10 @@ def _tracked(before: Sequence[str]) -> list[str]:
     return [str(chosen)] if chosen else []
 
 
-def _advanced(plan: dict[str, Any]) -> dict[str, Any]:
+def _advanced(plan: dict[str, Any], cards: int) -> dict[str, Any]:
     """What an expert may want to change; what is left as it was stays the plan's own choice."""
     wish: dict[str, Any] = {}
-    methods = [(name, method) for method, name in METHODS.items()]
+    methods = [(method_name(method), method) for method in METHODS]
     method = questions.choose(_("Method:"), [(_("as planned"), None), *methods], default=None)
     if method:
         wish["method"] = method
@@ -95,14 +102,29 @@ def _advanced(plan: dict[str, Any]) -> dict[str, Any]:
         ("learning_rate", _("Learning rate:"), float),
         ("gpus", _("Cards:"), int),
     ):
-        if name == "gpus" and len(plan.get("accelerators") or []) < 2:
+        if name == "gpus" and cards < 2:
             continue
         planned = plan.get("micro_batch" if name == "batch" else name)
-        text = questions.text(label, "" if planned is None else f"{planned:g}", check=partial(_is_number, kind))
+        text = questions.text(label, "" if planned is None else f"{planned:g}", check=partial(_problem, name, kind))
         if text and kind(text) != planned:
             wish[name] = kind(text)
+    if cards > 1 and wish.get("gpus") != 1 and (way := _shared_out()):
+        wish["sharding"] = way
     wish.update(_switched(plan))
     return wish
+
+
+def _shared_out() -> str | None:
+    """How several cards work together; None: as planned."""
+    names = {
+        "ddp": _("each holds the whole model (data parallel)"),
+        "fsdp": _("each holds a share of the model (FSDP2)"),
+        "zero2": _("each holds the model, they share what is learned (DeepSpeed ZeRO 2)"),
+        "zero3": _("they share the model and what is learned (DeepSpeed ZeRO 3)"),
+    }
+    ways = [(label, way) for way, label in names.items()]
+    chosen = questions.choose(_("How the cards work together:"), [(_("as planned"), None), *ways], default=None)
+    return None if chosen is None else str(chosen)
 
 
 def _switched(plan: dict[str, Any]) -> dict[str, Any]:
@@ -115,10 +137,14 @@ def _switched(plan: dict[str, Any]) -> dict[str, Any]:
     return {name: name in chosen for name in names if (name in chosen) != (name in planned)}
 
 
-def _is_number(kind: type, value: str) -> str | None:
+def _problem(name: str, kind: type, value: str) -> str | None:
+    """What is wrong with a number, while it can still be mended."""
     if not value:
         return None
     try:
-        return None if kind(value) > 0 else _("A number above 0.")
+        read_wish({name: kind(value)})
     except ValueError:
         return _("A number above 0.")
+    except UsageError as error:
+        return error.problems[0].partition(": ")[2]
+    return None

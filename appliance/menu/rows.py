@@ -41,14 +41,14 @@ def _ask(path: Path) -> dict[str, Any]:
         question = left[0]
         asked.add(question.key)
         _show(rows)
-        answer = questions.choose(*_worded(question, stream.source.columns))
+        answer = questions.choose(*_worded(question))
         if answer == _BY_HAND:
-            answer = {"map": _by_hand(stream.source.columns)}
+            answer = {"map": _by_hand(question.choices)}
         chosen.update(answer)
     return chosen
 
 
-def _worded(question: Any, columns: list[str]) -> tuple[str, list[tuple[str, Any]]]:
+def _worded(question: Any) -> tuple[str, list[tuple[str, Any]]]:
     """The question for a person, and its answers."""
     if question.key == "sheet":
         return _("Which sheet has the rows? These are the first of {sheet}.").format(sheet=question.chosen), [
@@ -57,6 +57,8 @@ def _worded(question: Any, columns: list[str]) -> tuple[str, list[tuple[str, Any
     if question.key == "columns":
         ways: list[tuple[str, Any]] = [(_columns(way["map"]), way) for way in question.ways]
         return _("Which column asks, and which one answers?"), [*ways, (_("other columns"), _BY_HAND)]
+    if question.key == "restated":
+        return question.sentence, [(_("yes, like this"), {}), (_("other columns"), _BY_HAND)]
     return _("Does one column say whether an answer is good or bad?"), [
         (_("yes: learn from good and bad answers"), question.ways[0]),
         (_("no: learn all answers"), question.ways[1]),

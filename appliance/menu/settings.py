@@ -11,11 +11,12 @@ from appliance.locale import LANGUAGES, _, language, set_language
 
 def show(_hardware: Any) -> None:
     """Change one setting."""
+    sources = {"auto": _("whichever answers"), **tokens.NAMES}
     what = questions.choose(
         _("Which setting?"),
         [
             (f"语言 / Language: {LANGUAGES[language()]}", "language"),
-            (_("Where models come from: {source}").format(source=settings.saved().get("source", "auto")), "source"),
+            (_("Where models come from: {source}").format(source=sources[_source()]), "source"),
             *((_token_line(hub), hub) for hub in tokens.NAMES),
             (_("Workspace: {home} (APPLIANCE_HOME)").format(home=settings.home()), "home"),
             (_("back"), ""),
@@ -29,8 +30,7 @@ def show(_hardware: Any) -> None:
         set_language(chosen)
     elif what == "source":
         source = questions.choose(
-            _("Where should models come from?"),
-            [(_("whichever answers"), "auto"), ("ModelScope", "modelscope"), ("Hugging Face", "huggingface")],
+            _("Where should models come from?"), [(text, name) for name, text in sources.items()], default=_source()
         )
         settings.save(source=source)
     elif what in tokens.NAMES:
@@ -45,6 +45,12 @@ def show(_hardware: Any) -> None:
         return
     if what:
         output.good(_("Saved."))
+
+
+def _source() -> str:
+    """The hub that is set; what nobody knows (an edited file) counts as not set."""
+    saved = settings.saved().get("source")
+    return saved if saved in tokens.NAMES else "auto"
 
 
 def _token_line(hub: str) -> str:

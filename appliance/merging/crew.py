@@ -94,14 +94,14 @@ class Crew:
         for member in self._members:
             member.end()
 
-    def make(self, block: Block) -> memoryview:
+    def make(self, block: Block) -> Array:
         """The bytes of the next block, which is this one, once they are there. Raises the OSError that was met."""
         if self._members:
             self._members[self._turn % len(self._members)].wait()
             self._turn += 1
         else:
             self._worker.make(block.piece, _part(self._memory, block))
-        return _part(self._memory, block).data
+        return _part(self._memory, block)
 
     def release(self, load: int) -> None:
         """The memory of this load may be written over. May be called by any thread."""
@@ -188,6 +188,7 @@ class _Worker:
         self._source = -1
         self._section: Section | None = None
         self._applies: list[Apply] = []
+        self._own = np.empty(0, np.uint8)
 
     def __del__(self) -> None:
         if self._path is not None:
@@ -195,18 +196,28 @@ class _Worker:
 
     def make(self, piece: Piece, into: Array) -> None:
         """Read and change one piece: `into` then holds what belongs into the output."""
-        if piece.source is not None:
-            self._read(piece.source, into.data, piece.start)
-        elif piece.raw:
+        if piece.raw:
             into[:] = np.frombuffer(piece.raw, np.uint8)
-        if piece.section is None:
-            return
-        if piece.section is not self._section:
-            self._section = piece.section
-            self._applies = [step.open(piece.dtype) for step in piece.section.steps]
-        rows = into.view(STORED[piece.dtype]).reshape(-1, piece.columns)
+        elif piece.section is None:
+            assert piece.source is not None
+            self._read(piece.source, into.data, piece.start)
+        else:
+            into[:] = self._changed(piece, piece.section)
+
+    def _changed(self, piece: Piece, section: Section) -> Array:
+        """In memory that stays in this core's cache: `into` was last touched by the core that hashes."""
+        if self._own.size < piece.size:
+            self._own = np.empty(piece.size, np.uint8)
+        own = self._own[: piece.size]
+        if piece.source is not None:
+            self._read(piece.source, own.data, piece.start)
+        if section is not self._section:
+            self._section = section
+            self._applies = [step.open(piece.dtype) for step in section.steps]
+        rows = own.view(STORED[piece.dtype]).reshape(-1, piece.columns)
         for apply in self._applies:
             apply(rows, piece.first)
+        return own
 
     def _read(self, path: Path, into: memoryview, at: int) -> None:
         if path != self._path:

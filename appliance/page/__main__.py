@@ -15,6 +15,9 @@ from appliance import files
 from appliance.engines.patience import patient
 from appliance.page import door, words
 
+# What gradio can do and a conversation does not need.
+_OFF = ("run_history", "show_error", "ssr_mode", "enable_monitoring", "pwa", "mcp_server")
+
 
 def main() -> None:
     """Serve; SIGTERM ends it."""
@@ -47,7 +50,7 @@ async def _unready(_scope: Any, _receive: Any, _send: Any) -> None:
 
 
 def _app(told: dict[str, Any], outside: door.Door, sentences: dict[str, dict[str, str]]) -> Any:
-    """gradio's app with everything off that a conversation does not need."""
+    """gradio's app, with all that can be switched off."""
     import gradio as gr
     from fastapi import FastAPI
 
@@ -62,16 +65,11 @@ def _app(told: dict[str, Any], outside: door.Door, sentences: dict[str, dict[str
         page,
         path="/",
         footer_links=["settings"],
-        run_history=False,
         allowed_paths=[],
         blocked_paths=["/"],
-        show_error=False,
         max_file_size=0,
-        ssr_mode=False,
-        enable_monitoring=False,
-        pwa=False,
-        mcp_server=False,
         i18n=page.i18n_instance,
+        **dict.fromkeys(_OFF, False),
     )
 
 

@@ -21,7 +21,7 @@ from appliance.planning.calibration import trainer_versions
 from appliance.planning.estimate import Estimate
 from appliance.planning.shape import Shape
 from appliance.planning.training import Training
-from appliance.planning.way import BYTES, METHODS, WHOLE, Way, verdict_of
+from appliance.planning.way import BYTES, WHOLE, Way, method_name, verdict_of
 from appliance.planning.weights import packed_kind
 
 # So near to the limit the formula's verdict is not certain: it is off by a few per cent, by twelve at the worst.
@@ -90,7 +90,7 @@ class Counter:
                 "{method} with {batch} × {length} tokens at a time was near the limit, so a training step was run "
                 "without weights and counted: {need:.1f} GiB, which is not sure to fit into {free:.1f}."
             ).format(
-                method=METHODS.get(other.method, other.method),
+                method=method_name(other.method),
                 batch=other.micro_batch,
                 length=other.length,
                 need=self.counted[other][1],

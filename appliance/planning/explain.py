@@ -13,7 +13,7 @@ from appliance.planning.estimate import Estimate
 from appliance.planning.lengths import Lengths
 from appliance.planning.profiles import Profile
 from appliance.planning.shape import Shape
-from appliance.planning.way import METHODS, WHOLE, Way, verdict_of
+from appliance.planning.way import WHOLE, Way, method_name, verdict_of
 from appliance.planning.wish import Wish
 
 # PyTorch's builds for CUDA 13 have no kernels for silicon before Turing (CUDA 13.0 release notes: Volta was removed).
@@ -195,7 +195,7 @@ def alternatives(
                 "total_gib": round(memory.total_gib, 2),
                 "verdict": verdict_of(memory, free),
                 "sentence": _("{method}, {batch} × {length} tokens at a time: about {need:.1f} GiB.").format(
-                    method=METHODS.get(way.method, way.method),
+                    method=method_name(way.method),
                     batch=way.micro_batch,
                     length=way.length,
                     need=memory.total_gib,
@@ -214,7 +214,7 @@ def alternatives(
                 text = _("A model of {size} parameters or fewer would fit with {method}.")
                 if model:
                     text = _("A model of {size} parameters or fewer would fit with {method}, such as {model}.")
-                sentence = text.format(size=size, method=METHODS[method], model=model)
+                sentence = text.format(size=size, method=method_name(method), model=model)
                 found.append(
                     {
                         "method": method,

@@ -19,7 +19,7 @@ from appliance.planning.plan import Plan, plan
 from appliance.planning.profiles import Profile, choose
 from appliance.planning.serving import ServingPlan, serving_plan
 from appliance.planning.shape import Shape
-from appliance.planning.way import METHODS
+from appliance.planning.way import method_name
 
 PURPOSES = ("finetune", "serve")
 _WHOLE, _PACKED = "16-bit", "awq"
@@ -123,7 +123,7 @@ def _changes(made: Plan, first: Plan) -> str:
     """What the plan does otherwise than first meant."""
     words = []
     if made.method != first.method:
-        this, that = METHODS.get(made.method, made.method), METHODS.get(first.method, first.method)
+        this, that = method_name(made.method), method_name(first.method)
         words.append(_("{this} instead of {that}").format(this=this, that=that))
     if made.dtype != first.dtype:
         words.append(_("{this} instead of {that}").format(this=made.dtype, that=first.dtype))
@@ -151,7 +151,7 @@ def _said(made: Plan) -> str:
         text = _("{method} on {count} cards, {length} tokens: {need:.1f} GiB each")
     if made.sharding == "fsdp":
         text = _("{method} shared by {count} cards, {length} tokens: {need:.1f} GiB each")
-    method, need = METHODS.get(made.method, made.method), made.memory.total_gib
+    method, need = method_name(made.method), made.memory.total_gib
     return text.format(method=method, count=made.gpus, length=made.length, need=need)
 
 

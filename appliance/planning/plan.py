@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.hardware.types import Accelerator, Hardware
 from appliance.locale import _
-from appliance.planning import explain, schedule, techniques
+from appliance.planning import explain, possible, schedule, techniques
 from appliance.planning.calibration import Calibration
 from appliance.planning.card import best_card, team
 from appliance.planning.counting import Counter
@@ -103,12 +103,15 @@ def plan(
     wish     what a person asked for: method, rank, batch, length, steps, epochs, learning_rate, gpus, sharding
     calibration  what runs on this machine have measured (calibration.load); None: the formula alone
     counter  counts a step where the formula is near the limit; None: the formula alone
+
     Order: LoRA, then QLoRA, each with the largest micro-batch that fits, then weights shared between cards, then
-    shorter rows, then "exceeds". Raises ApplianceError for wrong profiles, UsageError for wrong wishes.
+    shorter rows, then "exceeds". Raises ApplianceError for wrong profiles and for what can't be had together
+    (possible.py), UsageError for wrong wishes.
     """
     wanted = read_wish(wish)
     profile = profile or choose(hardware)
     card, why_card = best_card(hardware)
+    possible.check(shape, task, wanted, images, card.kind if card else "cpu")
     reasons = {"device": why_card, "profile": _("{title}.").format(title=profile.title)}
     warnings = explain.warnings_of(card, shape, wanted)
     if lengths is None and longest:

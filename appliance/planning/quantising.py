@@ -105,12 +105,6 @@ def quantising(
     """
     if scheme not in ("auto", *SCHEMES):
         raise UsageError(_("There is no scheme {name}.").format(name=scheme), "", " | ".join(("auto", *SCHEMES)))
-    if shape.experts:
-        raise ApplianceError(
-            _("Models with experts can't be quantised here yet."),
-            _("Their experts are one block of weights a layer, which the tools for it take apart at great cost."),
-            _("Download a quantised version of it from a hub, such as one with FP8 in its name."),
-        )
     warnings: list[str] = []
     card, why_not = best_card(serving or hardware)
     if scheme == "auto":
@@ -118,6 +112,12 @@ def quantising(
     else:
         reason = _("You asked for {name}.").format(name=NAMES[scheme])
         warnings += _check_served(scheme, card)
+    if shape.experts and scheme != "fp8":
+        raise ApplianceError(
+            _("A model with experts can't be quantised with {name} here.").format(name=NAMES[scheme]),
+            _("Few of your rows would reach each of them, too few to calibrate on; FP8 needs no rows."),
+            _("Choose --scheme fp8, or download a version in 4 bits from a hub."),
+        )
     if scheme == "fp8" and card is not None and card.kind == "cuda" and card.capability() < _FP8_ARITHMETIC:
         warnings.append(
             _("{card} computes no FP8: it saves memory there but no time. GPTQ would save more.").format(card=card.name)
@@ -161,7 +161,7 @@ def after_bytes(shape: Shape, scheme: str, group: int) -> float:
         "awq": 0.5 + HALF / (group or 128),
         "bnb4": 0.5 + 1 / 64 + 4 / (64 * 256),
     }[scheme]
-    packed = min(shape.linear_parameters, shape.parameters)
+    packed = min(shape.linear_parameters + shape.expert_parameters, shape.parameters)
     return packed * each + (shape.parameters - packed) * HALF
 
 
@@ -228,6 +228,8 @@ def _chosen(card: Accelerator | None, shape: Shape, why_not: str) -> tuple[str, 
         return "bnb4", _(
             "{card} (compute capability {capability}) is too old for vLLM; transformers serves bitsandbytes there."
         ).format(**values)
+    if shape.experts:
+        return "fp8", _("A model with experts: FP8 is what needs no rows for each of them, and halves it.")
     if card.capability() < _FP8_ARITHMETIC:
         return "gptq", _(
             "{card} (compute capability {capability}) computes no FP8, which begins at 8.9; 4-bit weights are served "
@@ -284,7 +286,7 @@ def _group(shape: Shape) -> int:
 
 def _layer_gib(shape: Shape, scheme: str) -> float:
     """GiB for work on a layer: its weights in float32 too and, for GPTQ, a square of its width for each matrix."""
-    weights = sum(a * b * n for a, b, n in shape.linear_matrices) / max(1, shape.layers) * (HALF + 4)
+    weights = (shape.linear_parameters + shape.expert_parameters) / max(1, shape.layers) * (HALF + 4)
     squares = sum(a * a * 4 * n for a, _b, n in shape.linear_matrices) / max(1, shape.layers)
     largest = max((a * a * 4 for a, _b, _n in shape.linear_matrices), default=0)
     return (weights + (squares + 3 * largest if scheme in ("gptq", "int8") else 0)) / _GIB

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from appliance.locale import _
 from appliance.planning.calibration import Calibration, corrected
 from appliance.planning.estimate import Estimate, estimate
 from appliance.planning.shape import Shape
@@ -25,6 +26,11 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 COSTS_LIKE = {"rslora": "lora", "lora+": "lora", "pissa": "lora", "galore": "full"}
 # All weights learn: what comes out is a model, not an adapter.
 WHOLE = ("full", "galore")
+
+
+def method_name(method: str) -> str:
+    """A method as a person calls it."""
+    return _("all weights") if method == "full" else METHODS.get(method, method)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from appliance.planning.profiles import Profile
 from appliance.planning.shape import Shape
 from appliance.planning.trained import GALORE
 from appliance.planning.way import WHOLE, Way, verdict_of
-from appliance.planning.wish import Wish
+from appliance.planning.wish import SPLITTING, Wish
 
 # Shorter than this, a chat template leaves hardly any room for a question and its answer.
 _SHORTEST = 128
@@ -106,6 +106,8 @@ def ways(
     """
     if wanted.method:
         methods = [first.method]
+    elif wanted.sharding in SPLITTING and gpus > 1:
+        methods = ["lora"]  # packed weights can't be shared out
     else:  # up and down: a small model on a small card gets LoRA, a large one on a large card QLoRA
         methods = ["lora", "qlora"] if card and card.kind == "cuda" else [first.method]
     dtypes = [first.dtype]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from appliance.errors import UsageError
@@ -15,7 +15,8 @@ OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bi
 OPTIMIZER_CHOICES = " | ".join(("auto", *OPTIMIZERS))
 SWITCHES = ("packing", "padding_free", "liger")
 # ddp: each card holds the model; fsdp: each a share of it; zero2, zero3: DeepSpeed.
-SHARDINGS = ("ddp", "fsdp", "zero2", "zero3")
+SPLITTING = ("fsdp", "zero2", "zero3")
+SHARDINGS = ("ddp", *SPLITTING)
 SHARDING_CHOICES = " | ".join(("auto", *SHARDINGS))
 
 
@@ -40,6 +41,9 @@ class Wish:
     padding_free: bool | None = None
     liger: bool | None = None
     sharding: str | None = None  # of SHARDINGS: how several cards work together
+
+
+WISHES = tuple(field.name for field in fields(Wish))
 
 
 def read_wish(values: Mapping[str, Any] | None) -> Wish:
@@ -77,14 +81,14 @@ def read_wish(values: Mapping[str, Any] | None) -> Wish:
         kind, least, most = limits[name]
         number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
         if not number or not least <= value <= most or (not value and name != "neftune"):
-            problems.append(
-                f"{name}: "
-                + _("must be a number from {least} to {most}, not {given}").format(least=least, most=most, given=value)
-            )
+            text = _("must be a number from {least} to {most}, not {given}")
+            if kind is float and name != "neftune":
+                text = _("must be a number above {least}, at most {most}, not {given}")
+            problems.append(f"{name}: " + text.format(least=least, most=most, given=value))
     if problems:
         raise UsageError(
             _("These wishes can't be fulfilled."),
-            "; ".join(problems),
+            "",
             _("Correct them, or leave them out: then they are decided for you."),
             problems,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from appliance.locale import _
-from appliance.planning.way import METHODS
+from appliance.planning.way import method_name
 
 # What a person looks at before a start; the rest is there on demand.
 BRIEF = ("method", "dtype", "gpus", "length", "steps", "verdict", "exact")
@@ -49,7 +49,7 @@ def label(choice: str) -> str:
 
 def _value(choice: str, value: Any) -> str:
     if choice == "method":
-        return METHODS.get(value, str(value))
+        return method_name(str(value))
     if choice == "verdict":  # the sentence says it
         return ""
     if isinstance(value, bool):

@@ -108,6 +108,7 @@ def train(context: Context) -> dict[str, Any]:
         "model": str(base),
         "task": task,
         "steps": trainer.state.global_step,
+        "steps_meant": trainer.args.max_steps,
         "loss_first": losses[0] if losses else None,
         "loss_last": losses[-1] if losses else None,
         "rows": len(encoded.examples),
@@ -137,7 +138,8 @@ def train(context: Context) -> dict[str, Any]:
     result["good"], result["verdict"] = verdict(result)
     context.note(result["verdict"])
     described = {**context.job.described, "plan": plan}
-    result["report"] = str(report.write(context.folder, described, {**result, "versions": library_versions()}))
+    result["versions"] = library_versions()
+    result["report"] = str(report.write(context.folder, described, result))
     experience.remember(base, plan, task, trainer.largest, result["memory"]["measured_gib"])
     if all_weights:
         whole.save(trainer.model, tokenizer, base, context, result)
@@ -293,7 +295,7 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
         if path.is_file()
     }
     manifest = {
-        "base": {"folder": str(base), **context.spec.get("base", {})},
+        "base": {"folder": str(base), **loading.origin(base, context.spec.get("base", {}))},
         "task": context.spec.get("task") or "sft",
         "data": context.spec.get("data"),
         "dtype": context.plan["dtype"],

@@ -7,10 +7,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+from appliance import files
 from appliance.errors import ApplianceError
 from appliance.locale import _
 from appliance.planning.way import WHOLE
 from appliance.work import seeing
+
+
+def origin(base: Path, known: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a base (source, reference, revision, weights {file: sha256}); where nobody has taken its
+    weights' sha256 yet, they are taken now."""
+    if known.get("weights"):
+        return known
+    return {**known, "weights": {path.name: files.sha256(path) for path in sorted(base.glob("*.safetensors"))}}
 
 
 def load_tokenizer(base: Path) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 # Before numpy is imported: each of our threads multiplies on its own core.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from appliance import files, output
+from appliance import files
 from appliance.errors import ApplianceError
 from appliance.hardware import cpu
 from appliance.hub import manifest
@@ -24,12 +24,12 @@ from appliance.locale import _
 from appliance.merging import base as bases
 from appliance.merging import journal, plan, stream
 from appliance.merging.adapter import NotStreamed
-from appliance.work import merge_peft, proof, same_answers
+from appliance.work import same_answers
+from appliance.work.appear import NoRoom, appear, check_space, made_before
 from appliance.work.carry import carry_over
 from appliance.work.context import Context
 
 ADAPTER_MANIFEST = "appliance-adapter.json"
-_SPARE_BYTES = 64 * 2**20
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -37,11 +37,9 @@ def run(context: Context) -> dict[str, Any]:
     spec = context.spec
     adapters = [(Path(one["folder"]), float(one["weight"])) for one in spec["adapters"]]
     base, to = Path(spec["base"]), Path(spec["to"])
-    if to.exists():
-        written = manifest.read(to) or {}
-        if written.get("reference") == context.id:  # finished, but killed before it could say so
-            return _result(context, to, written.get("merge") or {})
-        raise _taken(to)
+    before = made_before(to, context)
+    if before is not None:
+        return _result(context, to, before)
     weight_files = list(models.inspect(base).weight_files)
     config = files.read_json(base / "config.json")
     for folder, _weight in adapters:
@@ -59,8 +57,12 @@ def run(context: Context) -> dict[str, Any]:
             # What this very model answered at the end of its training; for any other it would be wrong.
             shutil.copyfile(adapters[0][0] / same_answers.FILE, staging / same_answers.FILE)
         made["proof"] = _prove(base, adapters, staging, context)
-        _appear(staging, to, made, context)
-    except _NoRoom:
+        (staging / journal.NAME).unlink(missing_ok=True)
+        kept: dict[str, Any] = {
+            name: made[name] for name in ("way", "reason", "changed_tensors", "proof") if name in made
+        }
+        appear(staging, to, context, made["sha256"], kept)
+    except NoRoom:
         raise  # what is finished is kept: with more room it goes on from there
     except ApplianceError:
         shutil.rmtree(staging, ignore_errors=True)
@@ -85,7 +87,7 @@ def _streamed(
             path.unlink()
     todo = [one for one in planned.outputs if one.name not in kept.finished]
     total, left = sum(one.size for one in planned.outputs), sum(one.size for one in todo)
-    _check_space(left + _SPARE_BYTES, staging)
+    check_space(left, staging)
     if kept.finished:
         context.note(
             _("{done} of {all} weight files were finished before; it goes on with the rest.").format(
@@ -117,6 +119,8 @@ def _through_peft(
     context: Context,
     reason: str,
 ) -> dict[str, Any]:
+    from appliance.work import merge_peft
+
     merge_peft.check_memory(base)
     if os.environ.get("APPLIANCE_ENVIRONMENT") != "train":
         context.note(
@@ -127,7 +131,7 @@ def _through_peft(
         context.continue_in("train")
     shutil.rmtree(staging, ignore_errors=True)  # peft writes everything at once; nothing can be gone on with
     staging.mkdir(parents=True)
-    _check_space(files.folder_size(base) + _SPARE_BYTES, staging)
+    check_space(files.folder_size(base), staging)
     merge_peft.merge(base, adapters, config, staging, context)
     return {"way": "peft", "reason": reason, "sha256": {}}
 
@@ -159,25 +163,11 @@ def _verify(base: Path, weight_files: list[str], context: Context) -> None:
         bases.verify(base, expected, moved, context.check_stopped, threads=max(1, cpu.read(Path("/")).cores))
 
 
-class _NoRoom(ApplianceError):
-    pass
-
-
-def _check_space(needed: int, staging: Path) -> None:
-    free = shutil.disk_usage(staging).free
-    if free < needed:
-        raise _NoRoom(
-            _("The disk is full."),
-            _("{needed} are needed and {free} are free in {folder}.").format(
-                needed=output.size(needed), free=output.size(free), folder=staging.parent
-            ),
-            _("Free some space (`appliance jobs remove ID` removes finished jobs), then resume the job."),
-        )
-
-
 def _prove(base: Path, adapters: list[tuple[Path, float]], staging: Path, context: Context) -> dict[str, Any]:
     if context.spec.get("proof") is False:
         return {"done": False, "why": _("It was not asked for.")}
+    from appliance.work import proof
+
     shown = proof.prove(base, adapters, staging, context)
     if not shown["done"]:
         context.note(_("The merged model was not compared with base + adapter: {why}").format(why=shown["why"]))
@@ -186,29 +176,6 @@ def _prove(base: Path, adapters: list[tuple[Path, float]], staging: Path, contex
     else:
         context.note(shown["sentence"])
     return shown
-
-
-def _appear(staging: Path, to: Path, made: dict[str, Any], context: Context) -> None:
-    """The manifest, then the name."""
-    (staging / journal.NAME).unlink(missing_ok=True)
-    models.inspect(staging)
-    kept = {name: made[name] for name in ("way", "reason", "changed_tensors", "proof") if name in made}
-    manifest.write(
-        staging, source="merge", reference=context.id, revision=None, hashes=made["sha256"], more={"merge": kept}
-    )
-    try:
-        os.rename(staging, to)
-    except OSError as error:
-        raise (_taken(to) if to.exists() else error) from error
-    files.sync_folder(to.parent)
-
-
-def _taken(to: Path) -> ApplianceError:
-    return ApplianceError(
-        _("{folder} is there already.").format(folder=to),
-        _("A merge never writes over anything."),
-        _("Choose another name with --to, or remove that folder first."),
-    )
 
 
 def _result(context: Context, to: Path, made: dict[str, Any]) -> dict[str, Any]:

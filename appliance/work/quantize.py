@@ -7,30 +7,26 @@ hidden, finished, until a person says that it is all right.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from appliance import files, output
+from appliance import files
 from appliance.errors import ApplianceError
 from appliance.hardware import cpu
 from appliance.hub import manifest
-from appliance.hub import model as models
 from appliance.jobs.prepare.quantize import ACCEPTED, MEASURED
 from appliance.locale import _
 from appliance.merging.journal import staging_folder
 from appliance.planning.quantising import NAMES
-from appliance.work import checkpoints, loading, perplexity
+from appliance.work import checkpoints, compress, loading, perplexity
+from appliance.work.appear import appear, check_space, made_before
 from appliance.work.carry import carry_over
 from appliance.work.context import Context
-
-_SPARE_BYTES = 64 * 2**20
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -39,11 +35,9 @@ def run(context: Context) -> dict[str, Any]:
     if not context.cards:  # cards belong to jobs that lock them
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     model, to = Path(context.spec["model"]), Path(context.spec["to"])
-    if to.exists():
-        written = manifest.read(to) or {}
-        if written.get("reference") == context.id:  # finished, but killed before it could say so
-            return _result(context, to, written.get("quantize") or {})
-        raise _taken(to)
+    before = made_before(to, context)
+    if before is not None:
+        return _result(context, to, before)
     staging = staging_folder(to, context.id)
     measured = _finished_before(staging)
     if measured is None:
@@ -54,7 +48,9 @@ def run(context: Context) -> dict[str, Any]:
             shutil.rmtree(staging, ignore_errors=True)
             raise
     _accepted(measured, context)
-    _appear(staging, to, measured, context)
+    (staging / MEASURED).unlink(missing_ok=True)
+    hashes = {name: entry["sha256"] for name, entry in measured["files"].items()}
+    appear(staging, to, context, hashes, {name: value for name, value in measured.items() if name != "files"})
     return _result(context, to, measured)
 
 
@@ -81,7 +77,7 @@ def _quantised(model: Path, staging: Path, context: Context) -> dict[str, Any]:
     if refused:
         context.note(_("{n} rows were left out: the model's chat template can't write them.").format(n=refused))
     config = files.read_json(model / "config.json")
-    original = _load(model, config, plan["measure_on"])
+    original = compress.load(model, config, plan["measure_on"])
     context.progress("loading", 1, 1)
     before = _measured(original, held, context, "measuring")
     began = time.time()
@@ -89,17 +85,17 @@ def _quantised(model: Path, staging: Path, context: Context) -> dict[str, Any]:
         if plan["scheme"] == "bnb4":
             del original
             _give_back()
-            original = _load_in_4_bits(model, config, plan["measure_on"], context)
+            original = compress.load_in_4_bits(model, config, plan["measure_on"], context)
         else:
-            _compress(original, tokenizer, samples, context)
+            compress.compress(original, model, tokenizer, samples, context)
         context.progress("saving", 0, 1)
-        _save(original, model, staging)
+        compress.save(original, model, staging)
     seconds = time.time() - began
     del original
     _give_back()
     carry_over(model, staging, keep={path.name for path in staging.iterdir()})
     context.progress("saving", 1, 1)
-    again = _load(staging, files.read_json(staging / "config.json"), plan["measure_on"])
+    again = compress.load(staging, files.read_json(staging / "config.json"), plan["measure_on"])
     after = _measured(again, held, context, "measuring_again")
     del again
     _give_back()
@@ -146,180 +142,8 @@ def _check_room(model: Path, staging: Path, context: Context) -> None:
             ),
             _("Close other programs, then resume the job (appliance jobs resume ID)."),
         )
-    needed = int(context.plan["after_gib"] * 2**30) + _SPARE_BYTES
     staging.parent.mkdir(parents=True, exist_ok=True)
-    room = shutil.disk_usage(staging.parent).free
-    if room < needed:
-        raise ApplianceError(
-            _("The disk is full."),
-            _("{needed} are needed and {free} are free in {folder}.").format(
-                needed=output.size(needed), free=output.size(room), folder=staging.parent
-            ),
-            _("Free some space (`appliance jobs remove ID` removes finished jobs), then resume the job."),
-        )
-
-
-# --- the model -------------------------------------------------------------------------------------------------------
-
-
-def _load(folder: Path, config: dict[str, Any], device: str, **options: Any) -> Any:
-    """The model in its own 16 bits, or as it is quantised, on `cpu` or on the first card that this job sees."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    named = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
-    dtype = torch.bfloat16 if named == "float32" else getattr(torch, str(named))
-    if device == "cuda" or "quantization_config" in options or "quantization_config" in config:
-        options["device_map"] = {"": 0 if device == "cuda" else "cpu"}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
-        )
-    except (ValueError, KeyError, ImportError) as error:
-        raise ApplianceError(
-            _("The model in {folder} can't be loaded for quantising.").format(folder=folder),
-            str(error).strip().split("\n")[0],
-            _("Its architecture may be newer than the tools. Take a quantised version of it from a hub."),
-        ) from error
-    return model.eval()
-
-
-def _load_in_4_bits(folder: Path, config: dict[str, Any], device: str, context: Context) -> Any:
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    context.progress("quantising", 0, 1)
-    packed = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    model = _load(folder, config, device, quantization_config=packed)
-    context.progress("quantising", 1, 1)
-    return model
-
-
-def _compress(model: Any, tokenizer: Any, samples: list[perplexity.Example], context: Context) -> None:
-    """llm-compressor on the model, in place, layer by layer; on a card where the plan says so."""
-    import torch
-    from llmcompressor import oneshot
-    from torch.utils.data import DataLoader
-
-    if context.plan["device"] == "cpu" or not torch.accelerator.is_available():
-        _stay_on_the_processor()
-    model.to("cpu")  # from there it takes a layer at a time to the card
-    loader: Any = None
-    if samples:
-        given = [
-            {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), dtype=torch.long)}
-            for ids, _l in samples
-        ]
-        loader = DataLoader(given, batch_size=1)  # type: ignore[arg-type]
-    try:
-        with _layers_told(model, len(samples), context):
-            oneshot(
-                model=model,
-                processor=tokenizer,
-                recipe=_recipe(context.plan),
-                dataset=loader,
-                num_calibration_samples=len(samples),
-                max_seq_length=context.plan["length"],
-                pipeline="sequential" if samples else "datafree",
-            )
-    except ValueError as error:  # how llm-compressor refuses a model; anything else is a fault and told as one
-        raise ApplianceError(
-            _("{scheme} can't be done with this model.").format(scheme=NAMES[context.plan["scheme"]]),
-            str(error).strip().split("\n")[0],
-            _("Try another scheme: --scheme fp8 works with most models."),
-        ) from error
-
-
-def _stay_on_the_processor() -> None:
-    """llm-compressor takes any card that it sees, and without one its AWQ stops at memory that only a card needs."""
-    import torch
-    from llmcompressor.pipelines import cache
-    from llmcompressor.pipelines.data_free import pipeline as without_rows
-    from llmcompressor.pipelines.sequential import pipeline as with_rows
-
-    cache.IntermediatesCache.pin_memory = lambda *_words, **_options: None
-    for pipeline in (without_rows, with_rows):
-        pipeline.get_main_device = lambda: torch.device("cpu")
-
-
-def _recipe(plan: dict[str, Any]) -> list[Any]:
-    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, QuantizationStrategy
-    from llmcompressor.modifiers.gptq import GPTQModifier
-    from llmcompressor.modifiers.quantization import QuantizationModifier
-    from llmcompressor.modifiers.transform.awq import AWQModifier
-    from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
-
-    # The head chooses words: in few bits it costs the most and gains little.
-    ignore = ["re:.*lm_head"]
-    scheme = plan["scheme"]
-    if scheme == "fp8":
-        return [QuantizationModifier(targets=["Linear"], scheme="FP8_DYNAMIC", ignore=ignore)]
-    if scheme == "int8":
-        return [
-            SmoothQuantModifier(smoothing_strength=0.8),
-            GPTQModifier(targets=["Linear"], scheme="W8A8", ignore=ignore),
-        ]
-    # Symmetric for AWQ, too: transformers 5.23 does not load packed zero points.
-    weights = QuantizationArgs(
-        num_bits=4,
-        type="int",
-        symmetric=True,
-        strategy=QuantizationStrategy.GROUP,
-        group_size=plan["group"],
-    )
-    groups = {"group_0": QuantizationScheme(targets=["Linear"], weights=weights)}
-    if scheme == "gptq":
-        return [GPTQModifier(config_groups=groups, ignore=ignore)]
-    return [AWQModifier(duo_scaling=True), QuantizationModifier(config_groups=groups, ignore=ignore)]
-
-
-@contextlib.contextmanager
-def _layers_told(model: Any, samples: int, context: Context) -> Iterator[None]:
-    """Inside, each row that passes through a layer is told: every layer sees every row twice."""
-    layers = _layers(model)
-    total, handles, seen = len(layers), [], [0] * len(layers)
-
-    def hook(number: int) -> Any:
-        def told(*_words: Any) -> None:
-            context.check_stopped()
-            seen[number] += 1
-            context.progress("quantising", number + min(1.0, seen[number] / (2 * samples)), total, "layers")
-
-        return told
-
-    context.progress("quantising", 0, total, "layers")
-    if samples:
-        handles = [layer.register_forward_hook(hook(number)) for number, layer in enumerate(layers)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-    context.progress("quantising", total, total, "layers")
-
-
-def _layers(model: Any) -> list[Any]:
-    """The decoder's layers: the longest list of equal modules."""
-    import torch
-
-    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    return max((list(one) for one in lists), key=len, default=[])
-
-
-def _save(model: Any, original: Path, staging: Path) -> None:
-    from transformers import GenerationConfig
-
-    # The original's own comes along as it is; saving would refuse one that holds a contradiction.
-    model.generation_config = GenerationConfig()
-    largest = max(path.stat().st_size for path in original.glob("*.safetensors"))
-    model.save_pretrained(staging, max_shard_size=max(largest, 2**20))
-    for name in ("generation_config.json", "recipe.yaml"):
-        (staging / name).unlink(missing_ok=True)
+    check_space(int(context.plan["after_gib"] * 2**30), staging)
 
 
 def _give_back() -> None:
@@ -372,22 +196,6 @@ def _accepted(measured: dict[str, Any], context: Context) -> None:
     context.warn(measured["sentence"] + " " + _("You accepted that."))
 
 
-def _appear(staging: Path, to: Path, measured: dict[str, Any], context: Context) -> None:
-    """The manifest, then the name."""
-    models.inspect(staging)
-    (staging / MEASURED).unlink(missing_ok=True)
-    kept = {name: value for name, value in measured.items() if name != "files"}
-    hashes = {name: entry["sha256"] for name, entry in measured["files"].items()}
-    manifest.write(
-        staging, source="quantize", reference=context.id, revision=None, hashes=hashes, more={"quantize": kept}
-    )
-    try:
-        os.rename(staging, to)
-    except OSError as error:
-        raise (_taken(to) if to.exists() else error) from error
-    files.sync_folder(to.parent)
-
-
 def _synced(folder: Path) -> dict[str, dict[str, Any]]:
     """Every file on the disk, with its size and sha256."""
     found = {}
@@ -405,14 +213,6 @@ def _synced(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _weights(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-def _taken(to: Path) -> ApplianceError:
-    return ApplianceError(
-        _("{folder} is there already.").format(folder=to),
-        _("Quantising never writes over anything."),
-        _("Choose another name with --to, or remove that folder first."),
-    )
 
 
 def _result(context: Context, to: Path, measured: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ server over its own address and says, where an answer differs, which of template
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import time
 import urllib.parse
@@ -155,6 +154,8 @@ def _ask(address: str, headers: dict[str, str], name: str, one: dict[str, Any], 
     if one.get("tools"):
         body["tools"] = one["tools"]
     headers = {"Content-Type": "application/json", **headers}
+    import http.client  # only where a server is asked: it brings TLS along
+
     wire = http.client.HTTPConnection(str(parts.hostname), parts.port or 80, timeout=max(1.0, seconds))
     try:
         wire.request("POST", parts.path + "/chat/completions", json.dumps(body).encode(), headers)

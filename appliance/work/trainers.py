@@ -148,7 +148,7 @@ def make(
             if task not in ("sft", "pretrain"):
                 return super()._get_train_sampler(*words)
             lengths = [len(ids) for ids in learned["input_ids"]]
-            self.row_order = order.GroupedByLength(lengths, batch, spec.get("seed", SEED))
+            self.row_order = order.ByChance(lengths, batch, spec.get("seed", SEED), padded=not end_to_end)
             return self.row_order
 
         def _run_epoch(self, *words: Any, **options: Any) -> Any:

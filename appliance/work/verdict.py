@@ -28,11 +28,19 @@ def verdict(result: dict[str, Any]) -> tuple[bool, str]:
     else:
         return False, _("It took no step, so nothing was learned.")
     said = [what.format(a=before, b=after)]
+    early = bool(held) and result.get("steps", 0) < result.get("steps_meant", 0)
+    if early:
+        said.append(
+            _(
+                "it ended at step {step} of {all}, since on rows that it was not taught it had not become better after"
+                " step {best}, whose state was kept"
+            ).format(step=result["steps"], all=result["steps_meant"], best=held["best_step"])
+        )
     stops = result.get("stops")
     if after >= before * (1 - _LEARNED):
         advice = _("hardly anything was learned: more passes (--epochs) or a higher --learning-rate may help")
         return False, _sentence([*said, advice])
-    if held.get("last") is not None and held["last"] > held["best"] * (1 + _TURNED):
+    if not early and held.get("last") is not None and held["last"] > held["best"] * (1 + _TURNED):
         said.append(
             _("after step {step} it only learned its rows by heart, so the state of that step was kept").format(
                 step=held["best_step"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from appliance.errors import ApplianceError, Stopped
@@ -23,9 +24,11 @@ _METRICS = {
     "margin": "margin",
     "reward": "reward",
 }
-# A loss this many times its best so far, three steps in a row, does not come back. Small losses may jump freely.
 # Looks at the held-out rows without a better one, after which it ends.
 _PATIENCE = 3
+# More than that is not lost, however long a step takes: a processor may need minutes for one.
+_SAVE_SECONDS = 600
+# A loss this many times its best so far, three steps in a row, does not come back. Small losses may jump freely.
 _EXPLODED, _IN_A_ROW, _AT_LEAST = 4.0, 3, 2.0
 
 
@@ -34,7 +37,7 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def exploded(losses: list[float]) -> bool:
+def exploded(losses: Sequence[float]) -> bool:
     """Whether the last losses are far above what had been reached."""
     if len(losses) <= _IN_A_ROW:
         return False
@@ -42,10 +45,21 @@ def exploded(losses: list[float]) -> bool:
     return all(loss > max(_AT_LEAST, _EXPLODED * best) and loss > losses[0] for loss in losses[-_IN_A_ROW:])
 
 
+def shortened(losses: Sequence[float]) -> list[float]:
+    """All that `exploded` looks at: the first, the best of those before the last ones, and these."""
+    return [losses[0], min(losses[:-_IN_A_ROW]), *losses[-_IN_A_ROW:]] if len(losses) > _IN_A_ROW else list(losses)
+
+
 def learned_by_heart(history: list[dict[str, Any]]) -> bool:
-    """Whether the last looks at the held-out rows brought none better than an earlier one."""
+    """Whether the last looks at the held-out rows brought none better than an earlier one.
+
+    Never in the first pass: a row that was seen once is not known by heart, and a short run is not ended by chance.
+    """
     best = checkpoints.best_of(history)
-    return best is not None and sum("eval_loss" in entry and entry["step"] > best[0] for entry in history) >= _PATIENCE
+    if best is None or max(entry.get("epoch", 0.0) for entry in history) < 1:
+        return False
+    later = [entry for entry in history if "eval_loss" in entry and entry["step"] > best[0]]
+    return len(later) >= _PATIENCE
 
 
 def memory_gib(plan: dict[str, Any]) -> float:
@@ -65,9 +79,12 @@ def reporter(context: Context, steps: int) -> Any:
     from transformers import TrainerCallback
 
     tracked = trackers.Trackers(context)
+    patience = context.spec.get("save_seconds", _SAVE_SECONDS)
 
     class Reporter(TrainerCallback):  # type: ignore[misc]
         _before: tuple[float, float] | None = None  # tokens and time
+        _saved = 0.0  # when
+        _losses: Sequence[float] = ()  # shortened: after a day's steps even a look at all takes long
 
         def _pace(self, tokens: float | None) -> dict[str, float]:
             """Tokens a second since the last call, padding not counted."""
@@ -82,6 +99,8 @@ def reporter(context: Context, steps: int) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             if args.process_index == 0:
                 tracked.begin()
+            self._saved = time.monotonic()
+            self._losses = shortened([entry["loss"] for entry in state.log_history if "loss" in entry])
             context.progress("training", state.global_step, steps, "step")
 
         def on_train_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
@@ -91,9 +110,14 @@ def reporter(context: Context, steps: int) -> Any:
             context.progress("training", state.global_step, steps, "step")
             if args.eval_strategy != "no" and state.global_step >= state.max_steps:
                 control.should_evaluate = True  # also where the last step is no multiple
-            if _anyone(context.stopping.is_set(), args):
+            stop, late = _anyone(args, context.stopping.is_set(), time.monotonic() - self._saved > patience)
+            if stop or late:
                 control.should_save = True
+            if stop:
                 control.should_training_stop = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+            self._saved = time.monotonic()
 
         def on_prediction_step(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             if args.world_size == 1 and context.stopping.is_set():
@@ -120,26 +144,26 @@ def reporter(context: Context, steps: int) -> Any:
                 tracked.log(state.global_step, measured)
             if "loss" not in values:
                 return
-            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            self._losses = shortened([*self._losses, values["loss"]])
             if not math.isfinite(values["loss"]):
                 raise _diverged(
                     _("The training diverged at step {step}: the loss is no number any more."), state, context
                 )
-            if exploded(losses):
+            if exploded(self._losses):
                 raise _diverged(_("The training diverged at step {step}: the loss has exploded."), state, context)
 
     return Reporter()
 
 
-def _anyone(mine: bool, args: Any) -> bool:
-    """Whether it holds in any of the processes: they save and stop at the same step, or they would wait for ever."""
+def _anyone(args: Any, *mine: bool) -> list[bool]:
+    """Whether each holds in any of the processes: they save and stop at the same step, or they would wait for ever."""
     if args.world_size == 1:
-        return mine
+        return list(mine)
     import torch
 
-    told = torch.tensor([int(mine)], device=args.device)
+    told = torch.tensor([int(one) for one in mine], device=args.device)
     torch.distributed.all_reduce(told)
-    return bool(told.item())
+    return [bool(one) for one in told.tolist()]
 
 
 def _diverged(sentence: str, state: Any, context: Context) -> ApplianceError:

@@ -10,7 +10,7 @@ from typing import Any
 from appliance import files
 from appliance.hub import manifest
 from appliance.hub import model as models
-from appliance.work import checkpoints, same_answers
+from appliance.work import checkpoints, loading, same_answers, seeing
 from appliance.work.context import Context
 
 _CARRIED = ("generation_config.json",)
@@ -45,6 +45,8 @@ def save(model: Any, tokenizer: Any, base: Path, context: Context, result: dict[
             model.config.use_cache = True
             model.save_pretrained(staging, safe_serialization=True)
             tokenizer.save_pretrained(staging)
+        if context.spec.get("sees"):
+            seeing.keep(base, staging)
         for name in _CARRIED:
             if (base / name).exists():
                 shutil.copyfile(base / name, staging / name)
@@ -57,7 +59,8 @@ def save(model: Any, tokenizer: Any, base: Path, context: Context, result: dict[
         result["files"] = {
             name: {"size": (staging / name).stat().st_size, "sha256": sha} for name, sha in hashes.items()
         }
-        more = {"finetune": {"result": result, "base": context.spec.get("base"), "data": context.spec.get("data")}}
+        origin = loading.origin(base, context.spec.get("base") or {})
+        more = {"finetune": {"result": result, "base": origin, "data": context.spec.get("data")}}
         manifest.write(staging, source="finetune", reference=context.id, revision=None, hashes=hashes, more=more)
         os.rename(staging, to)
         files.sync_folder(to.parent)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from words import appliance as run
 
 from appliance import data, settings
+from appliance.attend import show_address
 from appliance.data import feedback
 from appliance.errors import ApplianceError, UsageError
+from appliance.jobs.folder import Job
 
 
 def test_keys_are_listed_added_shown_once_and_revoked(home: Path) -> None:
@@ -24,6 +27,18 @@ def test_keys_are_listed_added_shown_once_and_revoked(home: Path) -> None:
     assert run("keys", "add", "../alice").code == 2
     assert run("keys", "revoke", "alice").code == 0 and not file.exists()
     assert run("keys", "revoke", "alice").code == 1
+
+
+def test_a_server_shows_its_new_key_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "key").write_text("sk-new\n")
+    (tmp_path / "key").chmod(0o600)
+    at = {"address": "http://127.0.0.1:1/v1", "model": "m", "key_file": str(tmp_path / "key"), "new_key": True}
+    (tmp_path / "serving.json").write_text(json.dumps(at))
+    seen = []
+    for _time in range(2):
+        show_address(Job(tmp_path))
+        seen.append(capsys.readouterr().out)
+    assert ["sk-new" in text for text in seen] == [True, False]
 
 
 def test_feedback_rows(tmp_path: Path) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
+import typer
 from words import appliance
 
+from appliance import cli
 from appliance.jobs.folder import Job
 
 EVERY_JOB = {"id", "kind", "state", "folder", "result"}
@@ -55,8 +60,9 @@ def test_the_path_by_commands(home: Path, shelf: Path, tmp_path: Path) -> None:
     assert {"profile", "method", "dtype", "micro_batch", "accumulation"} <= planned.json.keys()
     assert {"length", "memory", "reasons", "alternatives"} <= planned.json.keys()
 
-    tuned = appliance("finetune", "--model", "base-float32", "--data", rows, "--steps", 3, "--json")
+    tuned = appliance("finetune", "--model", "base-float32", "--data", rows, "--steps", 3, "--held-out", 0.2, "--json")
     assert tuned.code == 0 and tuned.json["state"] == "done", tuned.err
+    assert "No rows are held out" in tuned.err  # the file is too small, which is no secret
     adapter = Path(tuned.json["result"]["adapter"])
     assert (adapter / "adapter_model.safetensors").is_file()
 
@@ -137,6 +143,33 @@ def test_wrong_words_are_exit_code_2(home: Path, words: tuple[str, ...], languag
         assert said.code == 2, said
         assert said.err or said.json["error"]["what"]
     assert not (home / "jobs").exists()
+
+
+def test_wrong_words_in_json(home: Path) -> None:
+    """Also where the parser refuses the words, before or after it has seen --json; and all that is wrong at once."""
+    for words in (("finetune", "--json"), ("nosuch", "--json"), ("jobs", "list", "--bogus", "--json")):
+        said = appliance(*words)
+        assert said.code == 2 and said.json["error"]["what"] and said.json["error"]["next"], said
+    said = appliance("finetune", "-m", "m", "-d", "d", "--rank", 0, "--epochs", 0, "--method", "foo", "--json")
+    assert said.code == 2 and len(said.json["error"]["problems"]) == 3, said
+
+
+def test_a_closed_input_and_a_terminal_that_takes_only_some_letters(home: Path) -> None:
+    shell = ("/bin/sh", "-c", '"$@" <&-', "sh")
+    assert appliance("--lang", "zh", wrap=shell).code == 2
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert appliance("jobs", "list", "--lang", "zh", env=plain).code == 0
+
+
+def test_every_command_and_option_is_explained() -> None:
+    def silent(command: Any, path: str) -> Iterator[str]:
+        yield from (f"{path} {word.opts[-1]}" for word in command.params if not getattr(word, "help", None))
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from silent(inner, f"{path} {name}")
+            if not inner.help:
+                yield f"{path} {name}"
+
+    assert list(silent(typer.main.get_command(cli.app), "appliance")) == []
 
 
 def test_without_a_terminal_the_menu_is_exit_code_2(home: Path) -> None:

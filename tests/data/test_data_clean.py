@@ -7,10 +7,13 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from spreadsheets import write_xls
+from test_data_sets import make_folder
 
 from appliance import settings
 from appliance.data import check, clean, load
@@ -133,3 +136,37 @@ def test_command_line(tmp_path: Path) -> None:
     assert answer["kept"] == 31 and answer["filled"] == {"name": 1} and Path(answer["to"]).exists()
     wrong = subprocess.run([*words[:6], "--fill", "name"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_folder_or_a_zip_with_pictures_is_cleaned_into_a_folder_with_those_it_shows(
+    tmp_path: Path, packed: bool
+) -> None:
+    place = make_folder(tmp_path / "set")
+    if packed:
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+            for file in place.rglob("*"):
+                archive.write(file, "set/" + file.relative_to(place).as_posix())
+        place = tmp_path / "set.zip"
+    made = clean(place)
+    assert made.to == tmp_path / "set-clean" and made.changes == tmp_path / "set-clean-changes.csv"
+    assert [row["images"] for row in load(made.to)] == [["pictures/1.png"], ["pictures/2.png"]]
+    assert sorted(path.name for path in made.to.rglob("*.*")) == ["1.png", "2.png", "data.json"]
+    assert len(listed(made.changes)) == 3 and not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    with pytest.raises(ApplianceError):
+        clean(place, to=made.to)
+
+
+def test_what_is_personal_in_a_spreadsheet_from_china_is_masked(tmp_path: Path) -> None:
+    rows = [
+        ["姓名", "问题", "标准回答"],
+        ["王芳", "我的手机是13812345678，怎么改？", "请带身份证11010519491231002X来办理。"],
+        ["李雷", "寄到哪里？", "发到 wang.fang@example.com，或打 010-62345678。"],
+        ["韩梅", "几点开门？", "九点，编号20260102030405不用带。"],
+    ]
+    made = clean(write_xls(tmp_path / "客服.xls", "问答", rows), mask=True)
+    text = made.to.read_text(encoding="utf-8-sig")
+    assert made.report.kept == 3 and made.changed == 2
+    assert not [one for one in ("13812345678", "11010519491231002X", "example.com") if one in text]
+    assert "[PHONE]" in text and "[ID" in text and "20260102030405" in text
+    assert not [one for one in ("13812345678", "11010519491231002X") if one in made.changes.read_text()]

@@ -72,14 +72,6 @@ def test_two_answers_that_nothing_judges_are_not_guessed_at(tmp_path):
         check(tmp_path / "rows.jsonl")
 
 
-def test_single_messages_of_trees_are_refused_with_what_to_take_instead(tmp_path):
-    row = {"message_id": "1", "parent_id": None, "text": "hi", "role": "prompter", "message_tree_id": "1"}
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
-    with pytest.raises(ApplianceError, match="single messages") as told:
-        check(tmp_path / "rows.jsonl")
-    assert "trees" in told.value.next_step
-
-
 @pytest.mark.parametrize(
     "row",
     [

@@ -7,7 +7,7 @@ import json
 import tracemalloc
 
 import pytest
-from spreadsheets import write_xlsx
+from spreadsheets import write_xls, write_xlsx
 
 from appliance.data import check, load
 from appliance.errors import ApplianceError, UsageError
@@ -204,3 +204,19 @@ def test_json_lines_are_read_as_they_come(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert rows == 4000 and peak < file.stat().st_size
+
+
+def test_a_spreadsheet_of_excel_97(tmp_path):
+    book = write_xls(
+        tmp_path / "客服.xls",
+        "问答",
+        [["编号", "问题", "答案"], [1, "几点开门？", "九点"], [2, "打几折？", 8.5], [], [3, "几层？", 3.0]],
+    )
+    report = check(book)
+    assert (report.rows, report.kept, report.sheet, report.columns) == (
+        3,
+        3,
+        "问答",
+        {"question": "问题", "answer": "答案"},
+    )
+    assert pairs(book) == [("几点开门？", "九点"), ("打几折？", "8.5"), ("几层？", "3")]

@@ -100,10 +100,11 @@ def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         probe.bind(("127.0.0.1", port))
 
 
-# The environment's python as the job finds it: one core's worth of cache, and no minute of compiling.
+# The environment's python as the job finds it: one core's worth of cache, no minute of compiling; and where a client
+# names no temperature, the likeliest answer, which is what the tests' model was taught.
 PYTHON = """#!/bin/sh
 export VLLM_CPU_KVCACHE_SPACE=1 OMP_NUM_THREADS=1
-exec "{python}" "$@" --enforce-eager
+exec "{python}" "$@" --enforce-eager --override-generation-config '{{"temperature": 0}}'
 """
 
 

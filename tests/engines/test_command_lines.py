@@ -21,8 +21,8 @@ SCRIPT = Path(__file__).with_name("parse_lines.py")
 ADAPTERS = [{"name": "a", "folder": "/w/a=b,c d/钥", "rank": 12}, {"name": "b", "folder": "/w/b", "rank": 300}]
 
 
-def lines(engine: engines.Engine) -> list[list[str]]:
-    """Machines × models × wishes, as prepare.serve makes them; those that differ."""
+def lines(engine: engines.Engine, template: Path) -> list[list[str]]:
+    """Machines × models × wishes, as prepare.serve makes them; those that differ. `template`: an adapter's own."""
     made = {}
     for machine, model in itertools.product(MACHINES.values(), load()):
         machine = replace(machine, accelerators=engines.cards(engine, machine))
@@ -40,7 +40,7 @@ def lines(engine: engines.Engine) -> list[list[str]]:
             for thinks, beside in itertools.product((False, True), range(3 if engine.takes_adapters else 1)):
                 options = {**engine_options(room), "family": shape.model_type, "thinks": thinks}
                 if beside == 1 and engine.name != "lmdeploy":
-                    options["chat_template"] = "/w/a dapter/chat_template.jinja"
+                    options["chat_template"] = str(template)
                 spec = {"name": "my model", "adapters": ADAPTERS[:beside], "options": options}
                 words = engine.command(Path("/e/python"), Path("/m/钥 @:x"), "127.0.0.1", 8000, spec)
                 made[tuple(words)] = words
@@ -49,8 +49,11 @@ def lines(engine: engines.Engine) -> list[list[str]]:
 
 @pytest.mark.engines
 @pytest.mark.parametrize("name", ["vllm", "lmdeploy", "sglang"])
-def test_the_engines_own_parser_takes_every_line(name: str) -> None:
-    made = lines(engines.by_name(name))
+def test_the_engines_own_parser_takes_every_line(name: str, tmp_path: Path) -> None:
+    template = tmp_path / "a dapter=钥" / "chat_template.jinja"
+    template.parent.mkdir()
+    template.write_text("{{ messages }}")  # vLLM looks whether it is there
+    made = lines(engines.by_name(name), template)
     assert len(made) > 100
     python = settings.python_of("test-engines")
     done = subprocess.run(

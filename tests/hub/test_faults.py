@@ -158,6 +158,16 @@ def test_listing_down(source: str, hub: FakeHub, bring: Bring, workspace: Path) 
     assert not (workspace / "models").exists()
 
 
+def test_hub_down_without_files(
+    source: str, bring: Bring, closed_address: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", closed_address)
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", closed_address)
+    with pytest.raises(ApplianceError, match="could not be reached") as told:
+        bring(source=source, limits=HASTY)
+    assert told.value.next_step and not (workspace / "models").exists()
+
+
 def test_cdn_down(source: str, hub: FakeHub, bring: Bring) -> None:
     hub.close_cdn()
     with pytest.raises(ApplianceError, match="Nothing came from") as told:

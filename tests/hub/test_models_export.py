@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -22,7 +23,7 @@ from model_files import TAKEN, model_files, safetensors, write
 from appliance import settings
 from appliance.errors import ApplianceError, Stopped, UsageError
 from appliance.hub import export as exporting
-from appliance.hub import manifest, workspace
+from appliance.hub import export_plan, manifest, workspace
 
 COMMIT = "c0ffee" * 6
 FORMS = ["stick/owner--tiny", "stick/any name.tar"]
@@ -44,7 +45,7 @@ def to(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / str(request.param)
 
 
-def out(model: Path, to: Path, **options: Any) -> exporting.Export:
+def out(model: Path, to: Path, **options: Any) -> export_plan.Export:
     words: dict[str, Any] = {"progress": lambda *_step: None, "check_stopped": lambda: None, **options}
     return exporting.export(model, to, **words)
 
@@ -124,11 +125,11 @@ def test_an_import_writes_over_nothing(model: Path, to: Path, bring: Bring, work
 
 
 def test_where_it_goes(tmp_path: Path) -> None:
-    assert exporting.target(str(tmp_path), "tiny") == tmp_path / "tiny"
-    assert exporting.target(f"{tmp_path}/new", "tiny") == tmp_path / "new"
-    assert exporting.target(f"{tmp_path}/x.tar", "tiny") == tmp_path / "x.tar"
+    assert export_plan.target(str(tmp_path), "tiny") == tmp_path / "tiny"
+    assert export_plan.target(f"{tmp_path}/new", "tiny") == tmp_path / "new"
+    assert export_plan.target(f"{tmp_path}/x.tar", "tiny") == tmp_path / "x.tar"
     with pytest.raises(UsageError, match=r"exported as \.tar"):
-        exporting.target(f"{tmp_path}/x.tar.gz", "tiny")
+        export_plan.target(f"{tmp_path}/x.tar.gz", "tiny")
 
 
 def test_a_place_that_is_not_there(model: Path, tmp_path: Path) -> None:
@@ -207,9 +208,9 @@ def test_a_file_system_with_a_largest_file(model: Path, to: Path) -> None:
 def test_fat_is_known_before_the_first_byte(model: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part = type("Part", (), {"mountpoint": str(to.parent), "fstype": "vfat"})
     monkeypatch.setattr("psutil.disk_partitions", lambda all: [part, type("P", (), {"mountpoint": "/", "fstype": "x"})])
-    assert exporting.file_limit(to.parent) == 2**32 - 1
-    assert exporting.file_limit(model) is None
-    monkeypatch.setattr(exporting, "FAT_LIMIT", 100_000)
+    assert export_plan.file_limit(to.parent) == 2**32 - 1
+    assert export_plan.file_limit(model) is None
+    monkeypatch.setattr(export_plan, "FAT_LIMIT", 100_000)
     with pytest.raises(ApplianceError, match="too large"):
         out(model, to)
     assert contents(to.parent) == {}
@@ -278,6 +279,27 @@ def test_a_stop_keeps_what_is_there_for_the_next_try(model: Path, to: Path) -> N
     finally:
         os.pwrite = real
     assert sum(written) < made.total - 100_000 and hidden(to.parent) == []
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_failure_takes_along_what_an_earlier_try_left(number: int, model: Path, to: Path) -> None:
+    """A stopped try is gone on with; one that fails, with a sentence of its own or not, leaves nothing there."""
+
+    def at(place: int, error: BaseException) -> Callable[..., None]:
+        def step(done: int, _total: int, _name: str) -> None:
+            if done > place:
+                raise error
+
+        return step
+
+    with pytest.raises(Stopped):
+        out(model, to, progress=at(50_000, Stopped()))
+    assert hidden(to.parent) == [f".{to.name}.partial"]
+    with pytest.raises((ApplianceError, OSError)) as told:
+        out(model, to, progress=at(90_000, OSError(number, os.strerror(number))))
+    assert isinstance(told.value, ApplianceError) == (number == errno.EIO)
+    assert contents(to.parent) == {} and hidden(to.parent) == []
+    assert out(model, to).total and hidden(to.parent) == []
 
 
 def test_what_another_export_left_under_the_name_is_not_taken_along(model: Path, to: Path, bring: Bring) -> None:

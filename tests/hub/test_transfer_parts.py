@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +33,8 @@ def test_ranges_are_sets(added: list[tuple[int, int]], removed: list[tuple[int, 
     assert ranges.prefix == next(n for n in range(50) if n not in truth)
     other = Ranges(removed)
     assert Ranges(added).minus(other).spans == ranges.spans
-    assert all(ranges.covers(*span) for span in ranges.spans) and not ranges.covers(0, 41)
+    assert all(not ranges.missing(*span) for span in ranges.spans)
+    assert ranges.missing(0, 41) == Ranges([(0, 41)]).minus(ranges).spans
 
 
 def filled(folder: Path) -> None:
@@ -86,27 +89,57 @@ def test_a_torn_or_damaged_journal_claims_nothing_more(
         assert one.have.minus(truth[name]).total == 0 and one.synced.minus(truth[name]).total == 0
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize(
     ("line", "settles"),
     [
-        (lambda n: n * 20 * MIB, 64),  # each connection is held back: as many as may be
-        (lambda _n: 12 * MIB, 4),  # the line is the limit: more bring nothing
-        (lambda _n: 3000 * MIB, 1),  # so fast that one does
-        (lambda n: n * 300 * MIB, 4),  # fewer would be slower, more are not needed
-        (lambda n: min(n, 16) * 20 * MIB, 32),  # more than so many bring nothing
+        (lambda n: n * 20 * MIB, {64}),  # each connection is held back: as many as may be
+        (lambda n: min(n, 35) * 20 * MIB, {64}),  # more still bring a little more
+        (lambda _n: 12 * MIB, {4, 32, 64}),  # the line is the limit: more bring nothing, and do no harm
+        (lambda _n: 3000 * MIB, {1}),  # so fast that one does
+        (lambda n: n * 300 * MIB, {4}),  # fewer would be slower, more are not needed
+        (lambda n: min(n, 16) * 20 * MIB, {32, 64}),  # more than so many bring nothing
     ],
 )
-def test_pace(line: object, settles: int) -> None:
-    pace, now, done = Pace(Limits()), 0.0, 0
-    while now < 6:
-        now += 0.05
-        done += int(line(pace.wanted) * 0.05)  # type: ignore[operator]
-        pace.look(done, pace.wanted, pace.wanted, now)
-    assert pace.wanted == settles
-    assert Limits().least <= pace.piece <= Limits().largest
+def test_pace(line: Callable[[int], int], settles: set[int], noise: float) -> None:
+    for seed in range(10):
+        chance, pace, now, done = Random(seed), Pace(Limits()), 0.0, 0
+        while now < 4:
+            now += 0.02
+            done += int(line(pace.wanted) * 0.02 * chance.uniform(1 - noise, 1 + noise))
+            pace.look(done, pace.wanted, pace.wanted, now)
+        assert pace.wanted in (settles if noise else {min(settles)})
+        assert Limits().least == pace.piece(1) <= pace.piece(2**40) <= Limits().largest
+        assert pace.piece(2**30) * pace.wanted <= max(2**30, Limits().least * pace.wanted)  # nobody without a piece
+    settled = pace.wanted
     pace.ease(now)
     pace.ease(now)  # at once: the same trouble
-    assert pace.wanted == max(1, settles // 2)
+    assert pace.wanted == max(1, settled // 2)
+
+
+def test_a_few_low_measures_call_nothing_off_and_what_was_is_tried_again() -> None:
+    pace, now, done, most = Pace(Limits()), 0.0, 0, 64
+
+    def go(seconds: float, each: int) -> None:
+        nonlocal now, done
+        end = now + seconds
+        while now < end:
+            now += 0.02
+            done += int(min(pace.wanted, most) * each * 0.02)
+            pace.look(done, pace.wanted, pace.wanted, now)
+
+    while pace.wanted < 64:
+        go(0.02, 20 * MIB)
+    go(0.45, 5 * MIB)  # two measures
+    assert pace.wanted == 64
+    go(0.4, 20 * MIB)
+    assert pace.wanted == 64
+    pace, most = Pace(Limits()), 4
+    go(3, 3 * MIB)
+    assert pace.wanted == 4
+    most = 64  # the line has become better
+    go(8, 3 * MIB)
+    assert pace.wanted == 64
 
 
 def test_origins() -> None:

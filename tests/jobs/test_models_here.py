@@ -222,5 +222,13 @@ def test_sweep(home: Path, worker: int) -> None:
     merge.write_state(State("done"))
     sweep()
     assert not stays[2].exists() and all_jobs() == [merge]
+    install = job_of(home, worker, "install", "failed", engine="vllm")
+    halves = [home / "engines" / f".{name}.{half}" for name in ("vllm", "sglang") for half in ("partial", "cache")]
+    for path in (*halves, home / "engines" / "lmdeploy"):
+        path.mkdir(parents=True)
+    (halves[0] / "torch").write_bytes(b"x" * 5000)
+    sweep()
+    assert [path.exists() for path in halves] == [True, True, False, False]
+    assert control.remove(install) > 5000 and not halves[0].exists() and (home / "engines" / "lmdeploy").exists()
     shutil.rmtree(home / "models")
     sweep()

@@ -99,10 +99,24 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
     assert len(read(path)) >= 10
 
 
+def test_missing_rows_and_numbers_that_no_training_has_are_told_before_a_download(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "jobs:\n- download: {model: owner/name}\n- finetune: {data: rows.xlsx, rank: 0, epochs: -1, batch: 8.5}\n"
+        "- serve: {port: 99999, model: m}\n"
+    )
+    found = read(path)
+    for word in ("rows.xlsx", "rank", "epochs", "batch", "99999"):
+        assert [word in problem for problem in found].count(True) == 1, found
+
+
 def test_paths_are_beside_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.chdir("/")
-    (tmp_path / "base").mkdir()
+    for folder in ("base", "me"):
+        (tmp_path / folder).mkdir()
+    for rows in ("rows.csv", "me/rows.csv"):
+        (tmp_path / rows).touch()
     path = tmp_path / "recipe.yaml"
     path.write_text(
         "jobs:\n- finetune: {model: base, data: rows.csv}\n- finetune: {model: owner/name, data: ~/rows.csv}\n"

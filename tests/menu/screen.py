@@ -18,7 +18,7 @@ import pyte
 from appliance import settings
 from appliance.locale import _
 
-ENTER, CTRL_C, DOWN, UP, TAB = "\r", "\x03", "\x1b[B", "\x1b[A", "\t"
+ENTER, CTRL_C, DOWN, UP, TAB, ESCAPE = "\r", "\x03", "\x1b[B", "\x1b[A", "\t", "\x1b"
 PATIENCE = 60.0  # seconds; only a machine under heavy load comes near it
 
 # The start of lines that are there to be copied: they run over the edge on purpose, so that they work when pasted.
@@ -146,14 +146,14 @@ class Screen:
 
         def open_now() -> bool:
             shown = self._open_question()
-            return shown.startswith("?" + wanted[0]) and all(text in shown for text in wanted) and self.is_raw
+            return shown.startswith("?" + wanted[0]) and all(text in shown for text in wanted) and self.is_still
 
         self.until(open_now, f"the question {question!r} with {choices}", timeout)
         return self
 
     def waits_for_any_key(self, timeout: float = PATIENCE) -> Screen:
         """Until a screen is at its end and leads back with any key."""
-        self.until(lambda: self._at_its_end() and self.is_raw, "the end of the screen", timeout)
+        self.until(lambda: self._at_its_end() and self.is_still, "the end of the screen", timeout)
         return self
 
     def _at_its_end(self) -> bool:
@@ -179,7 +179,7 @@ class Screen:
             if wanted in squeezed(at):
                 return self
             self.keys(DOWN)
-            self.until(lambda at=at: self.pointed() != at, "the pointer to move", 20)
+            self.until(lambda at=at: self.is_still and self.pointed() not in ("", at), "the pointer to move")
         raise AssertionError(f"there is no choice {text!r}; the screen is\n{self.text}")
 
     def pick(self, text: str) -> Screen:
@@ -194,6 +194,14 @@ class Screen:
     def is_raw(self) -> bool:
         """Whether the terminal gives every key to the program at once."""
         return not termios.tcgetattr(self.child.child_fd)[3] & termios.ICANON
+
+    @property
+    def is_still(self) -> bool:
+        """Whether a question waits for keys and is drawn to its end: it turns the wrapping off while it draws.
+
+        In the middle of a drawing the pointer is nowhere, or at another choice than it will be.
+        """
+        return self.is_raw and pyte.modes.DECAWM in self._screen.mode
 
     @property
     def cursor_hidden(self) -> bool:

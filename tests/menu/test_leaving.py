@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Menu, at_first_screen
-from screen import CTRL_C, DOWN, ENTER, UP, Screen, squeezed
+from screen import CTRL_C, DOWN, ENTER, ESCAPE, UP, Screen, squeezed
 from workers import ended
 
 from appliance import locale, settings
@@ -141,6 +141,30 @@ def test_ctrl_c_at_every_question_leads_back(
     assert not screen.too_wide()
     screen.interrupt()
     assert screen.end() == 130
+
+
+def test_escape_goes_back_but_does_not_leave(menu: Menu, tmp_path: Path) -> None:
+    """At a list, at a line of text and at the end of a screen; arrow keys begin with the same character."""
+    screen = menu()
+    screen.keys("7", ENTER).asks(_("What about your data?"), "Esc").keys(DOWN, UP).keys(ESCAPE)
+    at_first_screen(screen).keys("7", ENTER).asks(_("What about your data?")).keys(ENTER)
+    screen.asks(_("Your data file (Excel, CSV, JSON, text):"), "Esc").keys(str(tmp_path), ESCAPE)
+    at_first_screen(screen).keys("5", ENTER).waits_for_any_key().keys(ESCAPE)
+    at_first_screen(screen).keys(ESCAPE).pick(_("Settings · 中文 / English")).asks(_("Which setting?")).keys(ESCAPE)
+    at_first_screen(screen).keys("q", ENTER)
+    assert screen.end() == 0
+
+
+def test_a_number_that_no_training_has_is_refused_where_it_is_typed(menu: Menu, workspace: Path, rows: Path) -> None:
+    screen = menu("zh")
+    screen.keys("3", ENTER).asks(_("Your data file (Excel, CSV, JSON, text):")).keys(str(rows), ENTER)
+    screen.asks(_("Which model should learn from it?")).pick("tiny-base").asks(_("Start?")).pick(_("advanced"))
+    screen.asks(_("Method:"), "QLoRA", _("all weights")).keys(ENTER).asks(_("Rank:"))
+    problem = _("must be a number from {least} to {most}, not {given}")
+    for wrong in (0, 99999):
+        screen.keys("\x15", str(wrong), ENTER).wait_for(problem.format(least=1, most=4096, given=wrong))
+    screen.keys("\x15", "4", ENTER).asks(_("Longest row, in tokens:"))
+    assert not screen.too_wide() and not screen.english()
 
 
 def test_ctrl_c_at_the_end_of_a_screen_leads_back(menu: Menu) -> None:

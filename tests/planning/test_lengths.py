@@ -40,14 +40,14 @@ def test_counted_where_it_matters(home: Path, shelf: Path, tmp_path: Path) -> No
     """The tiny model's tokenizer takes bytes: one for a letter, three for a Chinese character."""
     file = tiny.write_rows(tmp_path / "rows.jsonl", 40)
     model = str(shelf / "base-float32")
-    assert "estimated from characters" in prepare.make_plan(model, data_file=file).reasons["length"]
+    assert "estimated from characters" in prepare.make_plan(model, rows_from={"file": file}).reasons["length"]
     wish = {"length": 48}
-    said = prepare.make_plan(model, data_file=file, wish=wish).warnings[-1]
+    said = prepare.make_plan(model, rows_from={"file": file}, wish=wish).warnings[-1]
     longest = max(len(f"{row['question']}{row['answer']}".encode()) for row in map(json.loads, file.open()))
     found = re.search(r"(\d+) of 40 rows have more than 48 tokens \(the longest (\d+)\)", said)
     assert found and 0 < int(found[1]) < 40 and longest < int(found[2]) < longest + 64
     assert "estimated" not in said
     (tmp_path / "bare").mkdir()
     shutil.copy(shelf / "base-float32" / "config.json", tmp_path / "bare")
-    said = prepare.make_plan(str(tmp_path / "bare"), data_file=file, wish=wish).warnings[-1]
+    said = prepare.make_plan(str(tmp_path / "bare"), rows_from={"file": file}, wish=wish).warnings[-1]
     assert "estimated from characters" in said

@@ -205,11 +205,12 @@ def test_how_cards_work_together_can_be_asked_for() -> None:
     assert alone.sharding == "none" and any("several cards" in warning for warning in alone.warnings)
     with pytest.raises(UsageError) as told:
         plan(two, MODELS["8B"], wish={"sharding": "zero1"})
-    assert "sharding" in told.value.why and "zero2" in told.value.why
+    assert "sharding" in told.value.problems[0] and "zero2" in told.value.problems[0]
 
 
 def test_pictures_are_counted_or_said_to_be_guessed() -> None:
-    made = plan(MACHINES["A100 80"], MODELS["8B"], rows=2, lengths=Lengths.of([90, 100]), images=2)
+    seeing = replace(MODELS["8B"], vision=True)
+    made = plan(MACHINES["A100 80"], seeing, rows=2, lengths=Lengths.of([90, 100]), images=2)
     assert made.length >= 1300 and "guessed to be 1300 tokens" in made.reasons["pictures"]
-    counted = plan(MACHINES["A100 80"], MODELS["8B"], rows=2, lengths=Lengths.of([90, 900], rough=False), images=2)
+    counted = plan(MACHINES["A100 80"], seeing, rows=2, lengths=Lengths.of([90, 900], rough=False), images=2)
     assert counted.length == 960 and "own processor makes of it" in counted.reasons["pictures"]

@@ -32,7 +32,8 @@ def undisturbed(shelf: Path, rows: Path, tmp_path_factory: pytest.TempPathFactor
 def test_killed_in_training_it_ends_with_the_same_adapter(
     home: Path, shelf: Path, rows: Path, undisturbed: str
 ) -> None:
-    job = finetune(shelf / "base-float32", rows)
+    """Checkpoints by the clock, as where a step takes minutes."""
+    job = finetune(shelf / "base-float32", rows, save_steps=10_000, save_seconds=0.2)
     until(job, saved(job, 40))
     until(job, trained(45))
     kill(job)
@@ -115,6 +116,9 @@ def test_a_method_leaves_its_mark(home: Path, shelf: Path, rows: Path, method: s
     assert config["r"] == draft.plan["rank"] * (2 if method == "pissa" else 1)
     assert config["init_lora_weights"] is True
     assert not (job.folder / "pissa-beginning").exists()
+    written = files.read_json(Path(result["adapter"]) / "appliance-adapter.json")
+    weights = {path.name: files.sha256(path) for path in (shelf / "base-float32").glob("*.safetensors")}
+    assert written["base"]["weights"] == weights and {"torch", "peft", "trl"} <= set(written["result"]["versions"])
     merged = done(control.submit(prepare.merge(job.id)))
     assert Path(merged["model"]).is_dir()
 

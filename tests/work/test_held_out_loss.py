@@ -11,7 +11,7 @@ from workers import adapter_hash, done, kill, saved, until
 
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, events
-from appliance.work import checkpoints
+from appliance.work import checkpoints, watching
 
 
 def write_rows(file: Path, *, nonsense: bool) -> Path:
@@ -58,8 +58,18 @@ def test_learning_by_heart_ends_early_and_the_best_state_is_kept(home: Path, she
     held = result["held_out"]
     assert result["steps"] < 1500 and held["best_step"] == result["steps"] - 60
     assert held["best"] < held["last"]
+    assert f"ended at step {result['steps']} of 1500" in result["verdict"], result["verdict"]
     said = [event["text"] for event in events(job)[0] if event["kind"] == "note"]
     assert any("ends here" in text for text in said) and any(f"step {held['best_step']}" in text for text in said)
+
+
+def test_a_short_run_is_not_ended_by_chance() -> None:
+    """Rows that were seen once, or not all of them yet, are not known by heart."""
+    losses = ((0, 3.0), (4, 2.0), (8, 2.1), (12, 2.1), (16, 2.1))
+    for rows, ends in ((200, False), (100, True)):  # eight rows a step
+        log = [{"step": step, "eval_loss": loss, "epoch": 8 * step / rows} for step, loss in losses]
+        assert watching.learned_by_heart(log) is ends
+        assert not watching.learned_by_heart(log[:-1])
 
 
 def test_of_a_log_the_best_step_is_told() -> None:

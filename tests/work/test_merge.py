@@ -17,7 +17,7 @@ from workers import done, ended, gone
 
 from appliance import files
 from appliance.errors import ApplianceError
-from appliance.hub import export, manifest, push
+from appliance.hub import export_plan, manifest, push
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, events
 from appliance.merging import base as bases
@@ -62,7 +62,7 @@ def test_a_merged_model_is_peft_s_and_whole(home: Path, shelf: Path, tmp_path: P
         assert (model / name).read_bytes() == (base / name).read_bytes()
     assert not (model / "adapter_config.json").exists() and not list(model.glob(".*"))
     assert prepare.model_folder("out") == model
-    assert export.look(model, tmp_path / "out.tar").total > files.folder_size(base)
+    assert export_plan.look(model, tmp_path / "out.tar").total > files.folder_size(base)
     assert {item.name for item in push.look(model)} >= {"config.json", *(p.name for p in base.glob("*.safetensors"))}
     assert prepare.adapters() == []  # what it made is no second adapter
 

@@ -105,6 +105,11 @@ def test_a_loss_that_explodes_is_told_from_one_that_jumps() -> None:
     assert watching.exploded([*calm, 9.0, 11.0, 15.0])
     assert not watching.exploded([0.3, 0.1, 0.01, 0.2, 0.2, 0.2])  # small losses may jump
     assert not watching.exploded([9.0, 1.0, 5.0, 5.0, 5.0])  # no worse than at the beginning
+    for count in range(1, 12):  # what is kept of a long curve says the same
+        kept: list[float] = []
+        for loss in (curve := [*calm, 0.1, 9.0, 11.0, 15.0, 2.0, 16.0][:count]):
+            kept = watching.shortened([*kept, loss])
+        assert len(kept) <= 5 and watching.exploded(kept) is watching.exploded(curve)
 
 
 def test_the_curves_are_there_for_tensorboard_as_well(home: Path, shelf: Path, tmp_path: Path) -> None:

@@ -104,10 +104,30 @@ def test_it_learns_what_it_sees(home: Path, seers: Path, tmp_path: Path, name: s
         assert files.read_json(adapter / "adapter_config.json")["target_modules"].startswith("model\\.language_model")
 
 
+def tensors(file: Path) -> dict[str, bytes]:
+    """What a safetensors file holds."""
+    raw = file.read_bytes()
+    begin = 8 + int.from_bytes(raw[:8], "little")
+    places = {name: part["data_offsets"] for name, part in json.loads(raw[8:begin]).items() if name != "__metadata__"}
+    return {name: raw[begin + first : begin + last] for name, (first, last) in places.items()}
+
+
+@pytest.mark.slow
+def test_where_all_weights_learn_what_sees_stays_and_goes_along(home: Path, seers: Path, tmp_path: Path) -> None:
+    base = seers / "qwen2.5-vl"
+    wish = {"steps": 2, "batch": 4, "method": "full", "learning_rate": 1e-3}
+    result = done(control.submit(prepare.finetune(str(base), str(write_rows(tmp_path / "rows")), wish=wish)))
+    made = Path(result["made"])
+    assert (made / "preprocessor_config.json").read_bytes() == (base / "preprocessor_config.json").read_bytes()
+    before, after = tensors(base / "model.safetensors"), tensors(made / "model.safetensors")
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed and set(before) == set(after) and not [name for name in changed if "visual" in name]
+
+
 def test_pictures_and_models_that_do_not_belong_together(home: Path, shelf: Path, seers: Path, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows")
     assert data.check(file).as_dict()["images"] == 25
-    with pytest.raises(ApplianceError, match="show 25 pictures, and base-float32 can't see"):
+    with pytest.raises(ApplianceError, match="show 25 pictures, and this model can't see"):
         prepare.finetune(str(shelf / "base-float32"), str(file))
     plain = tiny.write_rows(tmp_path / "plain.jsonl")
     with pytest.raises(ApplianceError, match="only learn from questions and answers"):

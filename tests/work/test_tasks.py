@@ -119,8 +119,9 @@ def test_killed_on_top_of_an_earlier_adapter_it_ends_with_the_same_one(home: Pat
 
 def test_what_can_not_be_is_said(home: Path, shelf: Path, tmp_path: Path) -> None:
     rows = tiny.write_rows(tmp_path / "rows.jsonl")
-    with pytest.raises(UsageError, match="There is no task ppo"):
+    with pytest.raises(UsageError, match="There is no task ppo") as unknown:
         prepare.finetune(str(shelf / "base-float32"), str(rows), task="ppo")
+    assert "rloo" in unknown.value.why
     with pytest.raises(ApplianceError):  # questions and answers are no pairs
         prepare.finetune(str(shelf / "base-float32"), str(rows), task="simpo")
     with pytest.raises(UsageError, match="--model is missing"):

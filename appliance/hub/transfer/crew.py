@@ -21,6 +21,8 @@ from appliance.locale import _
 _STEAL_SECONDS = 1.5
 _END_SECONDS = 1.0  # what the threads get to end; the rest ends with the process
 _TICK = 0.05
+_FIRST_TICK = 0.02  # in the first seconds, where the number of connections is found
+_FIRST_TICKS = 100
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Crew:
         for helper in helpers:
             helper.start()
         self._trouble.last_byte = time.monotonic()
+        ticks = 0
         try:
             while not all(target.whole for target in self._targets):
                 check_stopped()
@@ -79,7 +82,8 @@ class Crew:
                 if not self._all_here():
                     self._trouble.check_patience()
                 show(self.state())
-                self._wake.wait(_TICK)
+                ticks += 1
+                self._wake.wait(_FIRST_TICK if ticks < _FIRST_TICKS else _TICK)
         finally:
             self._end(helpers)
         show(self.state())
@@ -211,7 +215,7 @@ class Crew:
                 target.free = Ranges()
                 return Piece(target, target.digest, 0, target.size)
             start, end = target.free.spans[0]
-            length = self._pace.piece
+            length = self._pace.piece(sum(one.free.total for one in self._targets))
             if end - start > length + self._limits.least // 2:
                 end = start + length
             target.free.remove(start, end)
@@ -256,6 +260,7 @@ class Crew:
         with self._change:
             piece.at = piece.start if answer.ranged else 0
             piece.began, piece.answer = time.monotonic(), answer
+            piece.share(len(self._active))
             if self._closing:
                 raise Cut
 

@@ -64,6 +64,8 @@ class Keeper:
                 self._closing.wait(0.1)
             finally:
                 target.hashing = False
+            if not target.here:  # several blocks at once: after each one, the connection that writes them would wait
+                time.sleep(_LOOK_SECONDS)
 
     def _claim(self) -> Target | None:
         with self._claims:

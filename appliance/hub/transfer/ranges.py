@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 
 Span = tuple[int, int]
 
 
 class Ranges:
-    """Disjoint spans (first byte, byte after the last) in order."""
+    """Disjoint spans (first byte, byte after the last) in order. Every call costs what it touches: it is called for
+    every block that comes."""
 
     def __init__(self, spans: Iterable[Span] = ()):
         self.spans: list[Span] = []
@@ -20,18 +22,22 @@ class Ranges:
         """Union with one span."""
         if start >= end:
             return
-        before = [span for span in self.spans if span[1] < start]
-        after = [span for span in self.spans if span[0] > end]
-        touching = self.spans[len(before) : len(self.spans) - len(after)]
+        first, last = self._touched(start, end)
+        touching = self.spans[first:last]
         if touching:
             start, end = min(start, touching[0][0]), max(end, touching[-1][1])
-        self.spans = [*before, (start, end), *after]
+        self.spans[first:last] = [(start, end)]
         self.total += end - start - sum(b - a for a, b in touching)
 
     def remove(self, start: int, end: int) -> None:
         """Without one span."""
-        if start < end:
-            self._set(part for span in self.spans for part in _without(span, start, end))
+        if start >= end:
+            return
+        first, last = self._touched(start, end)
+        touching = self.spans[first:last]
+        left = [part for span in touching for part in _without(span, start, end)]
+        self.spans[first:last] = left
+        self.total += sum(b - a for a, b in left) - sum(b - a for a, b in touching)
 
     def minus(self, other: Ranges) -> Ranges:
         """What is here and not in the other."""
@@ -40,18 +46,27 @@ class Ranges:
             result.remove(start, end)
         return result
 
-    def covers(self, start: int, end: int) -> bool:
-        """Whether every byte of a span is here."""
-        return any(a <= start and end <= b for a, b in self.spans)
+    def missing(self, start: int, end: int) -> list[Span]:
+        """The parts of a span that are not here."""
+        first, last = self._touched(start, end)
+        found = []
+        for a, b in self.spans[first:last]:
+            if start < a:
+                found.append((start, min(a, end)))
+            start = max(start, b)
+        return [*found, (start, end)] if start < end else found
+
+    def _touched(self, start: int, end: int) -> tuple[int, int]:
+        """Which spans meet or touch start..end: from the first of the two numbers up to the second."""
+        first = bisect_left(self.spans, (start,))
+        if first and self.spans[first - 1][1] >= start:
+            first -= 1
+        return first, bisect_left(self.spans, (end + 1,), lo=first)
 
     @property
     def prefix(self) -> int:
         """So many bytes from the start are here without a gap."""
         return self.spans[0][1] if self.spans and self.spans[0][0] == 0 else 0
-
-    def _set(self, spans: Iterable[Span]) -> None:
-        self.spans = list(spans)
-        self.total = sum(end - start for start, end in self.spans)
 
 
 def _without(span: Span, start: int, end: int) -> list[Span]:

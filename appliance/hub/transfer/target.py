@@ -121,7 +121,7 @@ class Target:
         with self._lock:
             if self._closed or digest is not self.digest:
                 raise Outdated
-            missing = Ranges([(offset, offset + length)]).minus(self.have).spans
+            missing = self.have.missing(offset, offset + length)
             try:
                 block = blocks[0] if len(blocks) == 1 else b"".join(blocks)
                 for start, end in missing:  # never over what is here: it may be hashed already
@@ -199,15 +199,27 @@ class Target:
                 stop = min(end, self.have.prefix)
                 if start >= stop:
                     return start >= end
-                block = self._fresh.pop(start, None)
-                for place in [place for place in self._fresh if place < start]:
-                    del self._fresh[place]
+                blocks = self._take_fresh(start, stop)
                 try:
                     handle = self._open()
                 except OSError as error:
                     raise DiskTrouble(error) from None
-                stop = min([stop, start + _BLOCK, *self._fresh])
-            digest.update(block or self._read(handle, start, stop - start))
+                stop = min([stop, *self._fresh])
+            for block in blocks:
+                digest.update(block)
+            # Without the lock up to here: whoever hashes is behind, and must not make the writers wait at every block.
+            while not blocks and (rest := stop - digest.done) > 0:
+                digest.update(self._read(handle, digest.done, min(_BLOCK, rest)))
+
+    def _take_fresh(self, start: int, stop: int) -> list[bytes]:
+        """What is in memory from `start` on without a gap: several at once, for the writers want the lock as well."""
+        for place in [place for place in self._fresh if place < start]:
+            del self._fresh[place]
+        blocks = []
+        while start < stop and (block := self._fresh.pop(start, None)):
+            blocks.append(block)
+            start += len(block)
+        return blocks
 
     def _read(self, handle: int, start: int, length: int) -> bytes:
         try:

@@ -14,15 +14,10 @@ from appliance.jobs import control
 from appliance.jobs.control import Draft
 from appliance.jobs.prepare.adapters import adapter_folder, base_of
 from appliance.jobs.prepare.merge import target
-from appliance.jobs.prepare.planned import make_plan
+from appliance.jobs.prepare.planned import make_plan, rows_from
 from appliance.jobs.prepare.words import command, flags, manifest_of, model_folder
 from appliance.locale import _
 from appliance.planning.way import WHOLE
-
-# The rows that a task needs, where they are not called as the task is.
-_ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo", "grpo": "sft", "rloo": "sft"}
-TASKS = ("sft", "pretrain", "dpo", "kto", "orpo", "simpo", "reward", "grpo", "rloo")
-TASK_CHOICES = " | ".join(("auto", *TASKS))
 
 
 def finetune(
@@ -53,28 +48,17 @@ def finetune(
     from appliance.planning import words
     from appliance.planning.wish import SWITCHES
 
-    if task not in ("auto", *TASKS):
-        raise UsageError(_("There is no task {task}.").format(task=task), "", TASK_CHOICES)
+    file = Path(data_file).expanduser().absolute()
+    how = rows_from(file, task=task, mapping=mapping, sheet=sheet)
     judged = _rewards(task, rewards)
     _check_trackers(track)
     earlier = adapter_folder(adapter) if adapter else None
     base, model = _base_and_name(model, earlier)
-    file = Path(data_file).expanduser().absolute()
     wished_task = None if task == "auto" else task
-    wished_rows = _ROWS_OF.get(task, wished_task)
-    rows_from: dict[str, Any] = {"file": file, "mapping": mapping, "task": wished_rows, "sheet": sheet}
-    report = data.check(**rows_from)
+    report = data.check(**how)
     task = wished_task or report.task
     wish = dict(wish or {})
     kept = _check_earlier(earlier, task, wish) if earlier else {}
-    if wish.get("method") == "pissa" and task in ("dpo", "kto", "rloo"):
-        raise UsageError(
-            _("PiSSA can't be used for {task}.").format(task=task),
-            _("It changes the weights that the model is held against."),
-            "--method lora",
-        )
-    if wish.get("method") in WHOLE:
-        _check_whole(task, earlier)
     if report.needs_consent and not accept_drops:
         raise TooManyDropped(report)
     facts = models.inspect(base, need_chat_template=task != "pretrain")
@@ -84,9 +68,9 @@ def finetune(
             _("An adapter trained on it can't be merged without loss."),
             _("Download the original 16-bit model; the appliance makes it 4-bit by itself where memory is short."),
         )
-    _check_pictures(base.name, facts.vision, report.images, task)
-    plan = make_plan(model, report=report, task=task, rows_from=rows_from, wish={**wish, **kept})
-    _check_sharding(plan, task)
+    plan = make_plan(model, report=report, task=task, rows_from=how, wish={**wish, **kept})
+    if plan.sharding.startswith("zero") and not settings.python_of("deepspeed").exists():
+        raise control.missing_environment("deepspeed")
     if plan.verdict == "exceeds":
         raise ApplianceError(
             _("This model does not fit on this machine."),
@@ -135,7 +119,7 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from={**rows_from, "held_out": _held_out(held_out) if task not in judging.TASKS else 0.0},
+        rows_from={**how, "held_out": _held_out(held_out) if task not in judging.TASKS else 0.0},
         facts=[
             (
                 _("What"),
@@ -149,7 +133,7 @@ def finetune(
             *([(_("To"), str(to))] if to else []),
             *_time(described),
         ],
-        warnings=[*plan.warnings, *map(str, report.warnings)],
+        warnings=[*plan.warnings, *_none_held_out(held_out, report.kept), *map(str, report.warnings)],
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
@@ -175,56 +159,12 @@ def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, 
     return {"rank": facts.rank} if facts.rank else {}
 
 
-def _check_whole(task: str, earlier: Path | None) -> None:
-    """Whether all weights can be trained for this. Raises UsageError."""
-    if earlier:
-        raise UsageError(
-            _("An adapter can't go on learning as a whole model."), "", _("Merge it first: appliance merge ADAPTER")
-        )
-    if task in ("dpo", "kto", *judging.TASKS):
-        raise UsageError(
-            _("All weights can't be trained for {task}.").format(task=task),
-            _("Answers are held against the model as it was, which an adapter still has beneath it."),
-            "--method lora",
-        )
-
-
-def _check_sharding(plan: Any, task: str) -> None:
-    """Raises UsageError for what DeepSpeed is not used for here, ApplianceError where it is not installed."""
-    if not plan.sharding.startswith("zero"):
-        return
-    if task not in ("sft", "pretrain") or plan.method not in ("lora", "rslora", "lora+"):
-        raise UsageError(
-            _("DeepSpeed is not used for {task} with {method}.").format(task=task, method=plan.method),
-            _("Only for learning from answers or text, with LoRA, rsLoRA or LoRA+."),
-            "--sharding auto",
-        )
-    if not settings.python_of("deepspeed").exists():
-        raise control.missing_environment("deepspeed")
-
-
 def _check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name not in settings.TRACKERS:
             raise UsageError(_("There is no tracker {name}.").format(name=name), "", " | ".join(settings.TRACKERS))
     if names and not settings.python_of("track").exists():
         raise control.missing_environment("track")
-
-
-def _check_pictures(name: str, sees: bool, images: int, task: str) -> None:
-    """Raises ApplianceError where the model and the rows' pictures don't belong together."""
-    if images and not sees:
-        raise ApplianceError(
-            _("The rows show {n} pictures, and {name} can't see.").format(n=images, name=name),
-            _("It is a model for text alone."),
-            _("Choose a model that sees, such as Qwen3-VL, InternVL or Gemma 3 (appliance models)."),
-        )
-    if sees and task != "sft":
-        raise ApplianceError(
-            _("{name} is a model that sees: it can only learn from questions and answers so far.").format(name=name),
-            _("The task is {task}.").format(task=task),
-            _("Choose a text model, or rows with questions and answers."),
-        )
 
 
 def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
@@ -235,6 +175,14 @@ def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
             _("Rewards are for learning by trial."), _("The task is {task}.").format(task=task), "--task grpo"
         )
     return None
+
+
+def _none_held_out(share: float | None, rows: int) -> list[str]:
+    """Where rows were asked to be held out, and the file is too small for it."""
+    from appliance.data.held_out import FEWEST_ROWS
+
+    text = _("No rows are held out: of fewer than {n} every one is needed to learn from.")
+    return [text.format(n=FEWEST_ROWS)] if share and rows < FEWEST_ROWS else []
 
 
 def _held_out(share: float | None) -> float:

@@ -9,30 +9,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance import settings
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, UsageError
 from appliance.jobs.prepare.words import NotHere, model_folder
 from appliance.locale import _
 
 if TYPE_CHECKING:
     from appliance.planning.lengths import Lengths
 
+# The rows that a task needs, where they are not called as the task is.
+_ROWS_OF = {"orpo": "dpo", "simpo": "dpo", "reward": "dpo", "grpo": "sft", "rloo": "sft"}
+TASKS = ("sft", "pretrain", "dpo", "kto", "orpo", "simpo", "reward", "grpo", "rloo")
+TASK_CHOICES = " | ".join(("auto", *TASKS))
 # A tokenizer and its template take a quarter of a millisecond a row: the lengths of more rows are only guessed.
 _COUNTED_ROWS = 20_000
+
+
+def rows_from(
+    file: Path | None, *, task: str = "auto", mapping: dict[str, str] | None = None, sheet: str | None = None
+) -> dict[str, Any]:
+    """How a data file is read for a task. Raises UsageError for one that does not exist."""
+    if task not in ("auto", *TASKS):
+        why = _("TRL has given PPO up; rloo and grpo learn from the same rewards.") if task == "ppo" else ""
+        raise UsageError(_("There is no task {task}.").format(task=task), why, TASK_CHOICES)
+    return {
+        "file": file,
+        "mapping": mapping,
+        "task": _ROWS_OF.get(task, None if task == "auto" else task),
+        "sheet": sheet,
+    }
 
 
 def make_plan(
     model: str,
     *,
-    data_file: Path | None = None,
+    rows_from: dict[str, Any],
     report: Any = None,
     task: str | None = None,
-    rows_from: dict[str, Any] | None = None,
     wish: dict[str, Any] | None = None,
     hardware: Any = None,
 ) -> Any:
     """The plan for this model (a config.json is enough), this data and this machine.
 
-    rows_from  how the data file is read, where that is not found out: file, mapping, task, sheet; `report` is of it
+    rows_from  the data file and how it is read, from `rows_from`; `report` is of it
+    task       None: what its rows are for
     """
     from appliance import data
     from appliance.hardware import probe
@@ -41,7 +60,6 @@ def make_plan(
     from appliance.planning.lengths import Lengths, matters
     from appliance.planning.plan import plan
 
-    rows_from = rows_from or {"file": data_file}
     if rows_from["file"] is not None and report is None:
         report = data.check(**rows_from)
     lengths = Lengths.of(report.lengths, report.rough) if report else None
@@ -65,8 +83,8 @@ def make_plan(
             )
 
         countable = lengths and not found.sentence and len(lengths.tokens) <= _COUNTED_ROWS
-        # How many tokens a picture becomes, only the model's own processor can tell.
-        if lengths and countable and (images or matters(lengths, decide)):
+        # How many tokens a picture becomes, only the model's own processor can tell. What can't be had is said first.
+        if lengths and countable and (matters(lengths, decide) or images):
             lengths = _counted(rows_from, found.folder) or lengths
         made = decide(lengths, Counter(found.folder, settings.home()))
     if found.sentence:

@@ -1,0 +1,168 @@
+"""Files in which every row is one turn: gathered into conversations, so that a row is one.
+
+    trees   OpenAssistant's messages: message_id, parent_id, role, text, perhaps rank; the best answers are followed
+    talks   an exported chat: the conversation's number, who speaks, what is said, in the order of the file
+    bare    a conversation that is a list of turns with nothing around it
+
+The turns of a conversation stand together in such files; where they do not, that is said and nothing is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from appliance.data import words
+from appliance.data.notes import Note
+from appliance.data.read import Source
+from appliance.data.tables import Broken, Record
+from appliance.errors import ApplianceError
+from appliance.locale import _
+
+_NUMBERS = (
+    "conversation_id", "session_id", "dialogue_id", "dialog_id", "chat_id", "conv_id", "thread_id", "session",
+    "会话id", "会话编号", "会话号", "对话id", "对话编号", "会话",
+)  # fmt: skip
+_SPEAKERS = ("role", "speaker", "sender", "from", "sender_type", "角色", "发送者", "发送人", "说话人", "发言人", "身份")
+_TEXTS = ("content", "text", "message", "utterance", "value", "消息内容", "消息", "内容", "发言", "文本", "对话内容")
+_TREE = {"message_id", "parent_id", "text", "role"}
+
+Rows = Iterator[Record]
+
+
+def gathered(source: Source, sample: Sequence[Any]) -> Source:
+    """The same file with a row for each conversation; as it is, where its rows are no single turns.
+
+    Raises ApplianceError where they are, but nobody can tell who asks and who answers.
+    """
+    rows = [one for one in sample if isinstance(one, dict)]
+    gather: Callable[[Rows], Rows] | None = None
+    if rows and sum(one.keys() >= _TREE for one in rows) * 2 > len(rows):
+        gather = _trees
+    elif columns := _columns(rows):
+        gather = _Talks(*columns)
+    elif not rows and sum(map(_is_talk, sample)) * 2 > len(sample):
+        gather = _bare
+    if gather is None:
+        return source
+    records, chosen = source.records, gather
+    note = Note("gathered", _("Every row of the file is one turn; they were put together into conversations."))
+    notes = source.notes if gather is _bare else [*source.notes, note]
+    # As lines, whatever it was: a conversation fits into no cell.
+    return replace(
+        source, kind="jsonl", records=lambda: chosen(records()), columns=[], notes=notes, text=None, parser=None
+    )
+
+
+def is_chat(text: str) -> bool:
+    """Whether a text is a saved chat: every few lines one with a time and a name."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return len(_HEADS.findall(text)) * 5 > len(lines) > 2
+
+
+_TIME = r"(?:\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?[ \t]+)?\d{1,2}:\d{2}(?::\d{2})?"
+_HEADS = re.compile(rf"^[\[(]?{_TIME}[\])]?[ \t]+\S.{{0,30}}$|^\S.{{0,30}}[ \t]+[\[(]?{_TIME}[\])]?[ \t]*$", re.M)
+
+
+def _is_talk(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+
+
+def _bare(records: Rows) -> Rows:
+    for record in records:
+        yield Record(record.line, {"conversation": record.value}) if _is_talk(record.value) else record
+
+
+def _together(records: Rows, number: Callable[[Any], Any]) -> Iterator[tuple[Any, list[Record]]]:
+    """Rows with the same number, which have to stand together."""
+    seen: set[int] = set()
+    for name, group in groupby(records, key=lambda record: number(record.value)):
+        if name is not None and hash(name) in seen:
+            raise ApplianceError(
+                _("The turns of one conversation stand apart: {name}").format(name=str(name)[:80]),
+                _("Every row of the file is one turn, and those of a conversation have to follow one another."),
+                _("Sort the file by its conversations, and by time within each."),
+            )
+        seen.add(hash(name))
+        yield name, list(group)
+
+
+def _trees(records: Rows) -> Rows:
+    def number(value: Any) -> Any:
+        return str(value.get("message_tree_id") or value.get("message_id")) if isinstance(value, dict) else None
+
+    for _name, group in _together(records, number):
+        nodes = {
+            str(one.value.get("message_id")): {**one.value, "replies": []}
+            for one in group
+            if isinstance(one.value, dict) and not one.value.get("deleted")
+        }
+        for node in nodes.values():
+            if (above := nodes.get(str(node.get("parent_id")))) is not None and above is not node:
+                above["replies"].append(node)
+        first = next((node for node in nodes.values() if node.get("parent_id") is None), None)
+        yield Record(group[0].line, {"prompt": first} if first else Broken("roles_out_of_order"))
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str] | None:
+    """The columns of the conversation's number, the speaker and the text, where each row is a turn.
+
+    Raises ApplianceError where these are there and no speaker is known.
+    """
+    if len(rows) < 2:
+        return None
+    plain = {words.plain(key): key for key in reversed(list(rows[0]))}
+    found = [next((plain[n] for n in names if n in plain), "") for names in (_NUMBERS, _SPEAKERS, _TEXTS)]
+    number, speaker, text = found
+    if not all(found):
+        return None
+    numbers = [str(row.get(number)) for row in rows]
+    spoken = [row[speaker] for row in rows if isinstance(row.get(speaker), str) and row[speaker].strip()]
+    repeated = len(numbers) - len(set(numbers))
+    if repeated * 3 < len(numbers) or len(spoken) * 10 < len(rows) * 9:
+        return None
+    known = sum(name.strip().lower() in words.ROLES for name in spoken)
+    if known * 10 >= len(spoken) * 8:
+        return number, speaker, text
+    names = list(dict.fromkeys(name.strip() for name in spoken))
+    if len(names) > max(8, len(rows) // 3):
+        return None
+    raise ApplianceError(
+        _("Every row is one turn of a conversation, and it is not clear who asks and who answers."),
+        _("The column {column} names: {names}").format(column=speaker, names=", ".join(names[:8])),
+        _("Write there who speaks: 用户 (or user) for those who ask, 客服 (or assistant) for those who answer."),
+    )
+
+
+def _are_texts(*values: Any) -> bool:
+    return all(isinstance(value, str) and value for value in values)
+
+
+class _Talks:
+    """Gathers an exported chat; what one speaker says in several rows is one turn."""
+
+    def __init__(self, number: str, speaker: str, text: str):
+        self._number, self._speaker, self._text = number, speaker, text
+
+    def __call__(self, records: Rows) -> Rows:
+        for name, group in _together(records, self._of):
+            turns: list[dict[str, Any]] = []
+            for one in group:
+                if not isinstance(one.value, dict):
+                    yield Record(one.line, one.value)
+                    continue
+                speaker, text = one.value.get(self._speaker), one.value.get(self._text)
+                if turns and turns[-1]["role"] == speaker and _are_texts(turns[-1]["content"], text):
+                    turns[-1]["content"] += f"\n{text}"
+                else:
+                    turns.append({"role": speaker, "content": text})
+            while turns and words.ROLES.get(str(turns[-1]["role"]).strip().lower()) == "user":
+                turns.pop()  # a question that nobody answered
+            if name is not None:
+                yield Record(group[0].line, {"conversation": turns})
+
+    def _of(self, value: Any) -> Any:
+        return str(value.get(self._number)) if isinstance(value, dict) else None
