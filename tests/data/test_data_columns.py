@@ -39,10 +39,11 @@ STRANGE = [
     '{"messages": null}', '{"messages": [null]}', '{"messages": [{"role": "user"}]}', "{", "[1]", "3",
     f'{{"n": Inf, {TALK}}}', f'{{"n": {{"a": [-Inf]}}, {TALK}}}', f'{{"n": NaN, {TALK}}}', f'{{{TALK}}}{{{TALK}}}',
     f'{{"n": 1}}{{{TALK}}}', '{"id": 1,', "", f'{{"messages": [], {TALK}}}', f'{{{TALK}}} ',
-    f'{{"Messages": [], {TALK}}}', '{"messages": [{"role": "user", "content": "\\ud800"}]}', f'{{{TALK}, "label": true}}',
-    f'{{"tools": "[]", {TALK}}}', '{"messages": [{"role": "user", "content": 1}, {"role": "assistant", "content": "2"}]}', "\ufeff{}",
+    f'{{"Messages": [], {TALK}}}', '{"messages": [{"role": "user", "content": "\\ud800"}]}',
+    f'{{{TALK}, "label": true}}', f'{{"tools": "[]", {TALK}}}',
+    '{"messages": [{"role": "user", "content": 1}, {"role": "assistant", "content": "2"}]}',
     '{"messages": [{"role": "user", "content": "1", "more": 2}, {"role": "assistant", "content": "2"}]}',
-    '{"question": "1", "answer": "2"}', f'{{"n": {"[" * 6000}{"]" * 6000}, {TALK}}}',
+    '{"question": "1", "answer": "2"}', "\ufeff{}", f'{{"n": {"[" * 6000}{"]" * 6000}, {TALK}}}',
 ]  # fmt: skip
 
 
