@@ -15,13 +15,6 @@ from hypothesis import strategies as st
 from spreadsheets import write_xlsx
 
 from appliance.data import check, load, write_rows
-from appliance.data.blocks import Block
-from appliance.data.convert import Layout
-from appliance.data.formats import Recogniser
-from appliance.data.pairs import pairs_of
-from appliance.data.parse import Cells
-from appliance.data.stream import batch_of
-from appliance.data.texts import flat, texts_of, written
 from appliance.errors import ApplianceError
 
 
@@ -403,40 +396,3 @@ def test_images_in_every_layout(drawn):
             file = Path(folder) / "rows.jsonl"
             file.write_bytes(as_jsonl(layout))
             assert list(load(file)) == rows
-
-
-@given(
-    st.lists(
-        st.tuples(SAID, SAID, st.sampled_from(["", "3", "\n两行", '"引"', " ", "[注]", "甲"])), min_size=60, max_size=90
-    )
-)
-@repeatable(15)
-def test_large_tables_are_read_alike_by_rows_and_by_columns(drawn):
-    """What several processes find in blocks is what one finds in rows, whatever stands in the cells."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["编号", "问题", "答案"])
-    for number, (question, answer, odd) in enumerate(drawn):
-        table.writerow([number, question, odd if number % 7 == 0 else answer + odd])
-    parser = Cells(",", ("编号", "问题", "答案"), frozenset({1}))
-    layout = Layout("question_answer", "sft", {"question": "问题", "answer": "答案"})
-    data = text.getvalue().encode().partition(b"\n")[2]
-    block = Block(2, 0, len(data), data.count(b"\n"), None)
-    found = pairs_of(data, block, parser, layout)
-    batch = batch_of(*parser(data, block), Recogniser(layout, {}, False))
-    usable = list(batch.usable())
-    if found is None:  # read row by row: something in it can be used though it looks empty or like a list
-        assert any(row["messages"][1]["content"].startswith("[") for _line, row in usable) or not usable
-        return
-    assert [(int(line), found.row(n)) for n, line in enumerate(found.lines)] == usable
-    left = [(reason, line) for reason, line in zip(batch.reasons, batch.lines, strict=True) if reason]
-    assert sorted(found.dropped) == sorted(left) and found.rows == len(batch.lines)
-    texts = found.texts()
-    assert [texts.text(number) for number in range(len(usable))] == [flat(row) for _line, row in usable]
-    assert [texts.written(number) for number in range(len(usable))] == [written(row) for _line, row in usable]
-    rows = [row for _line, row in usable]
-    parts = [flat(row) for row in rows]
-    sizes = [sum(len(one["content"]) for one in row["messages"]) for row in rows]
-    same = texts_of([part.encode() for part in parts], list(map(len, parts)), sizes, rows)
-    for name in ("starts", "begins", "characters", "octets"):
-        assert getattr(texts, name).tolist() == getattr(same, name).tolist()
