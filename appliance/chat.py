@@ -150,6 +150,7 @@ def _reader() -> Callable[[], str | None]:
     from prompt_toolkit import PromptSession
 
     session: PromptSession[str] = PromptSession()
+    session.app.renderer.cpr_not_supported_callback = None  # as in questions.py
 
     def from_terminal() -> str | None:
         try:

@@ -220,19 +220,17 @@ def quantize(
     machine = Hardware.from_dict(read_json(hardware)) if hardware else None
     mapping = mapping_of(map)
     _model_here(model)
-    with output.waiting(_("looking at the rows")):
-        draft = prepare.quantize(
-            model,
-            data,
-            scheme=scheme,
-            to=to,
-            samples=samples,
-            length=length,
-            mapping=mapping,
-            sheet=sheet,
-            hardware=machine,
-            accept_loss=accept_loss,
-        )
+    words: dict[str, Any] = {
+        "scheme": scheme, "to": to, "samples": samples, "length": length, "mapping": mapping, "sheet": sheet,
+        "hardware": machine, "accept_loss": accept_loss,
+    }  # fmt: skip
+    try:
+        with output.waiting(_("looking at the rows")):
+            draft = prepare.quantize(model, data, **words)
+    except NotInstalled as missing:
+        output.note(f"{missing.what} {missing.why}")
+        _first(prepare.install(missing.name))
+        draft = prepare.quantize(model, data, **words)
     do(draft, detach)
 
 
@@ -271,14 +269,14 @@ def serve(
         draft = prepare.serve(model, **words)
     except NotInstalled as missing:
         output.note(f"{missing.what} {missing.why}")
-        _first(prepare.install(missing.engine.name))
+        _first(prepare.install(missing.name))
         draft = prepare.serve(model, **words)
     do(draft, detach)
 
 
-@app.command(help=_("Install an engine that did not come with the appliance: vllm, lmdeploy or sglang."))
+@app.command(help=_("Install what did not come with the appliance: vllm, lmdeploy, sglang, or quantize."))
 def install(
-    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="vllm | lmdeploy | sglang")],
+    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="vllm | lmdeploy | sglang | quantize")],
     detach: Detach = False,
     yes: Yes = False,
     json: Json = False,

@@ -24,6 +24,7 @@ _NAMES = 10  # of columns
 def report(found: Report) -> None:
     """`appliance data check`: the verdict, what it is, how long rows are, what is left out, what to look at."""
     from appliance.data import languages
+    from appliance.data.private import KINDS
 
     output.say(found.verdict, "bold green" if not found.needs_consent else "bold yellow")
     rows = [
@@ -44,11 +45,13 @@ def report(found: Report) -> None:
     _plot(lengths["bars"])
     _notes(_("Left out"), found.dropped)
     _notes(_("Worth a look"), found.warnings)
+    if any(note.key in KINDS for note in found.warnings):
+        output.note(_("Mask what is private: appliance data clean FILE --mask (menu: Data, clean)"))
 
 
 def _read_as(found: Report) -> str:
     """Which columns are what; nothing where the format says it."""
-    if found.format in _PLAIN and not found.read_as:
+    if (found.format in _PLAIN or found.columns == {"text": "text"}) and not found.read_as:
         return ""
     words = {
         "question": _("question"), "answer": _("answer"), "input": _("material"), "system": _("system"),

@@ -33,7 +33,7 @@ _CHOICES = (
     "preferred_response", "labels", "label", "更好", "更好的", "选择", "胜者", "偏好", "优选",
 )  # fmt: skip
 _FIRST, _SECOND = {"0", "a", "j", "甲", "一"}, {"1", "b", "k", "乙", "二"}
-_SCORES = ("overall_score", "score", "rating", "reward", "评分", "得分", "分数")
+_SCORES = ("overall_score", "score", "pm_score", "rating", "reward", "评分", "得分", "分数")
 _LISTS = ("completions", "responses", "answers", "responses_and_scores", "candidates", "outputs", "generations")
 _TEXTS = ("response", "answer", "text", "output", "completion", "content")
 _COMPARED = (
@@ -70,6 +70,8 @@ def kind_of(record: Record) -> str:
             found = kind(record) is not None
         except Unusable:
             found = True
+        except RecursionError:
+            found = False
         if found:
             return kind.__name__
     return ""
@@ -285,13 +287,14 @@ def translated(columns: Iterable[str]) -> list[str]:
 
 def several(record: Record) -> Record | None:
     """Questions in one list and their answers in another: a conversation."""
-    asked, answered = record.get("questions"), record.get("answers")
+    names = ("questions", "answers") if "questions" in record else ("turns", "reference")  # MT-Bench
+    asked, answered = (record.get(name) for name in names)
     if not (isinstance(asked, list) and isinstance(answered, list) and len(asked) == len(answered) > 1):
         return None
     if not all(isinstance(one, str) for one in (*asked, *answered)):
         return None
     turns = [{"question": question, "answer": answer} for question, answer in zip(asked, answered, strict=True)]
-    return {"conversation": turns, **_beside(record, ("questions", "answers"))}
+    return {"conversation": turns, **_beside(record, names)}
 
 
 def pieces(record: Record) -> Record | None:

@@ -69,7 +69,8 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
         row: Row = {**_pair(get, images), **extra}
     else:
         messages = _asked(get, images)
-        if "answer" in fields and not _holds_turns(get("turns")):
+        open_ = bool(messages) and messages[-1]["role"] in ("user", "tool")
+        if "answer" in fields and (open_ or not _holds_turns(get("turns"))):
             messages += _answers(get("answer"), images, calls=bool(tools))
         if not tools and _may_speak_calls(messages):
             messages, tools = spoken_calls.with_calls(messages)

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.data import composed, words, wrapped
+from appliance.data import by_content, composed, words, wrapped
 from appliance.data.convert import Layout
 from appliance.data.rows import Unusable
 from appliance.data.tables import letter
-from appliance.data.turns import listed, named_images, transcript
+from appliance.data.turns import listed, named_images, speakers, transcript
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
 _CLASS_NAME = 40  # characters at most
 _ARTICLE = 80  # characters: what is longer below a title is an article rather than an answer
 _SENTENCES = 400  # characters: a longer text is more than a remark
-# Columns that tell about a row: what stands in them asks for nothing and answers nothing.
-_ABOUT = re.compile(
-    r"(^|_)(u?u?id|idx|index|url|link|path|file|name|lang|language|date|time|timestamp|source|version|license|type|kind"
-    r"|category|label|domain|split|task|dataset|model|author|topic|subject|level|difficulty|role|hash|license|locale"
-    r"|worker|batch|seed|repo|commit|meta|metadata|tags?|genre|website|subdomain)(_?\w{0,2})?\W*$"
-    r"|编号|序号|日期|时间|姓名|部门|人员|电话|手机|邮箱|工号|状态|来源|链接|版本|价格|数量|单位"
-)
 
 FORMATS = (
     "alpaca", "sharegpt", "messages", "prompt_completion", "query_response", "question_answer", "preference", "caption",
@@ -52,12 +44,13 @@ def layout_of(
         fields = {**{word: key for word, key in fields.items() if word not in _PAIR}, "text": fields["answer"]}
     fields = _with_label(_with_turns(record, fields), label_counts)
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
-    if (
-        not shape and "text" in fields and isinstance(record.get(fields["text"]), list)
-    ):  # a conversation called text (GenQA)
+    # a conversation called text (GenQA)
+    if not shape and "text" in fields and isinstance(record.get(fields["text"]), list):
         shape = _shape(record[fields["text"]])
         if shape:
             fields = {**{word: key for word, key in fields.items() if word != "text"}, "turns": fields["text"]}
+    if shape and _only_asks(record, fields["turns"]):
+        shape = ""
     asked, answered = bool(shape) or "question" in fields, bool(shape) or "answer" in fields
     name = shape or words.pair_name(fields)
     if "rejected" in fields and ("chosen" in fields or (asked and answered)):
@@ -80,6 +73,14 @@ def layout_of(
     if "question" in fields and _shape(record.get(fields["question"])):  # a tree of turns; a conversation called prompt
         return Layout("messages", "sft", {**fields, "turns": fields["question"]})
     return None
+
+
+def _only_asks(record: Mapping[str, Any], column: str) -> bool:
+    """Whether these are questions one after the other (MT-Bench), or ways to say one, and no one answers."""
+    value = record.get(column)
+    if words.plain(column) not in ("turns", "utterances") or not isinstance(value, list):
+        return False
+    return all(isinstance(one, str) for one in value) and not speakers(value)
 
 
 _PAIR = ("question", "answer")
@@ -268,7 +269,7 @@ def recognise(
         )
     # Of two answers that nothing judges, neither is a question.
     unjudged = not mapping and composed.two_answers(sample[0] if sample else {}) is not None
-    guess = None if unjudged else _by_content(sample, keys, said, task)
+    guess = None if unjudged else by_content.layout(sample, keys, said, task)
     if guess is None:
         raise ApplianceError(
             _("It is not clear where the questions and the answers are."),
@@ -280,7 +281,7 @@ def recognise(
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for record in sample:
-        with contextlib.suppress(Unusable):
+        with contextlib.suppress(Unusable, RecursionError):
             yield composed.restated(record)
 
 
@@ -334,41 +335,3 @@ def _label_counts(
                 return True
             values.append(record[column])
     return bool(values) and sum(words.truth(value) is not None for value in values) * 10 >= len(values) * 9
-
-
-def _by_content(
-    sample: Sequence[Mapping[str, Any]], keys: Sequence[str], said: Mapping[str, str], task: str | None
-) -> Layout | None:
-    """Question and answer by what the columns hold: of two columns of sentences, the longer one answers."""
-    known = {**words.match(key for key in keys if key not in set(said.values())), **said}
-    taken = {known[field] for field in ("question", "answer") if field in known}
-    lengths: dict[str, float] = {}
-    for key in keys:
-        values = [record[key] for record in sample if isinstance(record.get(key), str) and record[key].strip()]
-        if len(values) * 2 < max(1, len(sample)) or key in taken or _ABOUT.search(words.plain(key)):
-            continue
-        if values[0].startswith(("data:", "http://", "https://")) or values[0].strip() in ("{}", "[]"):
-            continue
-        repeated = len(values) >= 10 and len(set(values)) * 10 < len(values) * 3  # a category
-        numeric = sum(value.strip().replace(".", "", 1).isdigit() for value in values) * 2 > len(values)
-        if not repeated and not numeric:
-            lengths[key] = sum(map(len, values)) / len(values)
-    by_length = sorted(lengths, key=lambda key: -lengths[key])
-    if task == "pretrain" or (len(by_length) == 1 and not taken and task is None):
-        return Layout("text", "pretrain", {"text": by_length[0]}, guessed=True) if by_length else None
-    if task not in (None, "sft"):
-        return None
-    if len(by_length) + len(taken) < 2 or not by_length:
-        return None
-    if "question" in known:
-        pair = (known["question"], by_length[0])
-    elif "answer" in known:
-        pair = (by_length[0], known["answer"])
-    else:
-        longer, other = by_length[0], by_length[1]
-        if lengths[longer] < 1.2 * lengths[other]:  # about the same: the left one asks
-            other, longer = sorted((longer, other), key=list(keys).index)
-        pair = (other, longer)
-    fields = {"question": pair[0], "answer": pair[1]}
-    fields.update({field: known[field] for field in known if field in ("system", "tools") and known[field] not in pair})
-    return Layout("question_answer", "sft", fields, guessed=True)

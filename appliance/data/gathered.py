@@ -92,16 +92,16 @@ def _together(records: Rows, number: Callable[[Any], Any]) -> Iterator[tuple[Any
 
 def _trees(records: Rows) -> Rows:
     def number(value: Any) -> Any:
-        return value.get("message_tree_id") or value.get("message_id") if isinstance(value, dict) else None
+        return str(value.get("message_tree_id") or value.get("message_id")) if isinstance(value, dict) else None
 
     for _name, group in _together(records, number):
         nodes = {
-            one.value.get("message_id"): {**one.value, "replies": []}
+            str(one.value.get("message_id")): {**one.value, "replies": []}
             for one in group
             if isinstance(one.value, dict) and not one.value.get("deleted")
         }
         for node in nodes.values():
-            if (above := nodes.get(node.get("parent_id"))) is not None and above is not node:
+            if (above := nodes.get(str(node.get("parent_id")))) is not None and above is not node:
                 above["replies"].append(node)
         first = next((node for node in nodes.values() if node.get("parent_id") is None), None)
         yield Record(group[0].line, {"prompt": first} if first else Broken("roles_out_of_order"))
@@ -137,6 +137,10 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str] | None:
     )
 
 
+def _are_texts(*values: Any) -> bool:
+    return all(isinstance(value, str) and value for value in values)
+
+
 class _Talks:
     """Gathers an exported chat; what one speaker says in several rows is one turn."""
 
@@ -151,7 +155,7 @@ class _Talks:
                     yield Record(one.line, one.value)
                     continue
                 speaker, text = one.value.get(self._speaker), one.value.get(self._text)
-                if turns and turns[-1]["role"] == speaker and isinstance(text, str) and turns[-1]["content"]:
+                if turns and turns[-1]["role"] == speaker and _are_texts(turns[-1]["content"], text):
                     turns[-1]["content"] += f"\n{text}"
                 else:
                     turns.append({"role": speaker, "content": text})

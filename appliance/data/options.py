@@ -54,6 +54,8 @@ def restated(record: Record, asks: Callable[[Record, Sequence[str]], Any]) -> tu
         asked = next((record[plain[name]] for name in _BEGINNINGS if name in plain), None)
     if not isinstance(asked, str) or not asked.strip():
         return None
+    if isinstance(told := record.get(plain.get("premise", "")), str) and told not in asked:  # COPA
+        asked = f"{told}\n{asked}"
     lines = [whole] if whole else [f"{mark}. {text}" for mark, text in _unmarked(texts).items()]
     answer = _text(record[right]) if whole else _mark(record[right], texts, from_list=bool(offered))
     return {"question": "\n".join([asked, *lines]), "answer": answer}, [*used, right]

@@ -46,7 +46,7 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
     elif task is None and (open_ := _left_open(stream)):
         yield open_
     tagged = main.task == "kto" and words.plain(main.fields["label"]) != "kto_tag"
-    if task is None and tagged and source.kind == "table":
+    if task is None and tagged and not _says_yes_or_no(stream, main.fields["label"]):
         yield Question(
             "task",
             _("The column {column} was taken as good or bad. If it is something else: --task sft").format(
@@ -56,6 +56,12 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
             ["kto", "sft"],
             [{"task": "kto"}, {"task": "sft"}],
         )
+
+
+def _says_yes_or_no(stream: Stream, column: str) -> bool:
+    """Whether a label is written as true or false; 0 and 1, or words, may say anything of two kinds."""
+    values = (row.get(column) for row in islice(_raw(stream), 20))
+    return all(isinstance(value, bool) for value in values if value is not None)
 
 
 def _left_open(stream: Stream) -> Question | None:
@@ -92,7 +98,8 @@ def _beside_text(text: str, unread: list[str], stream: Stream) -> Question | Non
     titles = [column for column in unread if words.plain(column) in words.TITLES]
     as_text = {"text": text}
     if titles and words.plain(text) != "text":
-        return _columns_question(as_text, unread, [{"map": as_text}, {"map": {"question": titles[0], "answer": text}}])
+        ways: list[dict[str, Any]] = [{"map": as_text}, {"map": {"question": titles[0], "answer": text}}]
+        return _columns_question(as_text, [text, *unread], ways)
     first = next(_raw(stream), {})
     marked = [
         c for c in unread if words.plain(c) in (*words.CLASSES, *words.MARKINGS) and first.get(c) not in (None, "")

@@ -51,9 +51,13 @@ def text_of(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
-    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+    if isinstance(value, list) and all(_is_text(part) for part in value):
         return "".join(text_of(part.get("text")) for part in value)
     raise Unusable("not_text")
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and (part.get("type") == "text" or ("text" in part and "type" not in part))
 
 
 def message(role: str, content: str, calls: list[dict[str, Any]] | None = None) -> Message:

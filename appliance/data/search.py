@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,20 +40,19 @@ def count(data: bytes | bytearray, byte: bytes, end: int) -> int:
     return sum(int(np.count_nonzero(octets[at : at + _PIECE] == byte[0])) for at in range(0, end, _PIECE))
 
 
-def any_of(octets: Octets, needles: Iterable[bytes]) -> Places:
+def any_of(octets: Octets, needles: Sequence[bytes]) -> Places:
     """The places where any of the needles (of two bytes or more) begins."""
-    pairs: dict[int, list[bytes]] = {}
-    for needle in needles:
-        pairs.setdefault(needle[0] | needle[1] << 8, []).append(needle)
+    begins = np.zeros((256, 256), dtype=bool)
+    begins[[needle[0] for needle in needles], [needle[1] for needle in needles]] = True
+    first, *others = {needle[0] for needle in needles}
     found = []
     for begin, piece in pieces(octets):
-        for shift in (0, 1):
-            two = piece[shift : len(piece) - shift].view("<u2")
-            fits = np.zeros(len(two), dtype=bool)
-            for pair in pairs:
-                fits |= two == pair
-            for place in [np.flatnonzero(fits) * 2 + shift] if fits.any() else []:
-                found += [begin + _those(piece, place, needle) for some in pairs.values() for needle in some]
+        fits = piece == first
+        for other in others:
+            fits |= piece == other
+        place = np.flatnonzero(fits[:-1])
+        place = place[begins[piece[place], piece[place + 1]]]
+        found += [begin + _those(piece, place, needle) for needle in needles if len(place)]
     return joined(found)
 
 
@@ -90,6 +89,9 @@ def runs(octets: Octets, members: NDArray[np.bool_]) -> Places:
         likely = 8 * np.flatnonzero((eight + np.uint64(0x5353535353535353)) & ~eight & high == high)
         found.append(begin + likely)
     likely = joined(found)
+    # On one side of these eight there are four more, or more: most words of eight letters end here.
+    far = members[octets[np.clip(likely[None, :] + np.array([[-1], [-4], [8], [11]]), 0, len(octets) - 1)]]
+    likely = likely[(far[0] & far[1]) | (far[2] & far[3])]
     around = likely[:, None] + np.arange(-8, 16)
     inside = (around >= 0) & (around < len(octets))
     before, within, after = np.packbits(members[octets[np.where(inside, around, 0)]] & inside, axis=1).T

@@ -20,7 +20,7 @@ from appliance.data.columns import Columns, Ends, joined, numbers
 from appliance.data.formats import Recogniser
 from appliance.data.parse import Lines
 from appliance.data.rows import Row, Unusable
-from appliance.data.search import Octets, Places
+from appliance.data.search import Octets, Places, any_of
 from appliance.data.texts import ROLE, Texts
 
 _NAMES = {"messages": ("role", "content"), "sharegpt": ("from", "value")}  # of a turn's speaker and text
@@ -28,8 +28,8 @@ _USUAL = ("user", "human", "assistant", "gpt", "system")
 _KINDS = ("user", "assistant", "system", "")
 _KIND_OF = np.array([_KINDS.index(words.ROLES[name]) for name in _USUAL] + [3])
 _SYSTEM, _UNKNOWN = 2, len(_USUAL)
-_DEEPEST = 2000  # brackets in a line: arrow's reader goes down as many levels, and there is an end to that
-_CALLS = "<(tool_call|functioncall|function_call)>"
+_DEEPEST = 5000  # brackets in a line: arrow's reader goes down as many levels, and its stack ends (beyond 10,000)
+_CALLS = (b"<tool_call>", b"<functioncall>", b"<function_call>")
 
 
 @cache
@@ -82,8 +82,8 @@ class _Turns:
         place = np.arange(len(owner)) - (self.starts[:-1] + led)[owner]
         wrong = ends.perhaps_blank | ((place >= 0) & (self.kinds != place & 1))
         data = self.contents.buffers()[2]
-        if data is not None and b"call>" in data.to_pybytes():
-            wrong |= _true(compute.match_substring_regex(self.contents, _CALLS))
+        if data is not None and len(any_of(np.frombuffer(data, dtype=np.uint8), _CALLS)):
+            wrong |= _true(compute.match_substring_regex(self.contents, "<(tool_call|functioncall|function_call)>"))
         if led.any():
             wrong |= (place < 0) & _true(compute.match_substring(self.contents, "[{"))  # these may be tools
         odd: NDArray[np.bool_] = np.zeros(len(counts), dtype=bool)
@@ -169,10 +169,10 @@ def _one_a_line(octets: Octets, ends: Places) -> bool:
     last = ends - 1 - (octets[ends - 1] == 13)  # the byte before LF or CR LF
     if (octets[last] != ord("}")).any() or (octets[ends[:-1] + 1] != ord("{")).any():
         return False
-    brackets = (octets | 0x20) == ord("{")  # "[" too
-    if np.count_nonzero(brackets) <= _DEEPEST:
+    if np.diff(ends, prepend=-1).max() <= _DEEPEST:
         return True
-    return bool(np.diff(np.searchsorted(np.flatnonzero(brackets), ends), prepend=0).max() <= _DEEPEST)
+    brackets = np.flatnonzero((octets | 0x20) == ord("{"))  # "[" too
+    return bool(np.diff(np.searchsorted(brackets, ends), prepend=0).max() <= _DEEPEST)
 
 
 def _valid(data: bytes) -> bool:

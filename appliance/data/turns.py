@@ -43,11 +43,9 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
     """A list of turns as messages; what it shows is added to `images`. Raises Unusable."""
     messages: list[Message] = []
     if raw and all(isinstance(one, str) for one in raw):
-        marks = [_SPEAKER.match(text) for text in raw]
-        if all(match and match[1].lower() in words.ROLES for match in marks):  # HuatuoGPT, MedDialog
-            for match, text in zip(marks, raw, strict=True):
-                assert match is not None
-                _add(messages, {"role": match[1], "content": text[match.end() :]}, images)
+        for match, text in zip(speakers(raw), raw, strict=False):
+            _add(messages, {"role": match[1], "content": text[match.end() :]}, images)
+        if messages:
             return messages
         return [message(("user", "assistant")[number % 2], text) for number, text in enumerate(raw)]
     for one in raw:
@@ -55,7 +53,7 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
             # The usual turn, at a glance.
             named = one.get("role") or one.get("from")
             role = _USUAL.get(named) if type(named) is str and len(one) < 4 else None
-            if role and not ("tool_calls" in one or "function_call" in one or "images" in one):
+            if role and _MORE.isdisjoint(one):
                 text = one.get("content")
                 if text is None:
                     text = one.get("value")
@@ -64,6 +62,12 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
                     continue
         _add(messages, one, images)
     return messages
+
+
+def speakers(texts: list[str]) -> list[re.Match[str]]:
+    """Where each text names its speaker (HuatuoGPT, MedDialog); nothing where one does not."""
+    found = [match for text in texts if (match := _SPEAKER.match(text)) and match[1].lower() in words.ROLES]
+    return found if len(found) == len(texts) else []
 
 
 def plain_talk(raw: Any) -> list[Message] | None:
@@ -102,6 +106,7 @@ def plain_talk(raw: Any) -> list[Message] | None:
 
 
 _SPEAKER = re.compile(r"\s*(\w{1,12})\s*[：:]\s*")
+_MORE = {"tool_calls", "function_call", "images", "reasoning_content"}  # what a turn may hold beside a text
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 
@@ -112,7 +117,7 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         return
     if not isinstance(raw, dict):
         raise Unusable("not_a_turn")
-    named = raw.get("role") or raw.get("from") or raw.get("speaker") or raw.get("sender")
+    named = raw.get("role") or raw.get("from") or raw.get("speaker") or raw.get("sender") or raw.get("type")
     if named is None and (pair := _pair(raw)):
         if not messages and isinstance(raw.get("system"), str):  # XTuner
             messages.append(message("system", raw["system"]))
@@ -147,6 +152,9 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     if role == "assistant" and not calls and (found := list(_CALL.finditer(text))):
         calls = [call for one in found for call in calls_of(_quoted(one[2].strip()))]
         text = _CALL.sub("", text).strip()
+    thought = raw.get("reasoning_content")
+    if role == "assistant" and isinstance(thought, str) and thought.strip() and "<think>" not in text:
+        text = f"<think>\n{thought.strip()}\n</think>\n\n{text}"  # as DeepSeek and Qwen write it
     messages.append(message(role, text, calls_of(calls) if calls and role == "assistant" else None))
 
 

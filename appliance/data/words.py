@@ -35,7 +35,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "用户问题", "用户",
         "题目", "标准问题", "标准问", "提示", "提示词", "q", "questions", "problem", "患者提问", "咨询内容", "问题描述",
         "problem_statement", "human", "input", "输入", "inputs_pretokenized", "inputs", "sql_prompt", "题干", "试题",
-        "original_text", "提问内容", "标题", "title", "subject",
+        "original_text", "input_text", "human_input", "user_message", "提问内容", "标题", "title", "subject",
     ),
     "answer": (
         "multiple_choice_answer", "answer", "output", "completion", "response", "generated_solution", "reply",
@@ -44,6 +44,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "医生回复", "医生回答", "回答内容", "解决方案", "解决办法", "解决方法", "处理结果", "处理方案", "处理意见",
         "targets_pretokenized", "targets", "canonical_solution", "gold_standard_solution", "sql", "patch",
         "reference_strs", "caption", "描述", "内容", "正文", "content", "best_answer", "correct_answer", "code", "ans",
+        "model_output", "generated_text", "expected_output", "output_text", "ground_truth", "机器人回复", "模型回答",
     ),
     "input": (
         "input", "context", "passage", "article", "sql_context", "evidence", "desc", "输入", "材料", "阅读材料", "补充",
@@ -65,12 +66,12 @@ ALIASES = {
 
 # Longer headers are recognised by what they contain ("客户问题描述"), unless they only tell about it ("问题编号").
 _CONTAINED = {
-    "question": ("问题", "提问", "question", "query"),
-    "answer": ("答案", "回答", "回复", "答复", "answer", "reply"),
+    "question": ("问题", "提问", "question", "query", "instruction", "prompt"),
+    "answer": ("答案", "回答", "回复", "答复", "answer", "reply", "response"),
 }
 _ABOUT = re.compile(
     r"编号|序号|类型|分类|类别|时间|日期|数量|来源|等级|人员|字数|人$|者$|姓名|部门|状态|渠道|次数|得分|评分|标签|关键词|链接"
-    r"|_id\b|\bid\b|type|category|date|time|source|count|concept|index|_idx|score|_len|user|author|_toks|tokens"
+    r"|_id\b|\bid\b|(type|category|date|time|source|concept|index|idx|score|len|counts?|user|author|toks|tokens)\d*$"
 )
 # What is asked is answered under a word of its own, before any other that could mean an answer.
 _PARTNERS = {

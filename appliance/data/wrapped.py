@@ -48,7 +48,10 @@ def _exported(record: Record) -> Record | None:
         (name for name, node in reversed(nodes.items()) if not node.get("children")), None
     )
     turns: list[dict[str, Any]] = []
-    while isinstance(node := nodes.get(shown), dict) and len(turns) < _LONGEST:
+    for _step in range(_LONGEST):
+        node = nodes.get(shown) if isinstance(shown, str) else None
+        if not isinstance(node, dict):
+            break
         said = node.get("message")
         if isinstance(said, dict) and (turn := _turn(said)):
             turns.append(turn)

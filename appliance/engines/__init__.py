@@ -10,7 +10,9 @@ import sys
 from typing import Any
 
 from appliance import settings
+from appliance.engines import installable
 from appliance.engines.base import Engine
+from appliance.engines.installable import NotInstalled
 from appliance.engines.lmdeploy import Lmdeploy
 from appliance.engines.sglang import Sglang
 from appliance.engines.transformers import Transformers
@@ -24,20 +26,6 @@ ENGINES: dict[str, Engine] = {each.name: each for each in (Vllm(), Lmdeploy(), S
 WORDS = ("auto", *ENGINES)
 # In this order, where nobody asks for another; SGLang only when asked for.
 _FAST = ("vllm", "lmdeploy")
-
-
-class NotInstalled(ApplianceError):
-    """The engine is not on this machine, but a job can install it: `engine`."""
-
-    def __init__(self, engine: Engine):
-        super().__init__(
-            _("The engine {name} is not installed.").format(name=engine.name),
-            _(
-                "It did not come with the appliance: {gib:.1f} GiB to download, about {disk:.0f} GiB on the disk."
-            ).format(gib=engine.download_gib, disk=engine.disk_gib),
-            _("Install it: appliance install {name}").format(name=engine.name),
-        )
-        self.engine = engine
 
 
 def by_name(name: str) -> Engine:
@@ -61,7 +49,7 @@ def choose(hardware: Any, wish: str = "auto") -> tuple[Engine, str]:
         if engine.name != "transformers" and _card(engine, hardware) is None:
             raise _no_card(engine)
         if not is_installed(engine):
-            raise NotInstalled(engine) if _installable(engine, hardware) else _not_here(engine)
+            raise NotInstalled(installable.of_engine(engine)) if _installable(engine, hardware) else _not_here(engine)
         return engine, _("You asked for {name}.").format(name=engine.name)
     for name in _FAST:
         card = _card(ENGINES[name], hardware)

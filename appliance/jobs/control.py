@@ -178,7 +178,9 @@ def missing_environment(name: str) -> ApplianceError:
     return ApplianceError(
         _("The environment for this job ({name}) is not installed.").format(name=name),
         _("{path} is not there.").format(path=settings.python_of(name)),
-        _("Install it: make {target}").format(target="setup" if name in ("core", "train") else f"setup-{name}"),
+        _("Install it: appliance install {name}").format(name=name)
+        if name == "quantize"
+        else _("Install it: make {target}").format(target="setup" if name in ("core", "train") else f"setup-{name}"),
     )
 
 

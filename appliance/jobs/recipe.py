@@ -306,7 +306,7 @@ def _with_model(kind: str, words: dict[str, Any], known: dict[str, str], show: C
         except prepare.NotHere as missing:
             first = prepare.download(missing.reference)
         except NotInstalled as missing:
-            first = prepare.install(missing.engine.name)
+            first = prepare.install(missing.name)
         job = control.submit(first)
         state = show(job)
         if state.state != "done":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appliance import output, questions
+from appliance.engines import NotInstalled
 from appliance.errors import ApplianceError
 from appliance.hub import workspace
 from appliance.jobs import control, prepare
@@ -53,6 +54,12 @@ def _start(model: str, file: str, how: dict[str, Any]) -> Job | None:
         try:
             with output.waiting(_("planning")):
                 draft = prepare.quantize(model, file, scheme=scheme, **how)
+        except NotInstalled as missing:
+            output.note(f"{missing.what} {missing.why}")
+            job = pick.start(prepare.install(missing.name))
+            if job is None or job.state().state != "done":
+                return None
+            continue
         except ApplianceError as problem:
             if scheme != "auto":
                 raise

@@ -52,7 +52,7 @@ def ask_and_start(model: str) -> None:
         try:
             draft = prepare.serve(model, host=host, **options)
         except engines.NotInstalled as missing:
-            job = pick.start(prepare.install(missing.engine.name))
+            job = pick.start(prepare.install(missing.name))
             if job is None or job.state().state != "done":
                 return
             continue

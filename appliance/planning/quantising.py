@@ -115,7 +115,7 @@ def quantising(
     if shape.experts and scheme != "fp8":
         raise ApplianceError(
             _("A model with experts can't be quantised with {name} here.").format(name=NAMES[scheme]),
-            _("Few rows reach every expert, so that it would hardly be calibrated; FP8 needs no rows."),
+            _("Few of your rows would reach each of them, too few to calibrate on; FP8 needs no rows."),
             _("Choose --scheme fp8, or download a version in 4 bits from a hub."),
         )
     if scheme == "fp8" and card is not None and card.kind == "cuda" and card.capability() < _FP8_ARITHMETIC:

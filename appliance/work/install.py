@@ -1,4 +1,4 @@
-"""Install an engine that did not come with the appliance: from its lock with hashes, into the workspace.
+"""Install an engine or a tool that did not come with the appliance: from its lock with hashes, into the workspace.
 
 The environment is made beside its place and renamed when whole, so it is there entirely or not at all. What had come
 before a stop or a kill is kept and not fetched again.
@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from appliance import engines, files, settings
+from appliance import files, settings
+from appliance.engines.installable import Installable
 from appliance.errors import ApplianceError
 from appliance.locale import _
 from appliance.work.context import Context
@@ -27,12 +28,13 @@ MANIFEST = "installed.json"
 
 
 def run(context: Context) -> dict[str, Any]:
-    """spec: {engine}. Returns {engine, environment (its folder), lock (sha256), bytes}."""
-    engine = engines.by_name(context.spec["engine"])
+    """spec: {engine, installable}. Returns {engine, environment (its folder), lock (sha256), bytes}."""
+    described = context.spec["installable"]
+    engine = Installable(**{**described, "locks": tuple(described["locks"])})
     root = settings.engines_folder()
     root.mkdir(parents=True, exist_ok=True)
     with _alone(context, root / f".{engine.environment}.lock"):
-        lock = lock_of(engine.environment)
+        locks = [lock_of(engine.environment, name) for name in engine.locks]
         staging, cache = root / f".{engine.environment}.partial", root / f".{engine.environment}.cache"
         _check_space(engine, root, _size(staging, cache))
         uv = _uv()
@@ -41,11 +43,13 @@ def run(context: Context) -> dict[str, Any]:
             base = Path(getattr(sys, "_base_executable", sys.executable))
             _uv_does(context, engine, [uv, "venv", "-q", "--relocatable", "--python", base, staging], staging, cache)
         words = [uv, "pip", "sync", "--compile-bytecode", "--require-hashes", "--python", staging / "bin" / "python"]
-        _uv_does(context, engine, [*words, lock], staging, cache)
+        # A machine without a card never gets CUDA's libraries: from a folder of wheels, else from PyTorch's own index.
+        only_cpu = engine.cpu and not settings.variable("UV_FIND_LINKS")
+        _uv_does(context, engine, [*words, *["--torch-backend=cpu"] * only_cpu, *locks], staging, cache)
         _check_whole(engine, staging)
         # uv does not wait for the disk; after a loss of power the rename must not have come before the files.
         os.sync()
-        made = {"engine": engine.name, "lock": files.sha256(lock), "bytes": _size(staging)}
+        made = {"engine": engine.name, "lock": files.sha256(locks[0]), "bytes": _size(staging)}
         files.write_json(staging / MANIFEST, made)
         _take_place(staging, root / engine.environment)
         shutil.rmtree(cache, ignore_errors=True)
@@ -53,9 +57,9 @@ def run(context: Context) -> dict[str, Any]:
     return {**made, "environment": str(root / engine.environment)}
 
 
-def lock_of(environment: str) -> Path:
-    """The lock that an environment is made from. Raises ApplianceError where this copy of the code has none."""
-    lock = settings.CODE_ROOT / "requirements" / f"{environment}.lock"
+def lock_of(environment: str, name: str) -> Path:
+    """A lock that an environment is made from. Raises ApplianceError where this copy of the code has none."""
+    lock = settings.CODE_ROOT / "requirements" / name
     if not lock.is_file():
         raise ApplianceError(
             _("{name} can't be installed: its lock is missing.").format(name=environment),
@@ -94,7 +98,7 @@ def _alone(context: Context, path: Path) -> Iterator[None]:
         yield
 
 
-def _check_space(engine: engines.Engine, root: Path, here: int) -> None:
+def _check_space(engine: Installable, root: Path, here: int) -> None:
     free = shutil.disk_usage(root).free
     needed = engine.disk_gib * 2**30 - here
     if free < needed:
@@ -103,11 +107,11 @@ def _check_space(engine: engines.Engine, root: Path, here: int) -> None:
             _("It needs {need:.1f} GiB in {folder}; {free:.1f} GiB are free.").format(
                 need=needed / 2**30, folder=root, free=free / 2**30
             ),
-            _("Make room (appliance models, appliance jobs), or choose --engine transformers."),
+            _("Make room (appliance models, appliance jobs)."),
         )
 
 
-def _uv_does(context: Context, engine: engines.Engine, words: list[Any], staging: Path, cache: Path) -> None:
+def _uv_does(context: Context, engine: Installable, words: list[Any], staging: Path, cache: Path) -> None:
     """Run uv, telling how far it is by what has come to the disk. Raises Stopped, and ApplianceError in uv's words."""
     # The cache stands beside the environment: uv links files instead of copying them.
     variables = {
@@ -153,9 +157,9 @@ def _uv_does(context: Context, engine: engines.Engine, words: list[Any], staging
         )
 
 
-def _check_whole(engine: engines.Engine, staging: Path) -> None:
+def _check_whole(engine: Installable, staging: Path) -> None:
     """The engine's own package is there: a lock without it would make an empty environment."""
-    code = f"import importlib.metadata as m; m.version({engine.name!r})"
+    code = f"import importlib.metadata as m; m.version({engine.package!r})"
     done = subprocess.run([staging / "bin" / "python", "-I", "-c", code], capture_output=True, text=True)
     if done.returncode != 0:
         shutil.rmtree(staging, ignore_errors=True)

@@ -58,7 +58,9 @@ def run(context: Context) -> dict[str, Any]:
             shutil.copyfile(adapters[0][0] / same_answers.FILE, staging / same_answers.FILE)
         made["proof"] = _prove(base, adapters, staging, context)
         (staging / journal.NAME).unlink(missing_ok=True)
-        kept: dict[str, Any] = {name: made[name] for name in ("way", "reason", "changed_tensors", "proof") if name in made}
+        kept: dict[str, Any] = {
+            name: made[name] for name in ("way", "reason", "changed_tensors", "proof") if name in made
+        }
         appear(staging, to, context, made["sha256"], kept)
     except NoRoom:
         raise  # what is finished is kept: with more room it goes on from there

@@ -60,8 +60,9 @@ def test_the_path_by_commands(home: Path, shelf: Path, tmp_path: Path) -> None:
     assert {"profile", "method", "dtype", "micro_batch", "accumulation"} <= planned.json.keys()
     assert {"length", "memory", "reasons", "alternatives"} <= planned.json.keys()
 
-    tuned = appliance("finetune", "--model", "base-float32", "--data", rows, "--steps", 3, "--json")
+    tuned = appliance("finetune", "--model", "base-float32", "--data", rows, "--steps", 3, "--held-out", 0.2, "--json")
     assert tuned.code == 0 and tuned.json["state"] == "done", tuned.err
+    assert "No rows are held out" in tuned.err  # the file is too small, which is no secret
     adapter = Path(tuned.json["result"]["adapter"])
     assert (adapter / "adapter_model.safetensors").is_file()
 

@@ -102,6 +102,10 @@ shape("OpenAI fine-tuning file", {"messages": [{"role": "system", "content": "Be
 shape("Gemini tuning file", {"systemInstruction": {"role": "system", "parts": [{"text": "Be kind."}]}, "contents": [
       {"role": "user", "parts": [{"text": "Why?"}]}, {"role": "model", "parts": [{"text": "Because."}]}]},
       "s:Be kind. | u:Why? | a:Because.")
+shape("Bedrock tuning file", {"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "Be kind."}], "messages": [
+      {"role": "user", "content": [{"text": "Why?"}]}, {"role": "assistant", "content": [{"text": "Because."}]}]},
+      "s:Be kind. | u:Why? | a:Because.")
+shape("LangChain", {"messages": [{"type": "human", "content": "Why?"}, {"type": "ai", "content": "Because."}]}, QA)
 shape("Cohere tuning file", {"messages": [{"role": "User", "content": "Why?"}, {"role": "Chatbot", "content":
       "Because."}]}, QA)
 shape("ChatGPT export", {"title": "x", "create_time": 1.0, "current_node": "c", "mapping": {
@@ -178,6 +182,8 @@ shape("chinese-poetry", {"author": "李白", "paragraphs": ["床前明月光，"
 shape("MNBVC", {"文件名": "a.txt", "是否待查文件": False, "段落数": 2, "段落": [{"行号": 0, "是否重复": False, "md5":
       "x", "内容": "甲"}, {"行号": 1, "是否重复": False, "md5": "y", "内容": "乙"}]}, "text:甲\n乙")
 # ── as training programs write them down ──
+shape("DeepSeek's thoughts", {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content":
+      "Because.", "reasoning_content": "Hm."}]}, "u:Why? | a:<think>\nHm.\n</think>\n\nBecause.")
 shape("XTuner", {"conversation": [{"system": "Be kind.", "input": "Why?", "output": "Because."}]},
       "s:Be kind. | u:Why? | a:Because.")
 shape("LAION OIG", {"text": "<human>: Why?\n<bot>: Because."}, QA)

@@ -58,6 +58,8 @@ table("sickness", "主诉 现病史 诊断 治疗方案", [[f"头疼{n}天", f"{
 table("waimai_10k", "label review", [[str(n % 2), f"第{n}家很快"] for n in range(6)], "?u:第0家很快 | a:0")
 table("English service", "Ticket Customer_Question Agent_Reply Created_Date", [["T1", "When?", "At nine.", "2026"]],
       "u:When? | a:At nine.")
+table("users' questions", "id user_question account_answer updated_date", [["1", "When?", "At nine.", "2026"]],
+      "u:When? | a:At nine.")
 table("personas", "name age city", [["Ann", "31", "Rome"], ["Bob", "42", "Oslo"]], "?")
 
 # ── files that are not rows: name, text, means ──

@@ -98,6 +98,9 @@ shape("CValues comparison", {"prompt": "为什么？", "pos_resp": "因为。", 
 shape("liyucheng/zhihu_rlhf_3k", {"prompt": "为什么？", "chosen": "因为。", "rejected": "不知道。"},
       "u:为什么？ | +:因为。 | -:不知道。")
 shape("peiyi9979/Math-Shepherd", {"input": "2 + 2? Step 1: 4 ки", "label": "2 + 2? Step 1: 4 +", "task": "GSM8K"}, "!--map")
+shape("HuggingFaceH4/stack-exchange-preferences", {"qid": 1, "question": "Why?", "answers": [{"answer_id": 1, "author":
+      "a", "pm_score": 1, "selected": False, "text": "No."}, {"answer_id": 2, "author": "b", "pm_score": 5, "selected":
+      True, "text": "Because."}], "date": "2020", "metadata": ["x"]}, PAIR)
 shape("ms-swift DPO", {"messages": chat("Why?", "Because."), "rejected_messages": chat("Why?", "No.")}, PAIR)
 shape("ms-swift DPO in short", {"messages": chat("Why?", "Because."), "rejected_response": "No."}, PAIR)
 shape("ms-swift KTO", [{"messages": chat(f"Why {n}?", f"Because {n}."), "label": n % 2 == 0} for n in range(4)],

@@ -26,6 +26,24 @@ shape("mandarjoshi/trivia_qa", {"question": "Who?", "question_id": "tc_1", "ques
       "u:Who? | a:Sinclair Lewis")
 shape("nq_open", {"question": "who", "answer": ["Ann", "Anna"]}, "u:who | a:Ann")
 shape("google/boolq", {"question": "is it", "answer": True, "passage": "It is."}, "u:is it\nIt is. | a:true")
+shape("super_glue COPA", {"premise": "It rained.", "choice1": "wet", "choice2": "dry", "question": "effect", "idx": 0,
+      "label": 0}, "u:It rained.\neffect\n1. wet\n2. dry | a:1")
+shape("intents", {"intent": "greet", "utterances": ["hi", "hello"], "response": "Hello!"}, "?")
+shape("MT-Bench", {"question_id": 1, "category": "math", "turns": ["Why?", "So?"], "reference": ["Because.", "Yes."]},
+      "u:Why? | a:Because. | u:So? | a:Yes.")
+shape("MT-Bench without answers", {"question_id": 1, "category": "math", "turns": ["Why?", "So?"]}, "!--map")
+shape("lmsys/toxic-chat", {"conv_id": "1", "user_input": "Why?", "model_output": "Because.", "human_annotation": True,
+      "toxicity": 0, "jailbreaking": 0, "openai_moderation": "[]"}, QA)
+shape("PrimeIntellect/SYNTHETIC-1", {"response_id": "r", "problem_id": "p", "task_type": "x", "score": 1.0, "prompt":
+      "Why?", "llm_response": "Because.", "metadata": "{}"}, QA)
+shape("cognitivecomputations/dolphin-r1", {"messages": chat("Why?"), "reasoning": "Hm.", "answer": "Because.",
+      "model": "R1"}, QA)
+shape("THUDM/LongBench", {"input": "Why?", "context": "It rains.", "answers": ["Because."], "length": 3, "dataset":
+      "qasper", "language": "en", "all_classes": None, "_id": "1"}, "u:Why?\nIt rains. | a:Because.")
+shape("BGE pairs", {"query": "Why?", "pos": ["Because."], "neg": ["No."]}, "!--map")
+shape("google/IFEval", {"key": 1, "prompt": "Why?", "instruction_id_list": ["x"], "kwargs": [{}]}, "!--map")
+shape("microsoft/wiki_qa", [{"question_id": "Q1", "question": f"why {n}", "document_title": "Rome", "answer":
+      f"Because {n}.", "label": n % 2} for n in range(4)], "?u:why 0 | a:Because 0. =bad")
 shape("cais/mmlu", {"question": "Which?", "subject": "law", "choices": ["x", "y"], "answer": 1},
       "u:Which?\nA. x\nB. y | a:B")
 shape("TIGER-Lab/MMLU-Pro", {"question_id": 1, "question": "Which?", "options": ["x", "y"], "answer": "B",

@@ -74,3 +74,14 @@ def test_two_readings_are_asked_with_three_rows_shown(menu: Menu, workspace: Pat
     screen.pick(_("question: {question} → answer: {answer}").format(question="甲", answer="乙"))
     rows, words = recipe_rows(workspace, screen)
     assert rows == longer and words["sheet"] == "二月" and words["map"] == {"question": "甲", "answer": "乙"}
+
+
+def test_a_title_above_a_text_is_asked_about(menu: Menu, workspace: Path, tmp_path: Path) -> None:
+    """Articles to read, or titles that ask? One question, and the answer is in the recipe."""
+    rows = [(f"第{n}条怎么办理", f"{n}。" + "先到窗口登记，再等通知，" * 12) for n in range(4)]
+    book = write_xlsx(tmp_path / "条例.xlsx", {"条例": [["标题", "正文"], *rows]})
+    screen = to_the_plan(menu("zh"), book)
+    screen.asks(_("Which column asks, and which one answers?"), _("plain text: {text}").format(text="正文"))
+    screen.pick(_("question: {question} → answer: {answer}").format(question="标题", answer="正文"))
+    found, words = recipe_rows(workspace, screen)
+    assert found == rows and words["map"] == {"question": "标题", "answer": "正文"}

@@ -205,7 +205,7 @@ def test_how_cards_work_together_can_be_asked_for() -> None:
     assert alone.sharding == "none" and any("several cards" in warning for warning in alone.warnings)
     with pytest.raises(UsageError) as told:
         plan(two, MODELS["8B"], wish={"sharding": "zero1"})
-    assert "sharding" in told.value.why and "zero2" in told.value.why
+    assert "sharding" in told.value.problems[0] and "zero2" in told.value.problems[0]
 
 
 def test_pictures_are_counted_or_said_to_be_guessed() -> None:

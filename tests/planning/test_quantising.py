@@ -76,10 +76,15 @@ def test_groups_divide_every_layer() -> None:
     assert "200" in told.value.why
 
 
-def test_experts_are_refused() -> None:
+def test_experts_take_fp8_and_nothing_else() -> None:
     shape = replace(TINY, experts=8, experts_per_token=2, expert_intermediate=128)
-    with pytest.raises(ApplianceError, match="experts"):
-        quantising(BIG, shape, scheme="fp8")
+    for name in ("H100", "3090"):
+        made = quantising(MACHINES[name], shape)
+        assert made.scheme == "fp8" and "experts" in made.reason
+    assert made.before_gib / made.after_gib > 1.6  # the experts shrink, too
+    with pytest.raises(ApplianceError, match="experts") as told:
+        quantising(BIG, shape, scheme="gptq")
+    assert "--scheme fp8" in told.value.next_step
 
 
 def test_how_an_engine_serves_it() -> None:

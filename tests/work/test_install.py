@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny
 from workers import done, ended, until
 
 from appliance import engines, settings
@@ -99,6 +100,21 @@ def test_killed_in_the_middle_and_resumed(lock: Path) -> None:
     assert not (settings.engines_folder() / "vllm").exists() or engines.is_installed(engines.by_name("vllm"))
     control.resume(job)
     assert done(job)["engine"] == "vllm" and engines.is_installed(engines.by_name("vllm"))
+
+
+def test_what_quantises_is_installed_the_same_way(
+    lock: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = lock.parent / "quantize.lock"
+    named.write_text(wheel(tmp_path / "wheels", "llmcompressor"))
+    (lock.parent / "torch-cpu.txt").write_text(wheel(tmp_path / "wheels", "torch"))
+    rows = tiny.write_rows(tmp_path / "rows.jsonl")
+    with pytest.raises(engines.NotInstalled) as missing:
+        prepare.quantize(str(shelf / "base-bfloat16"), str(rows), scheme="fp8")
+    assert "appliance install quantize" in missing.value.next_step
+    assert done(control.submit(prepare.install(missing.value.name)))["bytes"] > 2 * PADDING
+    assert settings.python_of("quantize") == settings.engines_folder() / "quantize" / "bin" / "python"
+    assert prepare.quantize(str(shelf / "base-bfloat16"), str(rows), scheme="fp8").environment == "quantize"
 
 
 def test_no_room_and_no_such_engine(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:

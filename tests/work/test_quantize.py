@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -16,10 +17,11 @@ from workers import done, ended, gone, kill, until
 from appliance import files, settings
 from appliance.errors import ApplianceError
 from appliance.hub import manifest, workspace
-from appliance.jobs import control, prepare
+from appliance.jobs import control, prepare, recipe
 from appliance.jobs import models as stock
 from appliance.jobs.folder import Job, events
 from appliance.jobs.prepare.quantize import MEASURED
+from appliance.merging import weights
 from appliance.merging.journal import staging_folder
 
 # Loads each folder as a person's program would, measures it on the job's rows and asks it something.
@@ -39,6 +41,18 @@ for model, job in zip(sys.argv[1::2], sys.argv[2::2]):
     made = loaded.generate(**asked, max_new_tokens=8, min_new_tokens=8, do_sample=False)
     told.append([perplexity.measure(loaded, held, lambda _n: None), made.shape[1] - asked["input_ids"].shape[1]])
 print("TOLD " + json.dumps(told))
+"""
+
+MIXTURE = """
+import sys, torch
+from transformers import AutoConfig, Qwen3MoeConfig, Qwen3MoeForCausalLM
+torch.manual_seed(0)
+shape = AutoConfig.from_pretrained(sys.argv[1]).to_dict()
+kept = {name: shape[name] for name in (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "max_position_embeddings", "eos_token_id", "pad_token_id")}
+config = Qwen3MoeConfig(**kept, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=64, bos_token_id=None)
+Qwen3MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(sys.argv[2])
 """
 
 
@@ -149,6 +163,38 @@ def test_awq_int8_and_bitsandbytes_answer_as_measured(home: Path, shelf: Path, r
     for job, (perplexity, answered) in zip(jobs, ask(jobs), strict=True):
         assert perplexity == pytest.approx((job.result or {})["perplexity"]["after"], rel=0.02)
         assert answered == 8
+
+
+@pytest.fixture(scope="session")
+def mixture(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> Path:
+    """A tiny Qwen3 with experts."""
+    folder = tmp_path_factory.mktemp("mixture") / "mixture"
+    variables = {**settings.child_environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    words = [settings.python_of("train"), "-c", MIXTURE, shelf / "base-bfloat16", folder]
+    subprocess.run(words, env=variables, check=True, capture_output=True)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(shelf / "base-bfloat16" / name, folder / name)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_recipe_quantises_a_model_with_experts(home: Path, mixture: Path, rows: Path, tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(
+        f"jobs:\n- quantize: {{model: {mixture}, data: {rows}, scheme: fp8, length: 512, accept_loss: true}}\n"
+    )
+    (job,) = recipe.run(recipe.read(file), lambda job, _number, _last: ended(job))
+    result = done(job)
+    folder = Path(result["model"])
+    found = [tensor for path in folder.glob("*.safetensors") for tensor in weights.read(path).tensors]
+    kinds = {tensor.name: tensor.dtype for tensor in found}
+    experts = [name for name in kinds if ".experts." in name and name.endswith("_proj.weight")]
+    original = {tensor.name for path in mixture.glob("*.safetensors") for tensor in weights.read(path).tensors}
+    assert len(experts) == 2 * 4 * 3 and {kinds[name] for name in experts} == {"F8_E4M3"} and set(experts) <= original
+    assert {dtype for name, dtype in kinds.items() if name.endswith("mlp.gate.weight")} == {"BF16"}
+    assert abs(result["perplexity"]["loss"]) < 0.02
+    ((perplexity, answered),) = ask([job])
+    assert perplexity == pytest.approx(result["perplexity"]["after"], rel=0.02) and answered == 8
 
 
 @pytest.mark.slow

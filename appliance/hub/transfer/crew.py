@@ -23,10 +23,6 @@ _END_SECONDS = 1.0  # what the threads get to end; the rest ends with the proces
 _TICK = 0.05
 _FIRST_TICK = 0.02  # in the first seconds, where the number of connections is found
 _FIRST_TICKS = 100
-# How long a connection that waits for its bytes lets them gather: the more connections, the longer, so that all
-# together do not wake more often than the processor can bear.
-_GATHER_SECONDS = 0.005
-_GATHER_EACH_SECONDS = 0.0003
 
 
 @dataclass(frozen=True)
@@ -264,7 +260,7 @@ class Crew:
         with self._change:
             piece.at = piece.start if answer.ranged else 0
             piece.began, piece.answer = time.monotonic(), answer
-            piece.gather = max(_GATHER_SECONDS, len(self._active) * _GATHER_EACH_SECONDS)
+            piece.share(len(self._active))
             if self._closing:
                 raise Cut
 

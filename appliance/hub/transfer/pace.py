@@ -55,7 +55,7 @@ class Pace:
     def piece(self, left: int) -> int:
         """Bytes to ask for at a time while `left` have not been asked for: large ones, but no connection may be
         without one towards the end."""
-        share = min(self._each * _PIECE_SECONDS, left / (2 * self.wanted))
+        share = min(self._each * _PIECE_SECONDS, left / (4 * self.wanted))
         return min(self._limits.largest, max(self._limits.least, int(share) // MIB * MIB))
 
     def look(self, done: int, active: int, started: int, now: float) -> None:

@@ -13,7 +13,8 @@ from appliance.hub.transfer.target import Digest, Target
 from appliance.locale import _
 
 _BLOCK = MIB // 4  # bytes of one read at first: about what a socket holds on a fast line
-_LARGEST_BLOCK = MIB // 2  # once they come full
+_LARGEST_BLOCK = MIB // 2  # once they come full, where connections are few: every one of them holds its own
+_BLOCKS = 8 * MIB  # in all
 # Small reads (TLS gives 16 KiB at a time) are written together; but what had to be waited for is written soon, so that
 # a kill costs next to nothing.
 _ENOUGH = 256 * 1024
@@ -21,6 +22,10 @@ _SMALL = 64 * 1024
 _LITTLE = 16 * 1024
 _OLD_SECONDS = 1.0
 _WAITED_SECONDS = 0.0005
+# How long a connection that waits for its bytes lets them gather: the more connections, the longer, so that all
+# together do not wake more often than the processor can bear; but not until what a socket holds at first is full.
+_GATHER_SECONDS = 0.005
+_GATHER_EACH_SECONDS = 0.00015
 _KNOWN_SECONDS = 1.5  # before that, nothing can be said about a connection's speed
 
 
@@ -45,6 +50,7 @@ class Piece:
     answer: Answer | None = None
     given_up: bool = False
     block: int = _BLOCK  # bytes of one read, at most
+    largest_block: int = _LARGEST_BLOCK
     gather: float = 0.0  # seconds to wait for more where the line is slower than the reads
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -63,6 +69,11 @@ class Piece:
             self._marks.popleft()
         began, before = self._marks[0]
         return (self.came - before) / (now - began) if now - began >= window else None
+
+    def share(self, connections: int) -> None:
+        """Be one of so many connections, in memory and processor time."""
+        self.largest_block = max(_BLOCK, min(_LARGEST_BLOCK, _BLOCKS // connections))
+        self.gather = max(_GATHER_SECONDS, connections * _GATHER_EACH_SECONDS)
 
     def give_up(self) -> None:
         """From another thread: end it now."""
@@ -89,7 +100,7 @@ class Piece:
                 if not answer.ranged and self.at + size + len(block) == self.end and answer.read(1):
                     raise Wrong(_("{file} is longer there than listed.").format(file=self.target.name))
                 if len(block) == self.block:
-                    self.block = min(_LARGEST_BLOCK, 2 * self.block)
+                    self.block = min(self.largest_block, 2 * self.block)
                 elif len(block) < self.block // 4:
                     self.block = max(_BLOCK, self.block // 2)
                 held.append(block)

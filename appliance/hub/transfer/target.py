@@ -204,9 +204,12 @@ class Target:
                     handle = self._open()
                 except OSError as error:
                     raise DiskTrouble(error) from None
-                stop = min([stop, start + _BLOCK, *self._fresh])
-            for block in blocks or [self._read(handle, start, stop - start)]:
+                stop = min([stop, *self._fresh])
+            for block in blocks:
                 digest.update(block)
+            # Without the lock up to here: whoever hashes is behind, and must not make the writers wait at every block.
+            while not blocks and (rest := stop - digest.done) > 0:
+                digest.update(self._read(handle, digest.done, min(_BLOCK, rest)))
 
     def _take_fresh(self, start: int, stop: int) -> list[bytes]:
         """What is in memory from `start` on without a gap: several at once, for the writers want the lock as well."""

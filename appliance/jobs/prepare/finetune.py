@@ -133,7 +133,7 @@ def finetune(
             *([(_("To"), str(to))] if to else []),
             *_time(described),
         ],
-        warnings=[*plan.warnings, *map(str, report.warnings)],
+        warnings=[*plan.warnings, *_none_held_out(held_out, report.kept), *map(str, report.warnings)],
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
@@ -175,6 +175,14 @@ def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
             _("Rewards are for learning by trial."), _("The task is {task}.").format(task=task), "--task grpo"
         )
     return None
+
+
+def _none_held_out(share: float | None, rows: int) -> list[str]:
+    """Where rows were asked to be held out, and the file is too small for it."""
+    from appliance.data.held_out import FEWEST_ROWS
+
+    text = _("No rows are held out: of fewer than {n} every one is needed to learn from.")
+    return [text.format(n=FEWEST_ROWS)] if share and rows < FEWEST_ROWS else []
 
 
 def _held_out(share: float | None) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files, settings
+from appliance.engines import installable
 from appliance.errors import ApplianceError
 from appliance.hub import model as models
 from appliance.hub import workspace
@@ -39,6 +40,8 @@ def quantize(
     accept_loss: bool = False,
 ) -> Draft:
     """A quantised model beside the original. Raises ApplianceError with what stands against it.
+
+    Raises installable.NotInstalled where the tools for it must be installed first (`install`).
 
     data_file    rows to calibrate and to measure on; None: those that the model was taught with, where they are known
     hardware     of the machine that will serve it, where it is another
@@ -77,6 +80,9 @@ def quantize(
             _("At least {n} are needed, to calibrate on some and to measure on the others.").format(n=FEWEST_ROWS),
             _("Give a file with more rows."),
         )
+    tools = installable.quantising(here)
+    if not tools.is_installed:
+        raise installable.NotInstalled(tools)
     target = _target(to, folder.name, plan.scheme)
     samples_used = min(plan.samples, report.kept)
     return Draft(

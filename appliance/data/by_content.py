@@ -1,0 +1,56 @@
+"""Question and answer by what columns hold, where no header says it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from appliance.data import words
+from appliance.data.convert import Layout
+
+# Columns that tell about a row: what stands in them asks for nothing and answers nothing.
+_ABOUT = re.compile(
+    r"(^|_)(u?u?id|idx|index|url|link|path|file|name|lang|language|date|time|timestamp|source|version|license|type|kind"
+    r"|category|label|domain|split|task|dataset|model|author|topic|subject|level|difficulty|role|hash|license|locale"
+    r"|worker|batch|seed|repo|commit|meta|metadata|tags?|genre|website|subdomain)(_?\w{0,2})?\W*$"
+    r"|编号|序号|日期|时间|姓名|部门|人员|电话|手机|邮箱|工号|状态|来源|链接|版本|价格|数量|单位"
+)
+
+
+def layout(
+    sample: Sequence[Mapping[str, Any]], keys: Sequence[str], said: Mapping[str, str], task: str | None
+) -> Layout | None:
+    """Question and answer by what the columns hold: of two columns of sentences, the longer one answers."""
+    known = {**words.match(key for key in keys if key not in set(said.values())), **said}
+    taken = {known[field] for field in ("question", "answer") if field in known}
+    lengths: dict[str, float] = {}
+    for key in keys:
+        values = [record[key] for record in sample if isinstance(record.get(key), str) and record[key].strip()]
+        if len(values) * 2 < max(1, len(sample)) or key in taken or _ABOUT.search(words.plain(key)):
+            continue
+        if values[0].startswith(("data:", "http://", "https://")) or values[0].strip() in ("{}", "[]"):
+            continue
+        repeated = len(values) >= 10 and len(set(values)) * 10 < len(values) * 3  # a category
+        numeric = sum(value.strip().replace(".", "", 1).isdigit() for value in values) * 2 > len(values)
+        if not repeated and not numeric:
+            lengths[key] = sum(map(len, values)) / len(values)
+    by_length = sorted(lengths, key=lambda key: -lengths[key])
+    if task == "pretrain" or (len(by_length) == 1 and not taken and task is None):
+        return Layout("text", "pretrain", {"text": by_length[0]}, guessed=True) if by_length else None
+    if task not in (None, "sft"):
+        return None
+    if len(by_length) + len(taken) < 2 or not by_length:
+        return None
+    if "question" in known:
+        pair = (known["question"], by_length[0])
+    elif "answer" in known:
+        pair = (by_length[0], known["answer"])
+    else:
+        longer, other = by_length[0], by_length[1]
+        if lengths[longer] < 1.2 * lengths[other]:  # about the same: the left one asks
+            other, longer = sorted((longer, other), key=list(keys).index)
+        pair = (other, longer)
+    fields = {"question": pair[0], "answer": pair[1]}
+    fields.update({field: known[field] for field in known if field in ("system", "tools") and known[field] not in pair})
+    return Layout("question_answer", "sft", fields, guessed=True)
