@@ -10,6 +10,7 @@ import typer
 from appliance import output
 from appliance.cli_watch import Detach, see_through, watch
 from appliance.cli_words import Json, Lang, Yes
+from appliance.errors import UsageError
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.watch import failure, summary
 from appliance.locale import _
@@ -90,8 +91,10 @@ def jobs_remove(name: JobName, yes: Yes = False, json: Json = False, lang: Lang 
 
     job = folder.find(name)
     freed = files.folder_size(job.folder)
-    if not yes and not output.is_json() and sys.stdin.isatty() and not job.state().active:
+    if not yes and not job.state().active:
         question = _("Delete {id} with all it made ({size})?").format(id=job.id, size=output.size(freed))
+        if output.is_json() or not sys.stdin.isatty():
+            raise UsageError(_("Nothing was removed: nobody could be asked."), question, _("To do it, add --yes."))
         if not questions.yes(question, default=False):
             raise typer.Exit(130)
     freed = control.remove(job)

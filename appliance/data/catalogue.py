@@ -31,6 +31,17 @@ _ABOUT = {
     "summary": marked("summaries"), "translation": marked("translation"), "vision": marked("pictures"),
     "web": marked("web pages"), "wiki": marked("encyclopedia"), "writing": marked("writing"),
 }  # fmt: skip
+# Other words that people look for them with, in both languages.
+_ALSO = {
+    "medical": "医疗 医药 医院 健康 问诊 health doctor", "law": "法律 司法 legal", "finance": "金融 股票 stock",
+    "math": "数学 计算", "code": "代码 编程 程序 programming", "agent": "工具 智能体 函数调用 function calling",
+    "customer service": "客服 售后 support", "chat": "对话 聊天 闲聊", "translation": "翻译 双语",
+    "education": "教育 考试", "safety": "安全 有害", "roleplay": "角色 人设", "sql": "数据库",
+    "vision": "图片 图像 看图 image", "ocr": "识字 文字识别", "reasoning": "推理 思考 思维链 thinking",
+    "writing": "写作 文案", "summary": "摘要 总结", "wiki": "百科", "news": "新闻", "instructions": "指令 助手",
+    "knowledge": "知识 问答", "identity": "身份 自我认知", "classification": "分类 情感", "science": "科学",
+    "web": "网页", "books": "书籍 图书", "stories": "故事 小说", "culture": "文化 诗词", "charts": "图表 表格",
+}  # fmt: skip
 _MANY = marked("many languages")
 
 
@@ -79,7 +90,8 @@ class DataSet:
     def _searched(self) -> str:
         words = [self.name, self.huggingface, self.modelscope, self.task, *self.about, *self.languages, self.licence]
         words += [self.format, self.task_word, self.languages_word, _TASKS[self.task]]
-        words += [_ABOUT[word] for word in self.about] + [languages.NAMES.get(code, _MANY) for code in self.languages]
+        words += [text for word in self.about for text in (_ABOUT[word], _ALSO.get(word, ""))]
+        words += [languages.NAMES.get(code, _MANY) for code in self.languages]
         return " ".join(words).lower()
 
 

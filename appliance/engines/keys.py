@@ -104,8 +104,13 @@ def revoke(name: str) -> None:
     sync_folder(path.parent)
 
 
+def is_name(name: str) -> bool:
+    """Whether a key can be called so."""
+    return bool(re.fullmatch(r"[\w-][\w.-]{0,63}", name))
+
+
 def _file_of(name: str) -> Path:
-    if not re.fullmatch(r"[\w-][\w.-]{0,63}", name):
+    if not is_name(name):
         raise UsageError(
             _("{name} is no name for a key.").format(name=name), "", _("Use letters, digits, dots and dashes.")
         )

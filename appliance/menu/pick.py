@@ -25,11 +25,12 @@ def suggested(hardware: Any) -> list[tuple[str, str]]:
     return [((can if fits else cannot).format(name=m.huggingface), m.huggingface) for m, fits in found]
 
 
-def model(question: str, hardware: Any) -> str:
-    """A model of the workspace, a suggested one, or what a person types."""
+def model(question: str, hardware: Any, *, to_learn: bool = True) -> str:
+    """A model of the workspace, a suggested one, or what a person types. `to_learn`: say which can learn here."""
     here = [(_line(item), str(item.folder)) for item in workspace.list_models()]
     names = {Path(folder).name for _text, folder in here}
-    hub = [(text, name) for text, name in suggested(hardware) if workspace.folder_name(name) not in names]
+    hub = [(text if to_learn else name, name) for text, name in suggested(hardware)]
+    hub = [(text, name) for text, name in hub if workspace.folder_name(name) not in names]
     choices: list[tuple[str, Any]] = [*here, *hub, (_("another: a folder or owner/name"), _OTHER)]
     chosen = questions.choose(question, choices)
     if chosen is _OTHER:

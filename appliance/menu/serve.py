@@ -24,7 +24,7 @@ def show(hardware: Any) -> None:
         if chosen:
             chat.talk(chat.at(chosen))
             return
-    model = pick.model(_("Which model should answer?"), hardware)
+    model = pick.model(_("Which model should answer?"), hardware, to_learn=False)
     if pick.bring_here(model):
         ask_and_start(model)
 

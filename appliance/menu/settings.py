@@ -1,10 +1,11 @@
-"""Settings: language and where models come from."""
+"""Settings: language, where models come from, tokens and keys."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from appliance import output, questions, settings
+from appliance.engines import keys
 from appliance.hub import tokens
 from appliance.locale import LANGUAGES, _, language, set_language
 
@@ -18,6 +19,7 @@ def show(_hardware: Any) -> None:
             (f"语言 / Language: {LANGUAGES[language()]}", "language"),
             (_("Where models come from: {source}").format(source=sources[_source()]), "source"),
             *((_token_line(hub), hub) for hub in tokens.NAMES),
+            (_("Keys for the servers: {n}").format(n=len(keys.everyone())), "keys"),
             (_("Workspace: {home} (APPLIANCE_HOME)").format(home=settings.home()), "home"),
             (_("back"), ""),
         ],
@@ -36,6 +38,9 @@ def show(_hardware: Any) -> None:
     elif what in tokens.NAMES:
         if not _change_token(what):
             return
+    elif what == "keys":
+        _change_keys()
+        return
     elif what == "home":
         output.note(
             _("Everything you own stands in {home}. Another place: start with APPLIANCE_HOME=/path.").format(
@@ -72,3 +77,27 @@ def _change_token(hub: str) -> bool:
     elif what == "forget":
         tokens.forget(hub)
     return bool(what)
+
+
+def _change_keys() -> None:
+    """Who may ask the servers: a new key, or none any more for somebody."""
+    lines = [
+        (_("{name}  (made {when})").format(name=key["name"], when=key["made"][:16].replace("T", " ")), key["name"])
+        for key in keys.everyone()
+    ]
+    name = questions.choose(_("Whose key?"), [*lines, (_("a new one"), None), (_("back"), "")])
+    if name is None:
+        name = questions.text(_("Whose is it to be?"), check=_name_problem)
+        made = keys.add(name)
+        output.paste(made)
+        output.note(_("Running servers take it already. It is not shown again."))
+    elif name and questions.yes(_("Revoke it? Then it opens nothing any more."), default=False):
+        keys.revoke(name)
+        output.good(_("{name} opens nothing any more.").format(name=name))
+
+
+def _name_problem(name: str) -> str | None:
+    if not keys.is_name(name):
+        return _("Use letters, digits, dots and dashes.")
+    taken = name in (key["name"] for key in keys.everyone())
+    return _("There is a key {name} already.").format(name=name) if taken else None

@@ -92,7 +92,9 @@ def test_the_path_by_commands(home: Path, shelf: Path, tmp_path: Path) -> None:
     assert appliance("jobs", "list").out.count("\n") >= 4
     again = appliance("jobs", "resume", tuned.json["id"], "--json")
     assert again.code == 1 and "nothing to resume" in again.json["error"]["what"]
-    removed = appliance("jobs", "remove", identity, "--json")
+    unasked = appliance("jobs", "remove", identity, "--json")
+    assert unasked.code == 2 and "--yes" in unasked.json["error"]["next"], unasked
+    removed = appliance("jobs", "remove", identity, "--yes", "--json")
     assert removed.code == 0 and removed.json["freed_bytes"] > 0
     assert not Path(served.json["folder"]).exists()
     assert appliance("jobs", "show", identity).code == 1

@@ -41,6 +41,7 @@ def test_found_by_words_in_either_language(language: str) -> None:
     try:
         assert {"glaive-toolcall-zh", "ms-agent"} <= {one.name for one in catalogue.search("chinese tools")}
         assert [one.name for one in catalogue.search("BelleGroup/train_2M_CN")] == ["belle-2m"]
+        assert catalogue.search("医疗") == catalogue.search("医学") != []
         assert len(catalogue.search("")) == len(catalogue.load())
         with pytest.raises(UsageError):
             catalogue.search("no such thing at all")

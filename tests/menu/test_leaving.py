@@ -14,6 +14,7 @@ from screen import CTRL_C, DOWN, ENTER, ESCAPE, UP, Screen, squeezed
 from workers import ended
 
 from appliance import locale, settings
+from appliance.engines import keys
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
@@ -114,6 +115,11 @@ def questions_of(entry: str, workspace: Path, shelf: Path, rows: Path) -> list[l
                 (_("Which setting?"), [DOWN, DOWN, ENTER]),
                 (_("What now?"), [ENTER]),
                 (_("Your token for {hub}:").format(hub="Hugging Face"), []),
+            ],
+            [
+                (_("Which setting?"), [DOWN, DOWN, DOWN, DOWN, ENTER]),
+                (_("Whose key?"), [ENTER]),
+                (_("Whose is it to be?"), []),
             ],
         ],
         # Without a card no scheme suits, so one is asked for.
@@ -283,6 +289,24 @@ def test_where_models_come_from_is_kept(menu: Menu) -> None:
     screen.asks(_("Where should models come from?")).pick("ModelScope").waits_for_any_key().keys(" ")
     screen.asks(_("What do you want to do?")).keys("1", ENTER).asks(_("Where is the model?"))
     assert squeezed(_("at ModelScope")) in squeezed(screen.pointed())
+
+
+def test_a_key_is_made_shown_once_and_revoked(menu: Menu) -> None:
+    screen = menu()
+    entry = _("Keys for the servers: {n}").split("{")[0]
+    screen.keys("6", ENTER).asks(_("Which setting?")).pick(entry).asks(_("Whose key?")).pick(_("a new one"))
+    screen.asks(_("Whose is it to be?")).keys("li", ENTER).wait_for(
+        _("Running servers take it already. It is not shown again.")
+    )
+    screen.waits_for_any_key()
+    key = keys.read_key(settings.keys_folder() / "li.key")
+    assert key in screen.text
+    screen.keys(" ")
+    at_first_screen(screen).keys("6", ENTER).asks(_("Which setting?")).pick(entry)
+    screen.asks(_("Whose key?"), "li").pick("li").asks(_("Revoke it? Then it opens nothing any more."))
+    assert key not in screen.text
+    screen.pick(_("yes")).wait_for(_("{name} opens nothing any more.").format(name="li"))
+    assert keys.everyone() == []
 
 
 def test_another_size_while_a_question_is_open(menu: Menu) -> None:

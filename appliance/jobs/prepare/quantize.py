@@ -107,7 +107,7 @@ def quantize(
             (_("Size"), plan.shrinks),
             (
                 _("Rows"),
-                _("{n} rows of {file} to calibrate, others to measure").format(n=samples_used, file=file.name)
+                _("up to {n} rows of {file} to calibrate, others to measure").format(n=samples_used, file=file.name)
                 if plan.samples
                 else _("rows of {file} to measure; it needs none to calibrate").format(file=file.name),
             ),
