@@ -33,7 +33,7 @@ _ABOUT = {
 }  # fmt: skip
 # Other words that people look for them with, in both languages.
 _ALSO = {
-    "medical": "医疗 医药 医院 健康 问诊 health doctor", "law": "法律 司法 legal", "finance": "金融 股票 stock",
+    "medical": "医疗 医学 医药 医院 健康 问诊 health doctor", "law": "法律 司法 legal", "finance": "金融 股票 stock",
     "math": "数学 计算", "code": "代码 编程 程序 programming", "agent": "工具 智能体 函数调用 function calling",
     "customer service": "客服 售后 support", "chat": "对话 聊天 闲聊", "translation": "翻译 双语",
     "education": "教育 考试", "safety": "安全 有害", "roleplay": "角色 人设", "sql": "数据库",

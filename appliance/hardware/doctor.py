@@ -190,9 +190,9 @@ def check_port(port: int) -> Check:
             return Check(
                 "port",
                 NOTE,
-                _(
-                    "Port {port} is in use: by a server that was started here (appliance jobs list) or another program."
-                ).format(port=port),
+                _("Port {port} is in use: by a server of ours (see appliance jobs list) or another program.").format(
+                    port=port
+                ),
                 _("Serve on another one: appliance serve MODEL --port {port}").format(port=port + 1),
             )
     return Check("port", OK, _("Port {port} is free.").format(port=port))
