@@ -14,7 +14,7 @@ from screen import CTRL_C, DOWN, ENTER, ESCAPE, UP, Screen, squeezed
 from workers import ended
 
 from appliance import locale, settings
-from appliance.engines import keys
+from appliance.engines.keys import everyone, read_key
 from appliance.jobs import control, folder, prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
@@ -138,8 +138,8 @@ def test_ctrl_c_at_every_question_leads_back(
     for way in questions_of(entry, workspace, shelf, rows):
         for last in range(len(way)):
             screen.keys(entry, ENTER)
-            for question, keys in way[:last]:
-                screen.asks(question).keys(*keys)
+            for question, pressed in way[:last]:
+                screen.asks(question).keys(*pressed)
             screen.asks(way[last][0]).interrupt()
             at_first_screen(screen)
     assert [job.id for job in folder.all_jobs()] == before
@@ -294,19 +294,18 @@ def test_where_models_come_from_is_kept(menu: Menu) -> None:
 def test_a_key_is_made_shown_once_and_revoked(menu: Menu) -> None:
     screen = menu()
     entry = _("Keys for the servers: {n}").split("{")[0]
+    once = _("Running servers take it already. It is not shown again.")
     screen.keys("6", ENTER).asks(_("Which setting?")).pick(entry).asks(_("Whose key?")).pick(_("a new one"))
-    screen.asks(_("Whose is it to be?")).keys("li", ENTER).wait_for(
-        _("Running servers take it already. It is not shown again.")
-    )
+    screen.asks(_("Whose is it to be?")).keys("li", ENTER).wait_for(once)
     screen.waits_for_any_key()
-    key = keys.read_key(settings.keys_folder() / "li.key")
+    key = read_key(settings.keys_folder() / "li.key")
     assert key in screen.text
     screen.keys(" ")
     at_first_screen(screen).keys("6", ENTER).asks(_("Which setting?")).pick(entry)
     screen.asks(_("Whose key?"), "li").pick("li").asks(_("Revoke it? Then it opens nothing any more."))
     assert key not in screen.text
     screen.pick(_("yes")).wait_for(_("{name} opens nothing any more.").format(name="li"))
-    assert keys.everyone() == []
+    assert everyone() == []
 
 
 def test_another_size_while_a_question_is_open(menu: Menu) -> None:
