@@ -213,6 +213,8 @@ def _look_at_parts(found: Findings, rows: Iterable[tuple[int, Row]]) -> None:
             found.images[number] = len(row["images"])
         if kind := _unlisted(row):
             found.note(kind, number)
+        if any(one.get("weight") == 0 for part in PARTS for one in row.get(part, ())):
+            found.note("only_read", number)
 
 
 def _unlisted(row: Row) -> str:

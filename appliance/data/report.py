@@ -28,6 +28,7 @@ REASONS = {
     "unknown_role": marked("a turn has no role or an unknown one"),
     "roles_out_of_order": marked("the roles are out of order"),
     "last_not_assistant": marked("the last turn is not the assistant's"),
+    "nothing_learned": marked("every answer is marked as not to be learned"),
     "tool_call_unreadable": marked("a tool call can't be parsed"),
     "tools_unreadable": marked("the list of tools can't be parsed"),
     "label_unreadable": marked("the label is neither yes nor no"),
@@ -51,6 +52,7 @@ WARNINGS = {
         "Rows that call a tool that is not among their tools: {n}; a model learns to make up tools."
     ),
     "no_tools_listed": marked("Rows that call tools but list none: {n}"),
+    "only_read": marked("Rows with answers that are marked as not to be learned: {n}; those are only read."),
     "near_duplicates": marked("Rows that are nearly the same as an earlier one: {n}"),
     "keys": marked("Rows with what looks like a key or token, which the model would learn: {n}"),
     "identity_numbers": marked("Rows with what looks like identity card numbers: {n}"),

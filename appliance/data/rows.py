@@ -10,11 +10,11 @@ A row is a dictionary that TRL takes as it is:
     Any of them may have "images": [name …], in the order of the `<image>` marks in their contents: paths beside the
     data file, addresses, or data:image/…;base64.
 
-    message   {"role": "system" | "user" | "assistant" | "tool", "content": str, "tool_calls": [call …]}
+    message   {"role": "system" | "user" | "assistant" | "tool", "content": str, "tool_calls": [call …], "weight": 0}
     call      {"type": "function", "function": {"name": str, "arguments": object}}
     tool      {"type": "function", "function": {"name": str, "description": str, "parameters": JSON schema}}
 
-Only an assistant's message has `tool_calls`.
+Only an assistant's message has `tool_calls`, and `weight` where it is read and not learned.
 A conversation may begin with one system message; then user and assistant take turns, with tool messages only after an
 assistant's tool calls; it ends with the assistant. `prompt` is a conversation without its last answer.
 """
@@ -117,8 +117,9 @@ def joined(messages: list[Message]) -> list[Message]:
     result: list[Message] = []
     for one in messages:
         last = result[-1] if result else {}
-        if one["role"] == last.get("role") == "assistant" and one.get("tool_calls") and not one["content"]:
-            result[-1] = message("assistant", last["content"], [*last.get("tool_calls", []), *one["tool_calls"]])
+        both = one["role"] == last.get("role") == "assistant" and one.get("weight") == last.get("weight")
+        if both and one.get("tool_calls") and not one["content"]:
+            result[-1] = {**last, "tool_calls": [*last.get("tool_calls", []), *one["tool_calls"]]}
         else:
             result.append(one)
     if result and result[0]["role"] == "system" and not result[0]["content"].strip():
@@ -143,7 +144,7 @@ def _alternate(messages: list[Message]) -> bool:
 def ordered(messages: list[Message]) -> list[Message]:
     """The conversation, joined, when it is one that can be learned from.
 
-    Raises Unusable: empty_question, empty_answer, roles_out_of_order, last_not_assistant.
+    Raises Unusable: empty_question, empty_answer, roles_out_of_order, last_not_assistant, nothing_learned.
     """
     if _alternate(messages):
         return messages
@@ -168,6 +169,8 @@ def ordered(messages: list[Message]) -> list[Message]:
         before = one
     if before["role"] != "assistant":
         raise Unusable("last_not_assistant")
+    if all(one.get("weight") == 0 for one in messages if one["role"] == "assistant"):
+        raise Unusable("nothing_learned")
     return messages
 
 

@@ -106,7 +106,10 @@ def plain_talk(raw: Any) -> list[Message] | None:
 
 
 _SPEAKER = re.compile(r"\s*(\w{1,12})\s*[：:]\s*")
-_MORE = {"tool_calls", "function_call", "images", "reasoning_content"}  # what a turn may hold beside a text
+# Which answers are learned, in OpenAI's, ms-swift's and axolotl's words.
+_LEARNED = ("weight", "loss", "train", "training")
+# What a turn may hold beside a text.
+_MORE = {"tool_calls", "function_call", "images", "reasoning_content", *_LEARNED}
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 
@@ -131,6 +134,7 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     )
     if role == "call":
         messages.append(message("assistant", "", calls_of(_quoted(value) if isinstance(value, str) else value)))
+        _weigh(messages[-1], raw)
         return
     if role == "tool":
         messages.append(message("tool", _result(value)))
@@ -156,6 +160,13 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     if role == "assistant" and isinstance(thought, str) and thought.strip() and "<think>" not in text:
         text = f"<think>\n{thought.strip()}\n</think>\n\n{text}"  # as DeepSeek and Qwen write it
     messages.append(message(role, text, calls_of(calls) if calls and role == "assistant" else None))
+    _weigh(messages[-1], raw)
+
+
+def _weigh(one: Message, raw: Mapping[str, Any]) -> None:
+    """An answer that is not to be learned keeps the mark."""
+    if one["role"] == "assistant" and any(raw.get(word) in (0, False) for word in _LEARNED):
+        one["weight"] = 0
 
 
 def _pair(raw: Mapping[str, Any]) -> tuple[Any, Any] | None:

@@ -68,7 +68,7 @@ class Written:
         )
 
     def learned(self) -> list[tuple[int, int]]:
-        """(begin, end) in the text of what the assistant says, its end-of-turn sign included.
+        """(begin, end) in the text of what the assistant says and is to be learned, its end-of-turn sign included.
 
         A turn is what it adds to the conversation before it. Some templates write an earlier turn differently once more
         follow (they drop its reasoning): then it is found by its end, which stays the same. Raises ApplianceError where
@@ -94,7 +94,8 @@ class Written:
             if end is None or end <= begin:
                 continue
             said = self.text[begin:end].rstrip()
-            places.append((begin, begin + len(said) if said.endswith(special) else end))
+            if message.get("weight") != 0:
+                places.append((begin, begin + len(said) if said.endswith(special) else end))
             after = end
         if not places:
             raise ApplianceError(
@@ -215,8 +216,9 @@ def _spelled_out(messages: list[Message], tools: list[dict[str, Any]]) -> list[M
                 spelled.append({"role": "user", "content": text, "results": True})
             continue
         calls = ["<tool_call>\n" + _json(call["function"]) + "\n</tool_call>" for call in one.get("tool_calls") or ()]
-        spelled.append({"role": one["role"], "content": "\n".join(filter(None, [one["content"], *calls]))})
-    return [{"role": one["role"], "content": one["content"]} for one in spelled]
+        text = "\n".join(filter(None, [one["content"], *calls]))
+        spelled.append({**{key: one[key] for key in ("role", "weight") if key in one}, "content": text})
+    return [{key: value for key, value in one.items() if key != "results"} for one in spelled]
 
 
 def _lost(text: str, messages: list[Message], tools: list[dict[str, Any]], pictures: bool) -> str:

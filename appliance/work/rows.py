@@ -112,7 +112,8 @@ def encode(tokenizer: Any, row: dict[str, Any]) -> tuple[list[int], list[int]]:
         ids = [*tokenizer(row["text"], add_special_tokens=True)["input_ids"], tokenizer.eos_token_id]
         return ids, list(ids)
     written = Written(tokenizer, row["messages"], row.get("tools"))
-    if "{% generation" in (tokenizer.chat_template or "").replace("{%-", "{%"):
+    marks = "{% generation" in (tokenizer.chat_template or "").replace("{%-", "{%")
+    if marks and all(one.get("weight") != 0 for one in written.messages):  # marks stand on every answer
         return _encode_by_marks(tokenizer, written)
     return _encode_by_turns(tokenizer, written)
 

@@ -57,6 +57,11 @@ PAIRS = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for 
         (CHATS, sharegpt(("gpt", "hello"), ("human", "q"), ("gpt", "a")), "roles_out_of_order"),
         (CHATS, sharegpt(("human", "q"), ("observation", "x"), ("gpt", "a")), "roles_out_of_order"),
         (CHATS, sharegpt(("human", "q"), ("gpt", "a"), ("human", "bye")), "last_not_assistant"),
+        (
+            CHATS,
+            {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a b", "weight": 0}]},
+            "nothing_learned",
+        ),
         (CHATS, sharegpt(("human", "q"), ("function_call", "weather(北京)")), "tool_call_unreadable"),
         (CHATS, sharegpt(("human", "q"), ("gpt", "a b"), tools="[{"), "tools_unreadable"),
         (PAIRS, {"prompt": "q", "chosen": "a", "rejected": "a"}, "chosen_equals_rejected"),
@@ -71,6 +76,22 @@ def test_a_bad_row_is_left_out_with_its_reason_and_line(tmp_path, good, row, rea
     # a duplicate is the later one of the two
     assert report["dropped"][0]["examples"] == [{"line": 6}]
     assert report["dropped"][0]["sentence"]
+
+
+def test_answers_that_are_not_to_be_learned_are_told_and_kept_as_such(tmp_path):
+    """As OpenAI marks them, and as ms-swift and AgentInstruct do."""
+    openai = [("user", "q {}", None), ("assistant", "a {}", 0), ("user", "more {}", None), ("assistant", "b {}", 1)]
+    rows = [{"messages": [_turn("role", "content", "weight", turn, n) for turn in openai]} for n in range(9)]
+    swift = [("human", "q {}", None), ("gpt", "a {}", False), ("human", "more {}", None), ("gpt", "b {}", True)]
+    others = [{"conversations": [_turn("from", "value", "loss", turn, n) for turn in swift]} for n in range(9)]
+    for written in (rows, others):
+        report = check(jsonl(tmp_path, written))
+        assert report.kept == 9 and "only_read" in [note.key for note in report.warnings]
+        assert [one.get("weight") for one in report.sample[0]["messages"]] == [None, 0, None, None]
+
+
+def _turn(role, text, mark, turn, number):
+    return {role: turn[0], text: turn[1].format(number), **({} if turn[2] is None else {mark: turn[2]})}
 
 
 def test_every_reason_has_a_sentence_and_the_report_is_json(tmp_path):

@@ -38,6 +38,10 @@ _SCRIPT = textwrap.dedent(
         ids, labels = encode(tokenizer, row)
         assert all(label in (READ_ONLY, token) for token, label in zip(ids, labels, strict=True))
         answer[name] = tokenizer.decode([label for label in labels if label != READ_ONLY])
+        row["messages"][1]["weight"] = 0
+        ids, labels = encode(tokenizer, row)
+        answer[name + ", the first only read"] = tokenizer.decode([label for label in labels if label != READ_ONLY])
+        del row["messages"][1]["weight"]
     tokenizer.chat_template = None
     ids, labels = encode(tokenizer, {"text": "hello"})
     answer["plain text"] = tokenizer.decode(labels)
@@ -61,4 +65,6 @@ def test_learned_are_the_answers_and_their_end(shelf: Path) -> None:
     answers = "thanks<|im_end|>hello<|im_end|>"
     for kind in ("end inside the mark", "end outside the mark", "no marks"):
         assert learned[kind].replace("\n", "").replace(" ", "") == answers, kind
+        later = learned[kind + ", the first only read"]
+        assert later.replace("\n", "").replace(" ", "") == "hello<|im_end|>", kind
     assert learned["plain text"].startswith("hello")
