@@ -6,10 +6,11 @@ With --json the answer is alone on stdout; progress, notes and questions go to s
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance.errors import ApplianceError
 from appliance.locale import _
@@ -142,11 +143,35 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "
     console().print(shown)
 
 
+class _Moving(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@contextmanager
+def moving(picture: _Moving) -> Iterator[None]:
+    """Something of rich's that moves (a Live, a Status), until the end of the block.
+
+    Ctrl-C waits while it starts and stops: broken off in the middle of that it would go on moving over what follows.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        picture.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            picture.stop()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
     """A moving sign while something takes a moment (in a pipe: one line on stderr)."""
     if console().is_terminal:
-        with console().status(_plain(text)):
+        with moving(console().status(_plain(text))):
             yield
     else:
         _stderr().print(_plain(text + " …"))

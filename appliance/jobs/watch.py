@@ -220,7 +220,7 @@ def _live(job: Job, until_ready: bool) -> State:
     from rich.live import Live
 
     picture = Picture(job)
-    with Live(picture, console=output.console(), refresh_per_second=8, transient=True):
+    with output.moving(Live(picture, console=output.console(), refresh_per_second=8, transient=True)):
         for state, found in follow(job):
             picture.add(state, found)
             _say(picture, output.note, output.warn)
