@@ -72,6 +72,7 @@ MENDED: dict[str, Plan] = {
         Do(whole=True, cut=1_000_000 if ask.number == 0 else None) if ask.name == SHARD else None
     ),
     "500": shard(3, Do(status=500)),
+    "500 with Retry-After": shard(1, Do(status=500, headers={"Retry-After": "1"})),
     "503": shard(3, Do(status=503)),
     "503 with Retry-After": shard(1, Do(status=503, headers={"Retry-After": "1"})),
     "429": shard(2, Do(status=429)),
