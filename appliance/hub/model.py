@@ -15,6 +15,8 @@ from appliance.hub import manifest
 from appliance.hub.needed import has_tokenizer, no_tokenizer, no_weights, why_hostile
 from appliance.locale import _
 
+# Beside an adapter that was trained here: its base, how it was trained, with which libraries.
+ADAPTER_MANIFEST = "appliance-adapter.json"
 _INDEX = "model.safetensors.index.json"
 _LARGEST_HEADER = 100_000_000  # bytes; the limit that the safetensors library itself keeps
 _BITS = {

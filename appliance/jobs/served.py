@@ -17,7 +17,7 @@ _TRAINED = "trained-answers.json"
 
 def trained_dtype(folder: Path) -> str | None:
     """The precision that this model or adapter was trained in; None where nothing says so."""
-    for name in ("appliance-adapter.json", _TRAINED):
+    for name in (models.ADAPTER_MANIFEST, _TRAINED):
         try:
             value = files.read_json(folder / name).get("dtype")
         except (OSError, ValueError, AttributeError):
@@ -105,7 +105,7 @@ def _check_kind(name: str, facts: models.Adapter, config: dict[str, Any], engine
 def _check_base(name: str, folder: Path, config: dict[str, Any], base: Path) -> None:
     """The same base, as far as files can tell: the folder it names, or the same shape."""
     try:
-        trained_on = Path(files.read_json(folder / "appliance-adapter.json")["base"]["folder"])
+        trained_on = Path(files.read_json(folder / models.ADAPTER_MANIFEST)["base"]["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         trained_on = Path(str(config.get("base_model_name_or_path") or ""))
     if trained_on == base or not (trained_on / "config.json").is_file():

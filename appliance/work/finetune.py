@@ -15,6 +15,7 @@ from typing import Any
 
 from appliance import files, rewards
 from appliance.data.images import Images
+from appliance.hub import model as models
 from appliance.locale import _
 from appliance.planning.way import WHOLE
 from appliance.work import (
@@ -40,8 +41,6 @@ from appliance.work.context import Context
 from appliance.work.verdict import verdict
 from appliance.work.versions import library_versions
 
-ADAPTER_MANIFEST = "appliance-adapter.json"
-
 
 def run(context: Context) -> dict[str, Any]:
     """Train and write `adapter/` into the job folder, or a model of its own where all weights learn.
@@ -51,7 +50,7 @@ def run(context: Context) -> dict[str, Any]:
     """
     if (made := whole.made_before(context)) is not None:
         return made
-    manifest = context.folder / "adapter" / ADAPTER_MANIFEST
+    manifest = context.folder / "adapter" / models.ADAPTER_MANIFEST
     if manifest.exists():  # finished, but killed before it could say so
         return dict(files.read_json(manifest)["result"])
     out_of_memory.apply(context)
@@ -303,7 +302,7 @@ def _save(trainer: Any, tokenizer: Any, base: Path, adapter: Path, context: Cont
         "result": result,
     }
     checkpoints.write_manifest(staging)
-    files.write_json(staging / ADAPTER_MANIFEST, manifest)
+    files.write_json(staging / models.ADAPTER_MANIFEST, manifest)
     shutil.rmtree(adapter, ignore_errors=True)
     os.rename(staging, adapter)
     files.sync_folder(adapter.parent)

@@ -29,8 +29,6 @@ from appliance.work.appear import NoRoom, appear, check_space, made_before
 from appliance.work.carry import carry_over
 from appliance.work.context import Context
 
-ADAPTER_MANIFEST = "appliance-adapter.json"
-
 
 def run(context: Context) -> dict[str, Any]:
     """Spec: adapters [{folder, weight}], base (folder), to (folder), name, proof (False: leave it out)."""
@@ -139,7 +137,7 @@ def _through_peft(
 def _check_base(base: Path, adapter: Path, config: dict[str, Any]) -> None:
     described = files.read_json(adapter / "adapter_config.json")
     try:
-        trained_on = files.read_json(adapter / ADAPTER_MANIFEST).get("base") or {}
+        trained_on = files.read_json(adapter / models.ADAPTER_MANIFEST).get("base") or {}
     except (OSError, ValueError):
         trained_on = {}
     named = str(trained_on.get("reference") or described.get("base_model_name_or_path") or "")

@@ -14,8 +14,8 @@ from conftest import Menu, at_first_screen
 from screen import ENTER, squeezed
 
 from appliance import engines, files
+from appliance.hub.model import ADAPTER_MANIFEST
 from appliance.jobs import folder
-from appliance.jobs.prepare.adapters import ADAPTER_MANIFEST
 from appliance.locale import _
 
 TUNED = "20261122-120000-finetune-mine"

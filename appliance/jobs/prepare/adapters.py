@@ -11,8 +11,6 @@ from appliance.hub import workspace
 from appliance.jobs.folder import Job, all_jobs, find
 from appliance.locale import _
 
-ADAPTER_MANIFEST = "appliance-adapter.json"
-
 
 def adapter_folder(reference: str) -> Path:
     """An adapter: its folder, the id of the fine-tune that made it, or `last` for the newest. Raises ApplianceError."""
@@ -79,7 +77,7 @@ def adapters() -> list[tuple[Job, Path]]:
 def base_of(adapter: Path, named: str) -> Path:
     """The base that the adapter was trained on, where it still stands."""
     try:
-        described = files.read_json(adapter / ADAPTER_MANIFEST).get("base") or {}
+        described = files.read_json(adapter / models.ADAPTER_MANIFEST).get("base") or {}
     except (OSError, ValueError):
         described = {}
     for candidate in (described.get("folder"), described.get("reference"), named):
