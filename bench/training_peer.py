@@ -1,7 +1,7 @@
 """The other side of bench/training.py: one process in the training environment that has imported all, and forks for
 each thing it is asked to do; so both sides start alike. A question is a JSON list on a line, the answer an object.
 
-["make", FOLDER] · ["ours", JOB] · ["same", BASE, JOB, OUT] · ["stock", BASE, JOB, OUT, CHECKPOINTING] ·
+["make", FOLDER] · ["ours", JOB] · ["same", BASE, JOB, OUT] · ["stock", BASE, JOB, OUT, SEED, CHECKPOINTING] ·
 ["loss", BASE, ROWS, ADAPTER …]
 """
 
@@ -65,15 +65,15 @@ def ours(job: str) -> Answer:
     return found
 
 
-def trained(base: str, job: str, out: str, **options: Any) -> Answer:
+def trained(base: str, job: str, out: str, seed: int = 42, **options: Any) -> Answer:
     """Train as SFTTrainer does with these options, on a job's own rows."""
     plan = files.read_json(Path(job) / "job.json")["plan"]
-    transformers.set_seed(42)
+    transformers.set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
     examples = rows.encode_all(tokenizer, rows.read_rows(Path(job) / "rows.jsonl"), plan["length"]).examples
     lora = LoraConfig(r=plan["rank"], lora_alpha=plan["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
     arguments = {
-        "output_dir": out, "max_steps": _steps(plan, len(examples)), "bf16": False, "use_cpu": True,
+        "output_dir": out, "seed": seed, "max_steps": _steps(plan, len(examples)), "bf16": False, "use_cpu": True,
         "learning_rate": plan["learning_rate"], "dataset_kwargs": {"skip_prepare_dataset": True}, "disable_tqdm": True,
         "report_to": "none", "gradient_accumulation_steps": 1,
         "per_device_train_batch_size": plan["micro_batch"] * plan["accumulation"], **options,
@@ -106,9 +106,9 @@ def same(base: str, job: str, out: str) -> Answer:
     )  # fmt: skip
 
 
-def stock(base: str, job: str, out: str, checkpointing: bool) -> Answer:
+def stock(base: str, job: str, out: str, seed: str, checkpointing: bool) -> Answer:
     """Its own options; its checkpointing of layers is one of them."""
-    return trained(base, job, out, gradient_checkpointing=checkpointing)
+    return trained(base, job, out, int(seed), gradient_checkpointing=checkpointing)
 
 
 def loss(base: str, held: str, *adapters: str) -> Answer:
