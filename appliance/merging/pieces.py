@@ -1,4 +1,4 @@
-"""What a weight file will consist of, cut into blocks, and how a block is made: read, and changed where it changes."""
+"""What a weight file will consist of, cut into blocks, and how a block is made: read, then changed where it changes."""
 
 from __future__ import annotations
 
@@ -113,40 +113,28 @@ def _pieces(output: Output) -> Iterator[Piece]:
         at += part.size
 
 
-class Maker:
-    """Makes blocks; keeps the source open that it reads, and what the section that it is in needs."""
+class Reader:
+    """Brings what the sources have; keeps the one open that it reads."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
         self._source = -1
-        self._section: Section | None = None
-        self._applies: list[Apply] = []
 
     def close(self) -> None:
-        """Nothing is made any more."""
+        """Nothing is read any more."""
         if self._path is not None:
             os.close(self._source)
             self._path = None
 
-    def make(self, block: Block, into: Array) -> None:
-        """Read and change: `into` (bytes) then holds what belongs into the output."""
+    def read(self, block: Block, into: Array) -> None:
+        """`into` (bytes) then holds what the sources have there."""
         for piece in block:
             start = piece.at - block[0].at
-            self._make(piece, into[start : start + piece.size])
-
-    def _make(self, piece: Piece, into: Array) -> None:
-        if piece.raw:
-            into[:] = np.frombuffer(piece.raw, np.uint8)
-        if piece.source is not None:
-            self._read(piece.source, into.data, piece.start)
-        if piece.section is None:
-            return
-        if piece.section is not self._section:
-            self._section = piece.section
-            self._applies = [step.open(piece.dtype) for step in piece.section.steps]
-        rows = into.view(STORED[piece.dtype]).reshape(-1, piece.columns)
-        for apply in self._applies:
-            apply(rows, piece.first)
+            place = into[start : start + piece.size]
+            if piece.raw:
+                place[:] = np.frombuffer(piece.raw, np.uint8)
+            if piece.source is not None:
+                self._read(piece.source, place.data, piece.start)
 
     def _read(self, path: Path, into: memoryview, at: int) -> None:
         if path != self._path:
@@ -159,3 +147,24 @@ class Maker:
             if count == 0:
                 raise OSError(errno.EIO, _("the file became shorter while it was read"), str(path))
             done += count
+
+
+class Changer:
+    """Changes what changes; keeps what the section that it is in needs."""
+
+    def __init__(self) -> None:
+        self._section: Section | None = None
+        self._applies: list[Apply] = []
+
+    def change(self, block: Block, made: Array) -> None:
+        """`made` (bytes) then holds what belongs into the output."""
+        for piece in block:
+            if piece.section is None:
+                continue
+            if piece.section is not self._section:
+                self._section = piece.section
+                self._applies = [step.open(piece.dtype) for step in piece.section.steps]
+            start = piece.at - block[0].at
+            rows = made[start : start + piece.size].view(STORED[piece.dtype]).reshape(-1, piece.columns)
+            for apply in self._applies:
+                apply(rows, piece.first)

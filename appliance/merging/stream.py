@@ -1,7 +1,7 @@
-"""Weight files written anew: one thread makes the blocks, one hashes them in order, one writes them.
+"""Weight files written anew, block by block: one thread reads, one changes, one hashes in order, one writes.
 
-Only one of them does arithmetic: two that do lose half of their time to each other, because numpy gives Python's lock
-back and takes it again for every step. sha256, which cannot be shared either, needs about as long as that.
+Only one does arithmetic: two that do lose half of their time to each other, because numpy gives Python's lock back and
+takes it again for every step. sha256, which cannot be shared at all, needs about as long on its core.
 
 What is written goes past the page cache: to go through it takes a fifth of a second of a core for every GB, and what
 lies there has to be waited for in the end. In memory it begins with a whole page of the file, for that is what the
@@ -25,16 +25,17 @@ import numpy as np
 
 from appliance import files
 from appliance.merging.numbers import Array
-from appliance.merging.pieces import Block, Maker, Output, blocks
+from appliance.merging.pieces import Block, Changer, Output, Reader, blocks
 
-_PLACES = 4  # one block is made, one hashed, one written, and one waits
+_PLACES = 5  # one block is read, one changed, one hashed, one written, and one waits
 _PAGE = 4096
 _DIRECT = getattr(os, "O_DIRECT", 0)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-# What the threads hand on: memory to make a block in; that, and the block in it; what is to be written, where it lies,
-# and where it belongs. None: there will be no more.
+# What the threads hand on: a place in the memory; that, its bytes that are the block, and how to change them; the same,
+# changed; that, its bytes that are to be written, and where in the file. None: there will be no more.
 _Free = SimpleQueue[Array | None]
+_Raw = SimpleQueue[tuple[Array, Array, Block] | None]
 _Made = SimpleQueue[tuple[Array, Array] | None]
 _Ready = SimpleQueue[tuple[Array, Array, int] | None]
 
@@ -84,49 +85,62 @@ def _memory(largest: int) -> Array:
     """(_PLACES, bytes): each begins with a page and has room for the largest block and what comes before it."""
     room = _whole_pages(largest) + 2 * _PAGE
     memory = mmap.mmap(-1, _PLACES * room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):  # half of what it costs the kernel to write from it
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # it costs the kernel half as much to write from there
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8).reshape(_PLACES, room)
 
 
 def _pour(output: Output, handle: int, memory: Array, take: Callable[[Array], None]) -> str:
     """One file from its sources to the disk; its sha256. When this ends nothing is under way any more."""
-    free, made, ready = _Free(), _Made(), _Ready()
+    free, raw, made, ready = _Free(), _Raw(), _Made(), _Ready()
     for place in memory:
         free.put(place)
     digest, end, rest = hashlib.sha256(), 0, b""
-    with ThreadPoolExecutor(2) as others:
-        making = others.submit(_make, blocks(output), free, made)
+    with ThreadPoolExecutor(3) as others:
+        reading = others.submit(_read, blocks(output), free, raw)
+        changing = others.submit(_change, raw, made)
         writing = others.submit(_write, handle, ready, free)
         try:
-            while (coming := made.get()) is not None:
-                place, block = coming
+            while (one := made.get()) is not None:
+                place, block = one
                 digest.update(block.data)
                 at = end // _PAGE * _PAGE
                 place[: len(rest)] = np.frombuffer(rest, np.uint8)
                 end += block.size
                 whole = (_whole_pages(end) if end == output.size else end // _PAGE * _PAGE) - at
                 rest = place[whole : end - at].tobytes()
-                ready.put((place[:whole], place, at))
+                ready.put((place, place[:whole], at))
                 take(block)
         finally:
             ready.put(None)
-    making.result()
+    reading.result()
+    changing.result()
     writing.result()
     return digest.hexdigest()
 
 
-def _make(coming: Iterator[Block], free: _Free, made: _Made) -> None:
+def _read(coming: Iterator[Block], free: _Free, raw: _Raw) -> None:
     try:
-        with closing(Maker()) as maker:
+        with closing(Reader()) as reader:
             for block in coming:
                 place = free.get()
                 if place is None:
                     return
                 begin, end = block[0].at, block[-1].at + block[-1].size
                 into = place[begin % _PAGE :][: end - begin]
-                maker.make(block, into)
-                made.put((place, into))
+                reader.read(block, into)
+                raw.put((place, into, block))
+    finally:
+        raw.put(None)
+
+
+def _change(raw: _Raw, made: _Made) -> None:
+    try:
+        changer = Changer()
+        while (one := raw.get()) is not None:
+            place, into, block = one
+            changer.change(block, into)
+            made.put((place, into))
     finally:
         made.put(None)
 
@@ -134,7 +148,7 @@ def _make(coming: Iterator[Block], free: _Free, made: _Made) -> None:
 def _write(handle: int, ready: _Ready, free: _Free) -> None:
     try:
         while (one := ready.get()) is not None:
-            data, place, at = one
+            place, data, at = one
             _write_all(handle, data.data, at)
             free.put(place)
     finally:
