@@ -6,11 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from appliance import attend, files, output, questions, settings
+from appliance import attend, files, output, questions, settings, show
 from appliance.hub import workspace
 from appliance.jobs import prepare, recipe
 from appliance.jobs.folder import Job, State
-from appliance.jobs.watch import summary
 from appliance.locale import _
 from appliance.menu import pick, rows
 
@@ -82,5 +81,5 @@ def _watch(job: Job, number: int, total: int) -> State:
     if state is None:  # the person left; the steps after this one are not started
         raise KeyboardInterrupt
     if state.state == "done":
-        output.pairs(summary(job))
+        show.job(job)
     return state

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance import files, output, questions
+from appliance import files, output, questions, show
 from appliance.jobs import control
 from appliance.jobs.folder import Job, all_jobs
-from appliance.jobs.watch import failure, summary
+from appliance.jobs.watch import failure
 from appliance.locale import _
 from appliance.menu import pick
 
@@ -37,7 +37,7 @@ def _padded(word: str, cells: int = 8) -> str:
 
 def _one(job: Job) -> None:
     state = job.state()
-    output.pairs(summary(job))
+    show.job(job)
     if state.state == "failed":
         output.error(failure(job, state))
     actions = [(_("watch"), "watch"), (_("stop: save and end"), "stop")] if state.active else []

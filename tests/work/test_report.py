@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from workers import done
 
+from appliance import show
 from appliance.jobs import control, prepare
+from appliance.planning import words
 from appliance.work import report, watching
 from appliance.work.verdict import verdict
 
@@ -44,7 +46,9 @@ class Reader(html.parser.HTMLParser):
         self.texts.append(data)
 
 
-def test_a_fine_tune_ends_with_a_report(home: Path, shelf: Path, tmp_path: Path) -> None:
+def test_a_fine_tune_ends_with_a_report(
+    home: Path, shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pairs = [{"question": f"{n}?", "answer": "<b>yes</b> & so on"} for n in range(260)]
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
@@ -60,7 +64,19 @@ def test_a_fine_tune_ends_with_a_report(home: Path, shelf: Path, tmp_path: Path)
     assert answers and all(one["after"] == "<b>yes</b> & so on" != one["before"] for one in answers), answers
     assert "<b>yes</b> & so on" in shown and "<b>yes" not in text  # what a model says is text, never a tag
     assert not read.addresses and "default-src 'none'" in text
-    assert "Longest row" in shown or "LoRA" in shown  # what was chosen, and why
+    plan = job.described["plan"]
+    chosen = words.rows(plan)
+    assert len(chosen) > 15 and all(label in read.texts and reason in read.texts for label, reason in chosen)
+    assert {f"{result['memory'][which]:.2f} GiB" for which in ("predicted_gib", "measured_gib")} <= set(read.texts)
+    assert text.count("<svg") >= 3 and "<circle" in text  # loss with held-out rows, learning rate, gradient
+    # The same in the terminal.
+    show.job(job)
+    told = capsys.readouterr().out
+    flat = " ".join(told.split())
+    assert result["verdict"] in flat and all(" ".join(reason.split()) in flat for _label, reason in chosen[:3])
+    (line,) = {line for line in told.splitlines() if line.startswith(answers[0]["question"])}
+    assert line.split(None, 1)[1].endswith("<b>yes</b> & so on") and "●" in told and "┤" in told
+    assert f"predicted {result['memory']['predicted_gib']} GiB" in flat
 
 
 CASES: list[tuple[dict[str, Any], bool, str]] = [
