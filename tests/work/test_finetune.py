@@ -102,27 +102,6 @@ def test_resumed_after_the_last_step_it_takes_no_step_more(home: Path, shelf: Pa
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("method", ["dora", "rslora", "lora+", "pissa"])
-def test_a_method_leaves_its_mark(home: Path, shelf: Path, rows: Path, method: str) -> None:
-    draft = prepare.finetune(
-        str(shelf / "base-float32"), str(rows), wish={"steps": 20, "method": method, "learning_rate": 2e-3}
-    )
-    job = control.submit(draft)
-    result = done(job)
-    assert result["loss_last"] < result["loss_first"]
-    config = files.read_json(Path(result["adapter"]) / "adapter_config.json")
-    assert config["use_dora"] is (method == "dora") and config["use_rslora"] is (method == "rslora")
-    # PiSSA changes the base at its beginning; what it leaves is an ordinary adapter, for the base as it was.
-    assert config["r"] == draft.plan["rank"] * (2 if method == "pissa" else 1)
-    assert config["init_lora_weights"] is True
-    assert not (job.folder / "pissa-beginning").exists()
-    written = files.read_json(Path(result["adapter"]) / "appliance-adapter.json")
-    weights = {path.name: files.sha256(path) for path in (shelf / "base-float32").glob("*.safetensors")}
-    assert written["base"]["weights"] == weights and {"torch", "peft", "trl"} <= set(written["result"]["versions"])
-    merged = done(control.submit(prepare.merge(job.id)))
-    assert Path(merged["model"]).is_dir()
-
-
 def test_a_worker_sees_no_credentials(home: Path, shelf: Path, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "MODELSCOPE_API_TOKEN"):
         monkeypatch.setenv(name, "secret-of-mine")
