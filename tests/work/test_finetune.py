@@ -145,9 +145,15 @@ def test_a_training_that_diverges_ends_with_a_sentence(home: Path, shelf: Path, 
     draft = prepare.finetune(str(shelf / "base-float32"), str(rows), wish={"steps": 60, "batch": 2})
     assert draft.plan
     draft.plan["learning_rate"] = 1e30
+    draft.spec["save_steps"] = 1
     job = control.submit(draft)
     state = ended(job)
     assert state.state == "failed" and state.error
-    assert "diverged" in state.error["what"] and "learning-rate" in state.error["next"]
+    assert "diverged at step 3" in state.error["what"] and "learning-rate" in state.error["next"]
+    # The first step is still one of rate 0. What the second one has left was saved as well, and is worth nothing.
+    ((step, kept),) = checkpoints.numbered(job.folder / "checkpoints")
+    assert step == 1 and checkpoints.is_whole(kept) and str(kept) in state.error["next"]
+    again = prepare.finetune(None, str(rows), adapter=str(kept), wish={"steps": 2, "batch": 2})
+    assert done(control.submit(again))["loss_last"] < 6
     assert all("NaN" not in line for line in (job.folder / "events.jsonl").read_text().splitlines())
     summary(job)  # a loss that is no number is drawn without an accident

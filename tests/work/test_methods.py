@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import Forked
 from workers import done
 
 from appliance import files, settings
@@ -25,13 +23,6 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "packed": {"packing": True},
 }
 CALL = '<tool_call>\n{"name": "sky", "arguments": {"at": "Oslo"}}\n</tool_call>'
-
-
-@pytest.fixture
-def spawn(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forked]:
-    with Forked() as forked:
-        monkeypatch.setattr(control, "_spawn", forked)
-        yield forked
 
 
 def write(file: Path, rows: list[dict[str, Any]]) -> Path:
@@ -58,7 +49,8 @@ def taught(base: Path, asked: dict[str, tuple[str, Any]]) -> dict[str, dict[str,
     return dict(json.loads(told.stdout.splitlines()[-1]))
 
 
-def test_each_method_and_technique(spawn: Forked, shelf: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("spawn")
+def test_each_method_and_technique(home: Path, shelf: Path, tmp_path: Path) -> None:
     base = shelf / "base-float32"
     rows = write(tmp_path / "rows.jsonl", [{"question": f"{n}?", "answer": "yes!"} for n in range(24)])
     weights = {path.name: files.sha256(path) for path in base.glob("*.safetensors")}
@@ -93,7 +85,8 @@ def test_each_method_and_technique(spawn: Forked, shelf: Path, tmp_path: Path) -
     assert found["lora+"]["factors"] > 4 * found["lora"]["factors"]
 
 
-def test_tools_and_plain_text(spawn: Forked, shelf: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("spawn")
+def test_tools_and_plain_text(home: Path, shelf: Path, tmp_path: Path) -> None:
     """A call is made as it was taught, and an answer given to its result; a text goes on like those that were read."""
     base = shelf / "base-float32"
     tool = {"type": "function", "function": {"name": "sky", "parameters": {"type": "object"}}}

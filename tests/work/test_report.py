@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from workers import done
 
-from appliance import show
-from appliance.jobs import control, prepare
+from appliance import output, show
+from appliance.jobs import control, prepare, watch
+from appliance.jobs.folder import events
 from appliance.planning import words
 from appliance.work import report, watching
 from appliance.work.verdict import verdict
@@ -77,6 +78,13 @@ def test_a_fine_tune_ends_with_a_report(
     (line,) = {line for line in told.splitlines() if line.startswith(answers[0]["question"])}
     assert line.split(None, 1)[1].endswith("<b>yes</b> & so on") and "●" in told and "┤" in told
     assert f"predicted {result['memory']['predicted_gib']} GiB" in flat
+    # And while it learns.
+    picture = watch.Picture(job)
+    picture.add(job.state(), events(job)[0])
+    output.console().print(picture)
+    told = capsys.readouterr().out
+    for word in ("┤", "●", "held-out", "rate", "gradient", "tokens/s", "memory", "loss", "60/60"):
+        assert word in told, (word, told)
 
 
 CASES: list[tuple[dict[str, Any], bool, str]] = [
