@@ -132,7 +132,7 @@ def test_what_can_not_be_is_said(home: Path, shelf: Path, tmp_path: Path) -> Non
 def test_what_is_rewarded_is_said_more_often(home: Path, shelf: Path, tmp_path: Path, task: str) -> None:
     """A vowel is rewarded; the untaught model says any sign as often as any other."""
     rows = tiny.write_rows(tmp_path / "rows.jsonl", 24)
-    wish = {"steps": 25, "batch": 8, "length": 64, "learning_rate": 2e-2}
+    wish = {"steps": 25, "batch": 8, "length": 64, "learning_rate": 1e-2}
     draft = prepare.finetune(
         str(shelf / "base-float32"), str(rows), task=task, rewards=["2*regex:[aeiou]", "length:0-9999"], wish=wish
     )
