@@ -75,7 +75,7 @@ def _quantised(model: Path, staging: Path, context: Context) -> dict[str, Any]:
     tokenizer = loading.load_tokenizer(model)
     held, samples, refused = perplexity.examples(tokenizer, context.folder, plan["length"], plan["samples"])
     if refused:
-        context.note(_("{n} rows were left out: the model's chat template can't write them.").format(n=refused))
+        context.note(_("Rows left out because the model's chat template can't write them: {n}.").format(n=refused))
     config = files.read_json(model / "config.json")
     original = compress.load(model, config, plan["measure_on"])
     context.progress("loading", 1, 1)

@@ -258,13 +258,13 @@ def test_ctrl_c_while_watching(menu: Menu, long_job: Job) -> None:
     at_first_screen(screen).keys("q", ENTER)
     assert screen.end() == 0
     assert long_job.state().state == "running" and long_job.state().attempt == 2
-    assert squeezed(_("{n} jobs go on: appliance jobs list").format(n=1)) in squeezed("".join(screen.seen))
+    assert squeezed(_("Jobs that go on: {n} (appliance jobs list)").format(n=1)) in squeezed("".join(screen.seen))
 
 
 def test_the_menu_goes_on_where_a_container_would_end(home: Path, long_job: Job) -> None:
     screen = Screen(home, env={"APPLIANCE_CONTAINER": "1"})
     at_first_screen(screen).keys("q", ENTER)
-    question = _("{n} jobs are running, and leaving ends this container.").format(n=1)
+    question = _("Jobs still running: {n}. Leaving ends this container.").format(n=1)
     screen.asks(question, _("stay"), _("save, stop them and leave")).interrupt()
     at_first_screen(screen).keys("q", ENTER)
     screen.asks(question).pick(_("save, stop them and leave"))

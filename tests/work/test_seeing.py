@@ -75,7 +75,7 @@ def test_it_learns_what_it_sees(home: Path, seers: Path, tmp_path: Path, name: s
     result = done(job)
     assert result["task"] == "sft" and result["rows"] == 25  # the damaged one is left out, and said
     said = (job.folder / "events.jsonl").read_text()
-    assert "1 rows were left out: a picture of theirs can't be read." in said
+    assert "Rows left out because a picture of theirs can't be read: 1." in said
     assert result["loss_last"] < 0.3 * result["loss_first"]
     adapter = Path(result["adapter"])
     kept = {path.name for path in adapter.iterdir()}

@@ -142,7 +142,7 @@ def test_what_is_rewarded_is_said_more_often(home: Path, shelf: Path, tmp_path: 
     """A vowel is rewarded, by every kind of reward together; the untaught model says any sign as often as any other."""
     (tmp_path / "vowel.json").write_text(json.dumps({"enum": list("aeiou")}))
     rows = tiny.write_rows(tmp_path / "rows.jsonl", 24)
-    wish = {"steps": 25, "batch": 8, "length": 64, "learning_rate": 2e-2}
+    wish = {"steps": 25, "batch": 8, "length": 64, "learning_rate": 1e-2}
     rewards = ["2*regex:[aeiou]", "length:0-9999", "exact", "number", f"schema:{tmp_path / 'vowel.json'}"]
     draft = prepare.finetune(str(shelf / "base-float32"), str(rows), task=task, rewards=rewards, wish=wish)
     job = control.submit(draft)
