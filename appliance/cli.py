@@ -130,6 +130,9 @@ def finetune(
     held_out: Annotated[
         float | None, typer.Option(help=_("Share of rows to measure on instead of learning, such as 0.05."))
     ] = None,
+    keep_checkpoints: Annotated[
+        int | None, typer.Option(help=_("Checkpoints that stay, also when it is done; else two, until then."))
+    ] = None,
     reward: Annotated[
         list[str] | None, typer.Option(help=_("For grpo: exact, number, regex:…, schema:FILE, length:1-200."))
     ] = None,
@@ -160,6 +163,7 @@ def finetune(
             name=name,
             accept_drops=yes,
             held_out=held_out,
+            keep_checkpoints=keep_checkpoints,
             rewards=reward or (),
             track=track or (),
         )

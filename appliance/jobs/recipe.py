@@ -40,6 +40,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
         "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "sharding": str, "map": dict,
         "sheet": str, "name": str, "held_out": _NUMBER, "rewards": list, "track": list, "accept_drops": bool,
+        "keep_checkpoints": int,
         "optimizer": str, "neftune": _NUMBER, "packing": bool, "padding_free": bool, "liger": bool,
         "checkpointing": bool,
     },

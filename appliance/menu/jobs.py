@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance import files, output, questions, show
+from appliance import files, output, questions
 from appliance.jobs import control
 from appliance.jobs.folder import Job, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
 from appliance.menu import pick
+from appliance.show import job as show_job
 
 _SHOWN = 12  # as many as an 80×24 screen holds
 
@@ -37,7 +38,7 @@ def _padded(word: str, cells: int = 8) -> str:
 
 def _one(job: Job) -> None:
     state = job.state()
-    show.job(job)
+    show_job(job)
     if state.state == "failed":
         output.error(failure(job, state))
     actions = [(_("watch"), "watch"), (_("stop: save and end"), "stop")] if state.active else []

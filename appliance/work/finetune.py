@@ -144,8 +144,8 @@ def train(context: Context) -> dict[str, Any]:
         whole.save(trainer.model, tokenizer, base, context, result)
     else:
         _save(trainer, tokenizer, base, adapter, context, result)
-    # The adapter is whole; the checkpoints have done their work.
-    shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
+    if not spec.get("keep_checkpoints"):  # the adapter is whole; they have done their work
+        shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
     context.progress("saving", 1, 1)
     return result
 

@@ -197,6 +197,7 @@ def make(
     trainer.args.save_only_model = False
     trainer.first = trainer.args.process_index == 0
     trainer.checkpoint_root = context.folder / "checkpoints"
+    trainer.checkpoint_limit = spec.get("keep_checkpoints") or trainer.checkpoint_limit
     trainer.checkpoint_root.mkdir(exist_ok=True)
     return trainer
 

@@ -181,9 +181,9 @@ def _diverged(sentence: str, state: Any, context: Context, bad: int) -> Applianc
     kept = checkpoints.latest_whole(root)
     # PiSSA's is none for the base as it is, all weights are no adapter, and a judge can't go on from one.
     if kept and context.plan["method"] not in (*WHOLE, "pissa") and context.spec.get("task") != "reward":
-        next_step += " " + _("What it had learned until step {step} is kept; to go on from there: --adapter {at}").format(
-            step=kept[0], at=kept[1]
-        )
+        next_step += " " + _(
+            "What it had learned until step {step} is kept; to go on from there: --adapter {at}"
+        ).format(step=kept[0], at=kept[1])
     return ApplianceError(
         sentence.format(step=state.global_step),
         _("The learning rate {rate:g} is too high for this model or data.").format(rate=context.plan["learning_rate"]),

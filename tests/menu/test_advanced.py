@@ -10,7 +10,15 @@ from appliance import questions
 from appliance.menu import finetune
 from appliance.planning.wish import SHARDINGS, read_wish
 
-PLAN: dict[str, Any] = {"rank": 16, "length": 512, "micro_batch": 4, "epochs": 3.0, "learning_rate": 2e-4, "gpus": 1, "device": "cuda"}
+PLAN: dict[str, Any] = {
+    "rank": 16,
+    "length": 512,
+    "micro_batch": 4,
+    "epochs": 3.0,
+    "learning_rate": 2e-4,
+    "gpus": 1,
+    "device": "cuda",
+}
 
 
 @pytest.mark.parametrize("cards", [1, 2])

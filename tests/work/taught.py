@@ -1,7 +1,7 @@
 """For the training environment: `taught.py BASE` prints what plain peft makes of adapters.
 
-On stdin {name: [adapter, beginning]}, the beginning a text or {messages, tools}; on stdout {name: {before, after, factors}}: what
-base and adapter go on with, greedily, and how large the second factors of the adapter are on average.
+On stdin {name: [adapter, beginning]}, the beginning a text or {messages, tools}; on stdout {name: {before, after,
+factors}}: what base and adapter go on with, greedily, and how large the second factors of the adapter are on average.
 """
 
 from __future__ import annotations

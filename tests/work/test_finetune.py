@@ -10,7 +10,7 @@ import pytest
 import tiny
 from workers import adapter_hash, done, ended, finetune, kill, saved, trained, until
 
-from appliance import files
+from appliance.errors import UsageError
 from appliance.jobs import control, prepare
 from appliance.jobs.watch import summary
 from appliance.work import checkpoints
@@ -130,6 +130,18 @@ def test_an_event_for_every_step_that_matters(home: Path, shelf: Path, rows: Pat
     assert tokens >= 20 * job.spec["plan"]["micro_batch"]
     assert not (job.folder / ".reserve").exists()
     assert ended(job).heartbeat
+
+
+def test_checkpoints_stay_where_they_are_asked_for(home: Path, shelf: Path, rows: Path) -> None:
+    words = {"wish": {"steps": 8, "batch": 2}, "save_steps": 2}
+    draft = prepare.finetune(str(shelf / "base-float32"), str(rows), **words, keep_checkpoints=3)
+    assert "--keep-checkpoints 3" in draft.command
+    job = control.submit(draft)
+    done(job)
+    kept = checkpoints.numbered(job.folder / "checkpoints")
+    assert [step for step, _folder in kept] == [4, 6, 8] and all(checkpoints.is_whole(folder) for _step, folder in kept)
+    with pytest.raises(UsageError, match="2 checkpoints"):
+        prepare.finetune(str(shelf / "base-float32"), str(rows), keep_checkpoints=0)
 
 
 def test_spec_of_a_removed_data_file(home: Path, shelf: Path, tmp_path: Path) -> None:

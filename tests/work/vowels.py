@@ -1,4 +1,4 @@
-"""For the training environment: `vowels.py BASE ADAPTER` prints how likely an answer begins with a vowel: {before, after}."""
+"""For the training environment: `vowels.py BASE ADAPTER` prints how likely answers begin with a vowel."""
 
 from __future__ import annotations
 
