@@ -40,11 +40,13 @@ def check(
 
     if model is None:
         for quick in (True, False):
-            stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length, quick=quick)
             try:
+                stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length, quick=quick)
                 for found in stream.through(Look(stream.images, SAMPLE)):
                     tally.add(found)
             except UnicodeError:  # not UTF-8 all through
+                if not quick:
+                    raise
                 continue
             return tally.finished()
     stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length)
