@@ -40,6 +40,29 @@ def count(data: bytes | bytearray, byte: bytes, end: int) -> int:
     return sum(int(np.count_nonzero(octets[at : at + _PIECE] == byte[0])) for at in range(0, end, _PIECE))
 
 
+def counts(found: NDArray[np.bool_], starts: Places) -> Places:
+    """How many are true from each of these places to the next."""
+    bits = np.packbits(found, bitorder="little")
+    words = np.zeros(len(bits) // 8 + 1, dtype=np.uint64)
+    words.view(np.uint8)[: len(bits)] = bits
+    before = np.concatenate([[0], np.cumsum(np.bitwise_count(words), dtype=np.int64)])
+    word = starts >> 6
+    within = words[word] & ((np.uint64(1) << (starts & 63).astype(np.uint64)) - np.uint64(1))
+    return np.diff(before[word] + np.bitwise_count(within))
+
+
+def any_byte(octets: Octets, below: int, *wanted: int) -> Places:
+    """The places of all bytes that are below one, or one of some."""
+    found = []
+    for begin in range(0, len(octets), _PIECE):
+        piece = octets[begin : begin + _PIECE]
+        fits = piece < below
+        for byte in wanted:
+            fits |= piece == byte
+        found.append(begin + np.flatnonzero(fits))
+    return joined(found)
+
+
 def any_of(octets: Octets, needles: Sequence[bytes]) -> Places:
     """The places where any of the needles (of two bytes or more) begins."""
     begins = np.zeros((256, 256), dtype=bool)
