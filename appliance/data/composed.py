@@ -21,8 +21,7 @@ from typing import Any
 
 from appliance.data import options as offered
 from appliance.data import words
-from appliance.data.rows import Unusable, message
-from appliance.data.turns import listed
+from appliance.data.rows import Unusable, listed, message
 
 Record = Mapping[str, Any]
 

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from appliance.data import spoken_calls, words
-from appliance.data.rows import Message, Row, Unusable, calls_of, contents, joined, message, ordered, text_of, tools_of
-from appliance.data.turns import IMAGE, listed, named_images, plain_talk, transcript, turns_of
+from appliance.data.rows import Message, Row, Unusable, calls_of, joined, listed, message, ordered, text_of, tools_of
+from appliance.data.shown import IMAGE, named_images, show, taken_out
+from appliance.data.turns import plain_talk, transcript, turns_of
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
                 raise Unusable("label_unreadable")
             row = {"prompt": messages[:-1], "completion": [answer], "label": label, **extra}
     if images or "images" in fields:
-        _show(row, [*images, *named_images(get("images"))])
+        show(row, images, get("images"))
     return row
 
 
@@ -103,6 +104,8 @@ def _may_speak_calls(messages: list[Message]) -> bool:
 def _plain(question: str, answer: str) -> Row | None:
     """The commonest row of all, quickly; None for one that has to be looked at."""
     if not question or not answer or question.isspace() or answer.isspace() or question[:1] == "[" or answer[:1] == "[":
+        return None
+    if "<img>" in question:
         return None
     if len(question) == len(answer) and question == answer:
         return None
@@ -178,7 +181,7 @@ def _asked(get: Get, images: list[str]) -> list[Message]:
         start += turns_of([_as_texts(pair) for pair in history or ()], images)
     except Unusable as unusable:
         raise Unusable("history_unreadable" if unusable.reason == "not_a_turn" else unusable.reason) from None
-    parts = [part for part in (said(question), read_with(get("input"))) if part.strip()]
+    parts = [taken_out(part, images) for part in (said(question), read_with(get("input"))) if part.strip()]
     if not parts and (get("chosen") is not None or named_images(get("images"))):
         return start if get("chosen") is not None else [*start, message("user", IMAGE)]
     if not parts:
@@ -287,26 +290,3 @@ def _spoken(value: Any, images: list[str]) -> list[Message]:
     if isinstance(value, dict) and "role" not in value and "from" not in value:
         value = value.get("text", value)
     return (transcript(value) if isinstance(value, str) else None) or _answers(value, images)
-
-
-def _show(row: Row, images: list[str]) -> None:
-    """Hang images on a row. Each has its `<image>` mark; those without one stand before the first question."""
-    images = list(dict.fromkeys(images)) if len(set(images)) == sum(t.count(IMAGE) for t in contents(row)) else images
-    if not images:
-        return
-    marks = sum(text.count(IMAGE) for part, text in _prompted(row))
-    if marks > len(images):
-        raise Unusable("images_do_not_match")
-    if marks < len(images):
-        first = next((one for one in row.get("messages") or row.get("prompt") or () if one["role"] == "user"), None)
-        if first is None:
-            raise Unusable("images_do_not_match")
-        first["content"] = "\n".join([*[IMAGE] * (len(images) - marks), first["content"]])
-    row["images"] = images
-
-
-def _prompted(row: Row) -> list[tuple[str, str]]:
-    """Texts that may show an image; the two sides of a preference pair say the same marks twice."""
-    return [
-        (part, one["content"]) for part in ("messages", "prompt", "completion", "chosen") for one in row.get(part, ())
-    ]

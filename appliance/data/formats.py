@@ -10,9 +10,10 @@ from typing import Any
 
 from appliance.data import by_content, composed, words, wrapped
 from appliance.data.convert import Layout
-from appliance.data.rows import Unusable
+from appliance.data.rows import Unusable, listed
+from appliance.data.shown import named_images
 from appliance.data.tables import letter
-from appliance.data.turns import listed, named_images, speakers, transcript
+from appliance.data.turns import speakers, transcript
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 

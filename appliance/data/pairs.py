@@ -72,6 +72,8 @@ def pairs_of(data: bytes, block: Block, parser: Cells, recogniser: Recogniser) -
     """A block's rows; None where it has to be read row by row."""
     if block.last or block.line <= max(parser.skipped, default=0) or b"\0" in data or not _ends_whole(data):
         return None
+    if b"<img>" in data:  # a question may show a picture
+        return None
     try:
         layout = recogniser.layout(dict.fromkeys(parser.columns, ""))
     except Unusable:

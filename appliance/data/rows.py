@@ -21,6 +21,7 @@ assistant's tool calls; it ends with the assistant. `prompt` is a conversation w
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -110,6 +111,31 @@ def parsed(value: Any, reason: str) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         raise Unusable(reason) from None
+
+
+def literal(text: str, reason: str) -> Any:
+    """A list or an object as Python writes it. Raises Unusable(reason)."""
+    try:
+        if len(text) > 1 << 20:
+            raise ValueError
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        raise Unusable(reason) from None
+
+
+def listed(value: Any) -> list[Any] | None:
+    """A list, also when it stands as JSON (or as Python writes it) in a table's cell; None for everything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            if value.lstrip()[1:].lstrip()[:1] not in ("{", "'", "["):
+                return None
+            try:
+                value = literal(value, "not_text")
+            except Unusable:
+                return None
+    return value if isinstance(value, list) else None
 
 
 def joined(messages: list[Message]) -> list[Message]:
