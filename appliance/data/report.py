@@ -23,6 +23,7 @@ REASONS = {
     "not_a_turn": marked("a turn of the conversation is not an object"),
     "history_unreadable": marked("the history is not a list of pairs"),
     "empty_question": marked("the question is empty"),
+    "nobody_asks": marked("there is only an answer: what was asked stands nowhere, perhaps in another file"),
     "empty_answer": marked("the answer is empty"),
     "empty_text": marked("the text is empty"),
     "unknown_role": marked("a turn has no role or an unknown one"),

@@ -74,7 +74,7 @@ def calls_of(value: Any) -> list[dict[str, Any]]:
         inner = call.get("function", call) if isinstance(call, dict) else None
         if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"].strip():
             raise Unusable("tool_call_unreadable")
-        arguments = next((inner[key] for key in ("arguments", "parameters", "input") if key in inner), None)
+        arguments = next((inner[key] for key in ("arguments", "parameters", "input", "args") if key in inner), None)
         if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
             arguments = {}
         arguments = parsed(arguments, "tool_call_unreadable")
@@ -170,13 +170,15 @@ def _alternate(messages: list[Message]) -> bool:
 def ordered(messages: list[Message]) -> list[Message]:
     """The conversation, joined, when it is one that can be learned from.
 
-    Raises Unusable: empty_question, empty_answer, roles_out_of_order, last_not_assistant, nothing_learned.
+    Raises Unusable: empty_question, nobody_asks, empty_answer, roles_out_of_order, last_not_assistant, nothing_learned.
     """
     if _alternate(messages):
         return messages
     messages = joined(messages)
     if not messages:
         raise Unusable("empty_question")
+    if all(one["role"] == "assistant" for one in messages):
+        raise Unusable("nobody_asks")
     before: Message = {"role": "start"}
     for one in messages:
         role, previous = one["role"], before["role"]
