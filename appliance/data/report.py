@@ -99,7 +99,7 @@ CONSENT_SHARE = 0.1  # above this share of rows left out, a person should say ye
 class Question:
     """Two readings were possible: what was taken, what else there is, and the words that choose it."""
 
-    key: str  # columns | sheet | task
+    key: str  # columns | restated | sheet | speaker | task
     sentence: str
     chosen: str
     choices: list[str]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.data import duplicates, gathered, languages
+from appliance.data import duplicates, languages
 from appliance.data.look import COMPARED, Findings, Look
 from appliance.data.notes import Note
 from appliance.data.readings import questions
@@ -176,12 +176,6 @@ class Tally:
         for question in report.questions:  # whoever is not asked should know as what it was taken
             if not (main.guessed and question.key == "columns"):
                 yield Note(f"{question.key}_unsure", question.sentence)
-        if self.stream.source.kind == "text" and gathered.is_chat(self._first_text()):
-            sentence = _(
-                "This looks like a saved chat: lines with a time and a name. It is taken as plain text. To learn "
-                "questions and answers from it, make a table of it with the columns session, role and content."
-            )
-            yield Note("saved_chat", sentence)
         if (main.guessed or self.stream.recogniser.composed == "two_texts") and _numbers_answer(report.sample):
             sentence = _(
                 "The answers are bare numbers: a model learns to say them. Write there in words what they mean."
@@ -197,9 +191,6 @@ class Tally:
         if report.task == "kto" and min(self._good, bad) * 20 < report.kept:
             sentence = _("The labels are one-sided: {good} good, {bad} bad. Both kinds are needed.")
             yield Note("one_sided_labels", sentence.format(good=self._good, bad=bad))
-
-    def _first_text(self) -> str:
-        return str(self.report.sample[0].get("text", "")) if self.report.sample else ""
 
     def _noted(self) -> Iterator[Note]:
         often = [name for name, _count in self._placeholders.most_common(_NAMES_SHOWN)]
