@@ -31,7 +31,7 @@ _WHEN = (
     r"(?P<noon>上午|中午|下午|晚上|早上|凌晨)?(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::\d{2})?"
     r"(?:[ \u202f]?(?P<half>[AaPp])\.?[Mm]\.?)?"
 )
-_NAME = r"(?P<name>[^\s:：\[\](（][^:：\n]{0,30})"
+_NAME = r"(?P<name>[^\s:：\[\](（][^:：\n]{0,30}?)"
 _HEADS = (
     re.compile(rf"\u200e?[\[(]{_WHEN}[\])][ \t]+{_NAME}[:：](?P<text>.*)", re.S),
     re.compile(rf"\u200e?{_WHEN}[ \t]+-[ \t]+{_NAME}[:：](?P<text>.*)", re.S),
@@ -40,10 +40,10 @@ _HEADS = (
 )
 _NUMBER = re.compile(r"[(（<][\w.@+-]{1,60}[)）>]$")  # of an account, behind a name
 _NOTICE = re.compile(rf"\u200e?[\[(]?{_WHEN}[\])]?[ \t]")  # what the program itself says has no name before it
-# What stands for a picture, a sound or a sticker.
-_MEDIA = re.compile(r"\u200e?(?:\[[^\[\]\n]{1,12}\]|<[^<>\n]{1,40}>|[^\n]{0,30}(?:omitted|已忽略|已省略))")
+# What stands for a picture, a sound or a sticker, or what the program says in somebody's name (WhatsApp).
+_MEDIA = re.compile(r"\u200e.*|\[[^\[\]\n]{1,12}\]|<[^<>\n]{1,40}>|[^\n]{0,30}(?:omitted|已忽略|已省略)", re.S)
 _MARKED = re.compile(
-    r"\s{0,8}(?:[\d一二三四五六七八九十]{1,4}\s?[.、．)）]\s?)?"
+    r"\s{0,8}(?:[#>-]{1,6}\s?)?(?P<bold>\*\*)?(?:[\d一二三四五六七八九十]{1,4}\s?[.、．)）]\s?)?"
     r"(?:(?P<ask>Q|Question|问|问题|提问)|(?P<say>A|Answer|答|答案|回答))\s?\d{0,4}\s?[:：](?P<text>.*)",
     re.I | re.S,
 )
@@ -132,7 +132,7 @@ def pairs(lines: Lines) -> Iterator[Record]:
                 yield Record(begin, {name: text.strip() for name, text in parts.items()})
                 parts = {"question": "", "answer": ""}
             begin = number if now == "question" and not parts["question"] else begin
-            current, line = now, line[match.start("text") :]
+            current, line = now, line[match.start("text") :].replace("**", "", 1 if match["bold"] else 0)
         if current:
             parts[current] += line
     if current:

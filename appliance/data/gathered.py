@@ -157,9 +157,7 @@ def _columns(rows: Sequence[Mapping[str, Any]], assistant: str | None) -> tuple[
     raise ApplianceError(
         _("Every row is one turn of a conversation, and it is not clear who asks and who answers."),
         _("The column {column} names: {names}").format(column=speaker, names=", ".join(names[:8])),
-        _(
-            "Say whose answers are to be learned: --map assistant=NAME. Or write 用户 (user) and 客服 (assistant) there."
-        ),
+        _("Say whose answers are to be learned: --map assistant=NAME"),
     )
 
 

@@ -90,6 +90,8 @@ def pairs_of(data: bytes, block: Block, parser: Cells, recogniser: Recogniser) -
     questions, answers = (table.column(parser.columns.index(name)).combine_chunks() for name in layout.pair)
     asked, answered = Ends.of(questions), Ends.of(answers)
     odd = asked.perhaps_blank | answered.perhaps_blank | asked.perhaps_same(answered)
+    sizes = [len(name.encode()) for name in layout.pair]
+    odd |= (asked.sizes == sizes[0]) & (answered.sizes == sizes[1])  # the headers once more, perhaps
     odd |= (asked.first == ord("[")) | (answered.first == ord("["))  # a list, perhaps
     rest: tuple[list[int], list[Any]] = [], []
     for number in np.flatnonzero(odd).tolist():

@@ -22,6 +22,7 @@ REASONS = {
     "not_text": marked("a field that should be text is something else (a list, an object, an image)"),
     "not_a_turn": marked("a turn of the conversation is not an object"),
     "history_unreadable": marked("the history is not a list of pairs"),
+    "header_again": marked("the headers once more, as where two tables were joined"),
     "empty_question": marked("the question is empty"),
     "nobody_asks": marked("there is only an answer: what was asked stands nowhere, perhaps in another file"),
     "empty_answer": marked("the answer is empty"),

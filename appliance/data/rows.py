@@ -92,8 +92,8 @@ def tools_of(value: Any) -> list[dict[str, Any]]:
         return []
     value = parsed(value, "tools_unreadable")
     tools = []
-    for tool in value if isinstance(value, list) else [value]:
-        tool = parsed(tool, "tools_unreadable")
+    listed_ = value if isinstance(value, list) else [value]
+    for tool in (tool for one in listed_ for tool in _declared(parsed(one, "tools_unreadable"))):
         inner = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
             raise Unusable("tools_unreadable")
@@ -101,6 +101,13 @@ def tools_of(value: Any) -> list[dict[str, Any]]:
             inner = {("parameters" if key == "input_schema" else key): part for key, part in inner.items()}
         tools.append({"type": "function", "function": inner})
     return tools
+
+
+def _declared(tool: Any) -> list[Any]:
+    """Gemini's tools declare several functions each."""
+    names = ("functionDeclarations", "function_declarations")
+    found = next((tool[name] for name in names if name in tool), None) if isinstance(tool, dict) else None
+    return found if isinstance(found, list) else [tool]
 
 
 def parsed(value: Any, reason: str) -> Any:

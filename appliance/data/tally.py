@@ -176,6 +176,14 @@ class Tally:
         for question in report.questions:  # whoever is not asked should know as what it was taken
             if not (main.guessed and question.key == "columns"):
                 yield Note(f"{question.key}_unsure", question.sentence)
+        if "thought" in main.fields:
+            sentence = _(
+                "The column {column} holds thoughts: each stands in <think> before its answer. "
+                "Without them: --map question={question} --map answer={answer}"
+            )
+            yield Note("thoughts", sentence.format(**_named(main.fields)))
+        if self.stream.recogniser.several_answers:
+            yield Note("several_answers", _("Some rows have several answers: the first of each is learned."))
         if (main.guessed or self.stream.recogniser.composed == "two_texts") and _numbers_answer(report.sample):
             sentence = _(
                 "The answers are bare numbers: a model learns to say them. Write there in words what they mean."
@@ -207,6 +215,16 @@ class Tally:
                     note.sentence += " " + _("(among {n} rows from all over the file)").format(n=self.report.compared)
                 yield note
         self.report.placeholders = dict(self._placeholders.most_common())
+
+
+def _named(fields: Mapping[str, str]) -> dict[str, str]:
+    """The columns of a thought and of what stands around it."""
+    turns = fields.get("turns", "…")
+    return {
+        "column": fields["thought"],
+        "question": fields.get("question", turns),
+        "answer": fields.get("answer", turns),
+    }
 
 
 def _numbers_answer(sample: list[Row]) -> bool:

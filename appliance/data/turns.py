@@ -109,7 +109,8 @@ _SPEAKER = re.compile(r"\s*(\w{1,12})\s*[：:]\s*")
 # Which answers are learned, in OpenAI's, ms-swift's and axolotl's words.
 _LEARNED = ("weight", "loss", "train", "training")
 # What a turn may hold beside a text.
-_MORE = {"tool_calls", "function_call", "images", "reasoning_content", *_LEARNED}
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+_MORE = {"tool_calls", "function_call", "images", *_THOUGHTS, *_LEARNED}
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 
@@ -133,7 +134,8 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         (raw[key] for key in ("content", "value", "text", "message", "parts") if raw.get(key) is not None), None
     )
     if role == "call":
-        messages.append(message("assistant", "", calls_of(_quoted(value) if isinstance(value, str) else value)))
+        said = text_of(value) if _is_text(value) else ""
+        messages.append(message("assistant", "", calls_of(_quoted(_from_bracket(said)) if said else value)))
         _weigh(messages[-1], raw)
         return
     if role == "tool":
@@ -158,11 +160,24 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     if role == "assistant" and not calls and (found := list(_CALL.finditer(text))):
         calls = [call for one in found for call in calls_of(_quoted(one[2].strip()))]
         text = _CALL.sub("", text).strip()
-    thought = raw.get("reasoning_content")
-    if role == "assistant" and isinstance(thought, str) and thought.strip() and "<think>" not in text:
-        text = f"<think>\n{thought.strip()}\n</think>\n\n{text}"  # as DeepSeek and Qwen write it
+    thought = next((raw[word] for word in _THOUGHTS if raw.get(word)), None)
+    if role == "assistant" and is_thought(thought):
+        text = with_thought(thought, text)
     messages.append(message(role, text, calls_of(calls) if calls and role == "assistant" else None))
     _weigh(messages[-1], raw)
+
+
+def is_thought(value: Any) -> bool:
+    """Whether this is what somebody thought, and not only whether they did (on, off)."""
+    return isinstance(value, str) and bool(value.strip()) and value.strip().lower() not in _FLAGS
+
+
+_FLAGS = ("on", "off", "yes", "no", "true", "false", "none", "low", "medium", "high", "0", "1", "是", "否")
+
+
+def with_thought(thought: str, text: str) -> str:
+    """An answer with the thought before it, as DeepSeek and Qwen write it."""
+    return text if "<think>" in text else f"<think>\n{thought.strip()}\n</think>\n\n{text}"
 
 
 def _weigh(one: Message, raw: Mapping[str, Any]) -> None:
@@ -194,7 +209,7 @@ def _result(value: Any) -> str:
 
 def _blocks(value: list[Any], images: list[str]) -> tuple[str, list[Any], list[str]]:
     """The text of a message in parts, its tool calls and its tool results. An image leaves `<image>` in its place."""
-    text, calls, results = "", [], []
+    text, thought, calls, results = "", "", [], []
     for part in value:
         if isinstance(part, str):
             text += part
@@ -212,9 +227,27 @@ def _blocks(value: list[Any], images: list[str]) -> tuple[str, list[Any], list[s
             calls.append({"name": part.get("name"), "arguments": part.get("input")})
         elif kind == "tool_result":
             results.append(_result(part.get("content")))
-        elif kind not in ("thinking", "redacted_thinking", "reasoning"):
+        elif kind == "thinking":
+            thought += text_of(part.get("thinking"))
+        elif "functionCall" in part or "function_call" in part:  # Gemini
+            calls.append(part.get("functionCall") or part.get("function_call"))
+        elif answered := part.get("functionResponse") or part.get("function_response"):
+            results.append(_result(answered.get("response") if isinstance(answered, dict) else answered))
+        elif kind not in ("redacted_thinking", "reasoning"):
             raise Unusable("not_text")
-    return text, calls, results
+    return with_thought(thought, text) if thought.strip() else text, calls, results
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, str):
+        return True
+    return isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value)
+
+
+def _from_bracket(text: str) -> str:
+    """A call without the words before it ("Calling tools:")."""
+    starts = [place for mark in "[{" if (place := text.find(mark)) >= 0]
+    return text[min(starts) :] if starts else text
 
 
 def _quoted(text: str) -> Any:
