@@ -52,5 +52,7 @@ def layout(
             other, longer = sorted((longer, other), key=list(keys).index)
         pair = (other, longer)
     fields = {"question": pair[0], "answer": pair[1]}
-    fields.update({field: known[field] for field in known if field in ("system", "tools") and known[field] not in pair})
+    fields.update(
+        {field: known[field] for field in known if field in ("system", "tools", "thought") and known[field] not in pair}
+    )
     return Layout("question_answer", "sft", fields, guessed=True)

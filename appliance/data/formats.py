@@ -10,9 +10,10 @@ from typing import Any
 
 from appliance.data import by_content, composed, words, wrapped
 from appliance.data.convert import Layout
-from appliance.data.rows import Unusable
+from appliance.data.rows import Unusable, listed
+from appliance.data.shown import named_images
 from appliance.data.tables import letter
-from appliance.data.turns import listed, named_images, speakers, transcript
+from appliance.data.turns import is_thought, speakers, transcript
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
@@ -43,6 +44,9 @@ def layout_of(
     if articles and words.is_article(fields):
         fields = {**{word: key for word, key in fields.items() if word not in _PAIR}, "text": fields["answer"]}
     fields = _with_label(_with_turns(record, fields), label_counts)
+    told = record.get(fields.get("thought", ""))
+    if told not in (None, "", []) and not is_thought(told[0] if isinstance(told, list) else told):
+        fields = _without(fields, "thought")
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
     # a conversation called text (GenQA)
     if not shape and "text" in fields and isinstance(record.get(fields["text"]), list):
@@ -56,7 +60,7 @@ def layout_of(
     if "rejected" in fields and ("chosen" in fields or (asked and answered)):
         better = record.get(fields["chosen"]) if "chosen" in fields else None
         if asked or isinstance(better, list) or listed(better) is not None or transcript(better):
-            return Layout(shape or "preference", "dpo", _without(fields, "label", "text"))
+            return Layout(shape or "preference", "dpo", _without(fields, "label", "text", "thought"))
     if asked and answered:
         if "label" in fields and label_counts:
             return Layout(name, "kto", _without(fields, "chosen", "rejected", "text"))
@@ -135,7 +139,23 @@ def _with_turns(record: Mapping[str, Any], fields: Mapping[str, str]) -> Mapping
         value = record.get("data")
         if isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value):
             return {**fields, "turns": "data"}
+    if not ({"question", "answer"} <= fields.keys() or {"text", "chosen", "rejected"} & fields.keys()):
+        place = next((key for key, value in record.items() if _are_turns(value)), None)
+        if place is not None:  # whatever it is called
+            return {**{word: key for word, key in fields.items() if key != place}, "turns": place}
     return fields
+
+
+def _are_turns(value: Any) -> bool:
+    """Whether a list says in each of its objects who speaks and what."""
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(one, dict) and _WHO & one.keys() and _WHAT & one.keys() for one in value)
+    )
+
+
+_WHO, _WHAT = {"role", "from", "speaker"}, {"content", "value", "text"}
 
 
 def _shape(value: Any) -> str:
@@ -170,6 +190,7 @@ class Recogniser:
     wrapped: bool = False  # rows are to be opened before, see `wrapped.py`
     media: Sequence[str] = ()  # columns of videos and sounds, which nothing here shows to a model
     columns: Sequence[str] = ()  # of the first rows, opened and not yet restated
+    several_answers: bool = False  # some of the first rows have a list of them
     _fields: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     _same: dict[tuple[str, ...], Layout] = field(default_factory=dict)
     _talks: dict[tuple[str, ...], tuple[str, dict[str, Layout]]] = field(default_factory=dict)
@@ -220,7 +241,7 @@ class Recogniser:
         raise Unusable("other_format")
 
 
-_PLAIN = {"question", "answer", "input", "system", "text"}
+_PLAIN = {"question", "answer", "input", "system", "text", "thought"}
 
 
 def recognise(
@@ -260,7 +281,8 @@ def recognise(
     if fitting:
         usual = Counter(layout.format for layout in fitting).most_common(1)[0][0]
         main = next(layout for layout in fitting if layout.format == usual)
-        return Recogniser(main, said, label_counts, several, articles, inside, media, columns, cache)
+        many = "answer" in main.fields and any(map(_several, (row.get(main.fields["answer"]) for row in sample)))
+        return Recogniser(main, said, label_counts, several, articles, inside, media, columns, many, cache)
     if tasks:
         raise ApplianceError(
             _("The file holds rows for {found}, not for {wanted}.").format(found=", ".join(tasks), wanted=task),
@@ -276,7 +298,15 @@ def recognise(
             _("The columns are: {columns}").format(columns=", ".join(keys[:20]) or "-"),
             _("Say which are which: --map question=COLUMN --map answer=COLUMN"),
         )
-    return Recogniser(guess, said, label_counts, several, articles, inside, media, columns, cache)
+    return Recogniser(guess, said, label_counts, several, articles, inside, media, columns, False, cache)
+
+
+def _several(answers: Any) -> bool:
+    """Whether these are several answers of which each is right."""
+    if isinstance(answers, dict):
+        answers = answers.get("text", answers.get("spans"))
+    texts = [one for one in answers if isinstance(one, str)] if isinstance(answers, list) else []
+    return len(set(texts)) > 1
 
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -293,7 +323,10 @@ def _fields_of(
         if len(cache) > 1000:  # rows whose keys are all different would fill the memory
             cache.clear()
         taken = set(said.values())
-        cache[keys] = {**words.match(key for key in keys if key not in taken), **said}
+        found = words.match(key for key in keys if key not in taken)
+        if "answer" in said:  # then that is all there is to learn
+            found.pop("thought", None)
+        cache[keys] = {**found, **said}
     return cache[keys]
 
 
