@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import merge_shelf
@@ -14,3 +15,18 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not settings.python_of("train").exists():
         pytest.skip("the training environment is not installed")
     return merge_shelf.make(tmp_path_factory.mktemp("cases"), merge_shelf.STREAMED + merge_shelf.BY_PEFT)
+
+
+@pytest.fixture(scope="session")
+def seers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny models that see, a folder each; only to be read."""
+    folder = tmp_path_factory.mktemp("seers")
+    variables = {**settings.child_environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    made = subprocess.run(
+        [settings.python_of("train"), Path(__file__).parent / "seers.py", folder],
+        env=variables,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    return folder
