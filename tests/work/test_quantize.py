@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 from test_seeing import write_rows as pictures
+from test_serve import ask as ask_server
 from workers import done, ended, gone, kill, until
 
 from appliance import files, settings
@@ -271,3 +272,7 @@ def test_each_scheme_leaves_a_tower_alone(home: Path, seers: Path, tmp_path: Pat
     file = pictures(tmp_path / "rows")
     for name, schemes in (("qwen3-vl", ("fp8", "awq")), ("gemma3", ("int8",)), ("qwen2.5-vl", ("bnb4",))):
         check_seeing(quantised(seers, name, file, *schemes), seers / name)
+    told = control.submit(prepare.serve("qwen2.5-vl-bnb4", name="tiny", port=18767))
+    until(told, lambda seen: any(event["kind"] == "ready" for event in seen))
+    assert ask_server(told)["choices"]
+    control.stop(told)
