@@ -188,4 +188,3 @@ def _send(out: Any, answer: Any) -> None:
         data = pickle.dumps((False, RuntimeError(f"{type(answer[1]).__name__}: {answer[1]} ({error})")))
     out.write(data)
     out.flush()
-
