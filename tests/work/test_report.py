@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from workers import done
 
-from appliance import output, show
+from appliance import locale, output, show
 from appliance.jobs import control, prepare, watch
 from appliance.jobs.folder import events
 from appliance.planning import words
@@ -80,7 +80,7 @@ def test_a_fine_tune_ends_with_a_report(
     assert f"predicted {result['memory']['predicted_gib']} GiB" in flat
     # And while it learns.
     picture = watch.Picture(job)
-    picture.add(job.state(), events(job)[0])
+    picture.add(job.state(), [event for event in events(job)[0] if event.get("phase") != "saving"])
     output.console().print(picture)
     told = capsys.readouterr().out
     for word in ("┤", "●", "held-out", "rate", "gradient", "tokens/s", "memory", "loss", "60/60"):
@@ -134,6 +134,20 @@ def test_a_loss_that_explodes_is_told_from_one_that_jumps() -> None:
         for loss in (curve := [*calm, 0.1, 9.0, 11.0, 15.0, 2.0, 16.0][:count]):
             kept = watching.shortened([*kept, loss])
         assert len(kept) <= 5 and watching.exploded(kept) is watching.exploded(curve)
+
+
+def test_in_chinese_all_of_it_is(tmp_path: Path) -> None:
+    locale.set_language("zh")
+    try:
+        answers = [{"question": "1?", "before": "2", "after": "3", "stopped": True}]
+        result = {"model": "m", "good": True, "verdict": "", "memory": {"measured_gib": 1.0}, "answers": answers}
+        text = report.write(tmp_path, {"plan": {"reasons": {"rank": ""}, "rank": 8}}, result).read_text(
+            encoding="utf-8"
+        )
+    finally:
+        locale.set_language()
+    headings = re.findall(r"<h[12]>(.*?)</h[12]>", text)
+    assert len(headings) == 4 and all(re.search(r"[\u4e00-\u9fff]", heading) for heading in headings), headings
 
 
 def test_the_curves_are_there_for_tensorboard_as_well(home: Path, shelf: Path, tmp_path: Path) -> None:
