@@ -12,7 +12,7 @@ import pytest
 from workers import done
 
 from appliance import locale, output, show
-from appliance.jobs import control, prepare, watch
+from appliance.jobs import control, plot, prepare, watch
 from appliance.jobs.folder import events
 from appliance.planning import words
 from appliance.work import report, watching
@@ -109,6 +109,14 @@ CASES: list[tuple[dict[str, Any], bool, str]] = [
 def test_the_verdict_is_one_sentence(home: Path, result: dict[str, Any], good: bool, words: str) -> None:
     found, sentence = verdict(result)
     assert found is good and words in sentence and sentence.count(".") - len(re.findall(r"\d\.\d", sentence)) == 1
+
+
+def test_the_terminals_curve_shows_every_look() -> None:
+    """The one before the first step too, also where a step is wide."""
+    drawn = plot.curve([(1, 3.0), (2, 2.0), (3, 1.0)], [(0, 3.0), (3, 1.0)], last=3, width=40, height=4).plain
+    lines = drawn.splitlines()
+    assert lines[0].startswith("   3.000 ┤●") and lines[3].startswith("   1.000 │") and lines[3].endswith("●")
+    assert lines[4].split() == ["└1", "3"] and not plot.curve([(1, 3.0)], last=3).plain
 
 
 def test_a_chart_stands_any_numbers() -> None:
