@@ -26,8 +26,9 @@ def calls(record: Record) -> Record | None:
     """A request and its answer; None where the row is neither."""
     request = next((found for name in _ASKED if (found := _request(record.get(name)))), None)
     answers = [name for name in _ANSWERED if name in record]
-    found = (said for name in answers if (said := _answer(record[name])) is not None)
-    answer = next(found, None) or (_answer(record) if "choices" in record else None)
+    answer = next((said for name in answers if (said := _answer(record[name])) is not None), None)
+    if answer is None and "choices" in record:
+        answer = _answer(record)
     if request is None:
         asked = _turns(_read(record.get("messages") or record.get("input")))
         if answer is None or (asked and asked[-1].get("role") not in ("user", "human", "tool")):
