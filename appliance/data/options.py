@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from appliance.data import words
-from appliance.data.rows import Unusable
-from appliance.data.turns import listed
+from appliance.data.rows import Unusable, listed
 
 Record = Mapping[str, Any]
 

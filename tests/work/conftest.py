@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,3 +31,18 @@ def spawn(forked: Forked, monkeypatch: pytest.MonkeyPatch) -> Forked:
     """Each job by a worker that has imported everything already."""
     monkeypatch.setattr(control, "_spawn", forked)
     return forked
+
+
+@pytest.fixture(scope="session")
+def seers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny models that see, a folder each; only to be read."""
+    folder = tmp_path_factory.mktemp("seers")
+    variables = {**settings.child_environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    made = subprocess.run(
+        [settings.python_of("train"), Path(__file__).parent / "seers.py", folder],
+        env=variables,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    return folder

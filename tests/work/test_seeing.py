@@ -49,17 +49,6 @@ def write_rows(folder: Path, count: int = 24) -> Path:
     return folder / "rows.jsonl"
 
 
-@pytest.fixture(scope="session")
-def seers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("seers")
-    variables = {**settings.child_environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    made = subprocess.run(
-        [settings.python_of("train"), HERE / "seers.py", folder], env=variables, capture_output=True, text=True
-    )
-    assert made.returncode == 0, made.stderr
-    return folder
-
-
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("qwen3-vl", "internvl", "gemma3")]
 
 
