@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,8 +60,12 @@ def _checked(file: Path, helpers: workers.Workers | None, **reading: Any) -> Rep
     from appliance.data.tally import SAMPLE, open_tally
 
     stream, tally = open_tally(file, **reading)
-    for found in stream.through(Look(stream.images, SAMPLE), helpers):
-        tally.add(found)
+    gc.freeze()  # findings hold no circles: what was imported need not be looked through again and again
+    try:
+        for found in stream.through(Look(stream.images, SAMPLE), helpers):
+            tally.add(found)
+    finally:
+        gc.unfreeze()
     return tally.finished()
 
 
