@@ -86,9 +86,7 @@ def _in_pairs(octets: Octets, marks: Places, delimiter: int) -> bool:
     if len(marks) % 2:
         return False
     before, after = octets[marks[::2] - 1], octets[marks[1::2] + 1]  # before the first byte stands the last, a line end
-    return bool(
-        (_any(before, delimiter, _LF, _MARK)).all() and _any(after, delimiter, _LF, _CR, _MARK).all()
-    )
+    return bool((_any(before, delimiter, _LF, _MARK)).all() and _any(after, delimiter, _LF, _CR, _MARK).all())
 
 
 def _any(octets: Octets, *wanted: int) -> NDArray[np.bool_]:
@@ -99,7 +97,10 @@ def _counting(octets: Octets, marks: Places, delimiter: int) -> NDArray[np.bool_
     """Which quotation marks count, where others stand within texts; None where a cell goes on behind its last one."""
     counts = np.zeros(len(marks), dtype=bool)
     double = (np.diff(marks, append=-1) == 1).tolist()
-    opening, closing = _any(octets[marks - 1], delimiter, _LF).tolist(), _any(octets[marks + 1], delimiter, _LF, _CR).tolist()
+    opening, closing = (
+        _any(octets[marks - 1], delimiter, _LF).tolist(),
+        _any(octets[marks + 1], delimiter, _LF, _CR).tolist(),
+    )
     number = 0
     while number < len(marks):
         begin = number
