@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from appliance import files
+from appliance.data import workers
 
 if TYPE_CHECKING:
     from appliance.data.report import Report
@@ -34,25 +35,33 @@ def check(
     Raises ApplianceError when the file is missing, empty, not readable as any format or has no usable rows;
     UsageError (a kind of it) when a name in `mapping`, `task` or `sheet` does not exist.
     """
-    from appliance.data.look import Look
-    from appliance.data.tally import SAMPLE, kept_rows, open_tally
-    from appliance.data.tokens import Counting
-
     if model is None:
         for quick in (True, False):
-            stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length, quick=quick)
             try:
-                for found in stream.through(Look(stream.images, SAMPLE)):
-                    tally.add(found)
+                with workers.ahead(file) as helpers:  # before the rest of us, which takes as long to import
+                    return _checked(file, helpers, mapping=mapping, task=task, sheet=sheet, length=length, quick=quick)
             except UnicodeError:  # not UTF-8 all through
-                continue
-            return tally.finished()
+                if not quick:
+                    raise
+    from appliance.data.tally import kept_rows, open_tally
+    from appliance.data.tokens import Counting
+
     stream, tally = open_tally(file, mapping=mapping, task=task, sheet=sheet, length=length)
     assert model is not None
     with Counting(model, length, stream.images) as counting:
         for line, row in kept_rows(stream, tally, counting):
             counting.add(line, row)
     return tally.report
+
+
+def _checked(file: Path, helpers: workers.Workers | None, **reading: Any) -> Report:
+    from appliance.data.look import Look
+    from appliance.data.tally import SAMPLE, open_tally
+
+    stream, tally = open_tally(file, **reading)
+    for found in stream.through(Look(stream.images, SAMPLE), helpers):
+        tally.add(found)
+    return tally.finished()
 
 
 def load(

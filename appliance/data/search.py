@@ -40,6 +40,29 @@ def count(data: bytes | bytearray, byte: bytes, end: int) -> int:
     return sum(int(np.count_nonzero(octets[at : at + _PIECE] == byte[0])) for at in range(0, end, _PIECE))
 
 
+def counts(found: NDArray[np.bool_], starts: Places) -> Places:
+    """How many are true from each of these places to the next."""
+    bits = np.packbits(found, bitorder="little")
+    words = np.zeros(len(bits) // 8 + 1, dtype=np.uint64)
+    words.view(np.uint8)[: len(bits)] = bits
+    before = np.concatenate([[0], np.cumsum(np.bitwise_count(words), dtype=np.int64)])
+    word = starts >> 6
+    within = words[word] & ((np.uint64(1) << (starts & 63).astype(np.uint64)) - np.uint64(1))
+    return np.diff(before[word] + np.bitwise_count(within))
+
+
+def any_byte(octets: Octets, below: int, *wanted: int) -> Places:
+    """The places of all bytes that are below one, or one of some."""
+    found = []
+    for begin in range(0, len(octets), _PIECE):
+        piece = octets[begin : begin + _PIECE]
+        fits = piece < below
+        for byte in wanted:
+            fits |= piece == byte
+        found.append(begin + np.flatnonzero(fits))
+    return joined(found)
+
+
 def any_of(octets: Octets, needles: Sequence[bytes]) -> Places:
     """The places where any of the needles (of two bytes or more) begins."""
     begins = np.zeros((256, 256), dtype=bool)
@@ -73,8 +96,7 @@ def crowds(octets: Octets, fewest: int) -> Places:
     """Where so many digits stand within 14 bytes or a few more: of each such place the first eight bytes."""
     found = []
     for begin, piece in pieces(octets):
-        digits = (piece - np.uint8(48) < np.uint8(10)).view(np.uint64)
-        each = (digits * np.uint64(0x0101010101010101)).view(np.uint8)[7::8]  # in eight bytes: their sum
+        each = np.bitwise_count(np.packbits(piece - np.uint8(48) < np.uint8(10)))
         found.append(begin + 8 * np.flatnonzero(each[:-2] + each[1:-1] + each[2:] >= fewest))
     return joined(found)
 
@@ -82,18 +104,21 @@ def crowds(octets: Octets, fewest: int) -> Places:
 def runs(octets: Octets, members: NDArray[np.bool_]) -> Places:
     """Places of which each lies in a run of 16 or more `members`, which are among the bytes 2D to 7F (hexadecimal)."""
     found = []
-    high = np.uint64(0x8080808080808080)
     for begin, piece in pieces(octets):
-        eight = piece.view(np.uint64)
-        # Of 16 bytes in a row eight fill an aligned word: it has no byte from 80 on, and none below 2D.
-        likely = 8 * np.flatnonzero((eight + np.uint64(0x5353535353535353)) & ~eight & high == high)
-        found.append(begin + likely)
+        eights = np.packbits(piece.view(np.int8) >= 0x2D)
+        # Of 16 bytes in a row eight fill an aligned word.
+        found.append(begin + 8 * _long(eights, np.flatnonzero(eights == 255)))
     likely = joined(found)
-    # On one side of these eight there are four more, or more: most words of eight letters end here.
-    far = members[octets[np.clip(likely[None, :] + np.array([[-1], [-4], [8], [11]]), 0, len(octets) - 1)]]
-    likely = likely[(far[0] & far[1]) | (far[2] & far[3])]
     around = likely[:, None] + np.arange(-8, 16)
     inside = (around >= 0) & (around < len(octets))
-    before, within, after = np.packbits(members[octets[np.where(inside, around, 0)]] & inside, axis=1).T
-    long: Places = likely[(within == 255) & (_ONES_BELOW[before] + _ONES_ABOVE[after] >= 8)]
+    eights = np.packbits(members[octets[np.where(inside, around, 0)]] & inside, axis=1)
+    return likely[_long(eights.ravel(), np.arange(1, eights.size, 3)) // 3]
+
+
+def _long(eights: Octets, full: Places) -> Places:
+    """Of these bytes those with all bits set that stand among 16 set bits: what is not here counts as set."""
+    full = full[eights[full] == 255]
+    before = np.where(full > 0, eights[full - 1], 255)
+    after = np.where(full < len(eights) - 1, eights[np.minimum(full + 1, len(eights) - 1)], 255)
+    long: Places = full[_ONES_BELOW[before] + _ONES_ABOVE[after] >= 8]
     return long

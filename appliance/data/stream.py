@@ -28,6 +28,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -46,7 +47,6 @@ from appliance.data.tables import Broken
 
 BATCH = 512  # rows, where the file does not come in blocks
 _SMALL = 8 << 20  # bytes: all rows of such a file can be compared with each other
-_LARGE = 16 << 20  # bytes: from here on starting processes pays
 _MISSES = 4  # blocks
 _LOOKED_AT = 200  # rows by which the format is recognised
 
@@ -106,16 +106,16 @@ class Stream:
             batch.share = 1 / number
             yield batch
 
-    def through(self, look: Callable[[Batch], T]) -> Iterator[T]:
-        """look(batch) for all batches, in order."""
+    def through(self, look: Callable[[Batch], T], helpers: workers.Workers | None = None) -> Iterator[T]:
+        """look(batch) for all batches, in order. `helpers`: the processes to use, where they are started already."""
         text, parser = self.source.text, self.source.parser
-        number = workers.count()
-        if not (text and parser and number and text.file.stat().st_size > _LARGE):
+        number = workers.wanted(text.file) if text and parser else 0
+        if not (text and parser and number):
             yield from map(look, self.batches())
             return
         do = _Block(text, parser, self.recogniser, look, text.known_size, hasattr(look, "of_columns"))
-        with workers.started(do, number, text.plain) as send:
-            yield from in_order(text, text.blocks(parser.quoted), do, send)
+        with nullcontext(helpers) if helpers else workers.Workers(number) as ready:
+            yield from in_order(text, text.blocks(parser.quoted), do, ready.given(do, text.plain))
 
 
 @dataclass

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from appliance.data.rows import PARTS, Row
-from appliance.data.search import Octets, Places
+from appliance.data.search import Octets, Places, counts
 
 _BEGINNING = 32  # bytes by which rows are told to begin alike
 ROLE = len("user\x1e")  # before what a person wrote in most flat texts
@@ -93,6 +93,12 @@ class Texts:
 
 
 _FIRST = np.array([(1 << 8 * size) - 1 for size in range(9)], dtype=np.uint64)  # of eight bytes the first so many
+
+
+def continued(whole: bytes, starts: Places) -> Places:
+    """How many bytes of each text (UTF-8) go on with a character: it has so many characters less than bytes."""
+    octets = np.frombuffer(whole, dtype=np.int8)
+    return counts(octets < -64, starts)
 
 
 def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

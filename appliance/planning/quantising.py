@@ -14,6 +14,7 @@ from appliance import output
 from appliance.errors import ApplianceError, UsageError
 from appliance.hardware.types import Accelerator, Hardware
 from appliance.locale import _
+from appliance.planning import possible
 from appliance.planning.card import best_card
 from appliance.planning.shape import Shape
 from appliance.planning.weights import HALF, weight_bytes
@@ -44,6 +45,11 @@ _LENGTH = 2048
 _GROUPS = (128, 64, 32)
 _GIB = 2**30
 _LIBRARIES_GIB = 2.0
+# Weights stored the other way round, as layers of a kind that llm-compressor passes over (transformers' Conv1D).
+_TURNED = ("gpt2", "openai-gpt")
+# Bytes of a picture for each token that it becomes, as the processor puts it out: four patches of 2 × 14 × 14 pixels in
+# three colours (Qwen-VL's), in 32 bits. Others take less.
+_PICTURE_BYTES = 4 * 2 * 14 * 14 * 3 * 4
 # Answers need room beside the weights.
 _SHARE_FOR_WEIGHTS = 0.75
 
@@ -98,11 +104,14 @@ def quantising(
     samples: int | None = None,
     length: int | None = None,
     serving: Hardware | None = None,
+    images: int = 0,
 ) -> Quantising:
     """The plan. Raises ApplianceError where nothing suits, UsageError for words that mean nothing.
 
     hardware  the machine that does it; `serving`: the one that will serve it, where it is another
+    images    how many pictures the rows show
     """
+    possible.check_seen(shape, images)
     if scheme not in ("auto", *SCHEMES):
         raise UsageError(_("There is no scheme {name}.").format(name=scheme), "", " | ".join(("auto", *SCHEMES)))
     warnings: list[str] = []
@@ -117,6 +126,14 @@ def quantising(
             _("A model with experts can't be quantised with {name} here.").format(name=NAMES[scheme]),
             _("Few of your rows would reach each of them, too few to calibrate on; FP8 needs no rows."),
             _("Choose --scheme fp8, or download a version in 4 bits from a hub."),
+        )
+    if shape.model_type in _TURNED and scheme != "bnb4":
+        raise ApplianceError(
+            _("A model of this kind ({kind}) can't be quantised with {name}.").format(
+                kind=shape.model_type, name=NAMES[scheme]
+            ),
+            _("Its layers are stored the other way round, and would be passed over."),
+            _("Choose --scheme bnb4."),
         )
     if scheme == "fp8" and card is not None and card.kind == "cuda" and card.capability() < _FP8_ARITHMETIC:
         warnings.append(
@@ -135,6 +152,8 @@ def quantising(
     measured_on_card = here is not None and here.kind == "cuda" and 1.15 * before + 1.5 < here.free_gib
     # The inputs of a layer and its outputs, of every row, in 16 bits; AWQ keeps what goes into each part as well.
     kept = count * tokens * shape.hidden * HALF * (6 if scheme == "awq" else 2) / _GIB
+    # Every token a picture's: there is no telling before the processor has seen them.
+    kept += count * tokens * _PICTURE_BYTES / _GIB if images else 0.0
     memory = before + kept + (0.0 if on_card else layer) + _LIBRARIES_GIB
     return Quantising(
         scheme,

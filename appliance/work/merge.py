@@ -22,7 +22,7 @@ from appliance.hub import manifest
 from appliance.hub import model as models
 from appliance.locale import _
 from appliance.merging import base as bases
-from appliance.merging import journal, plan, stream
+from appliance.merging import journal, plan, stream, whole_model
 from appliance.merging.adapter import NotStreamed
 from appliance.work import same_answers
 from appliance.work.appear import NoRoom, appear, check_space, made_before
@@ -41,7 +41,7 @@ def run(context: Context) -> dict[str, Any]:
     weight_files = list(models.inspect(base).weight_files)
     config = files.read_json(base / "config.json")
     for folder, _weight in adapters:
-        _check_base(base, folder, config)
+        bases.check(base, folder)
     _verify(base, weight_files, context)
     staging = journal.staging_folder(to, context.id)
     try:
@@ -119,7 +119,7 @@ def _through_peft(
 ) -> dict[str, Any]:
     from appliance.work import merge_peft
 
-    merge_peft.check_memory(base)
+    whole_model.check_memory(base)
     if os.environ.get("APPLIANCE_ENVIRONMENT") != "train":
         context.note(
             _(
@@ -132,17 +132,6 @@ def _through_peft(
     check_space(files.folder_size(base), staging)
     merge_peft.merge(base, adapters, config, staging, context)
     return {"way": "peft", "reason": reason, "sha256": {}}
-
-
-def _check_base(base: Path, adapter: Path, config: dict[str, Any]) -> None:
-    described = files.read_json(adapter / "adapter_config.json")
-    try:
-        trained_on = files.read_json(adapter / models.ADAPTER_MANIFEST).get("base") or {}
-    except (OSError, ValueError):
-        trained_on = {}
-    named = str(trained_on.get("reference") or described.get("base_model_name_or_path") or "")
-    bases.check_original(base, config, named)
-    bases.check_identity(base, trained_on, described)
 
 
 def _verify(base: Path, weight_files: list[str], context: Context) -> None:

@@ -56,7 +56,7 @@ def reports(file: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
     """By one process and by two, and row by row."""
     found = [check(file).as_dict()]
     with monkeypatch.context() as patched:
-        patched.setattr(stream, "_LARGE", 0)
+        patched.setattr(workers, "LARGE", 0)
         patched.setattr(workers, "count", lambda: 2)
         found.append(check(file).as_dict())
         patched.setattr(workers, "count", lambda: 0)

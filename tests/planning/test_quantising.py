@@ -105,3 +105,15 @@ def test_how_an_engine_serves_it() -> None:
         with pytest.raises(ApplianceError) as told:
             served(quantisation, engine, on)
         assert told.value.why and told.value.next_step
+
+
+def test_what_is_passed_over_and_what_is_not_seen_is_refused() -> None:
+    with pytest.raises(ApplianceError, match="can't be quantised") as told:
+        quantising(MACHINES["H100"], replace(TINY, model_type="gpt2"))
+    assert "--scheme bnb4" in told.value.next_step
+    assert quantising(MACHINES["H100"], replace(TINY, model_type="gpt2"), scheme="bnb4").samples == 0
+    with pytest.raises(ApplianceError, match="3 pictures"):
+        quantising(BIG, SMALL, scheme="fp8", images=3)
+    sees = replace(SMALL, vision=True)
+    with_pictures, without = (quantising(BIG, sees, scheme="gptq", images=n) for n in (3, 0))
+    assert with_pictures.memory_gib > without.memory_gib + 2  # pixels are kept, too

@@ -21,7 +21,7 @@ from appliance.hub import export_plan, manifest, push
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, events
 from appliance.merging import base as bases
-from appliance.merging import weights
+from appliance.merging import weights, whole_model
 
 
 def draft(shelf: Path, base: str, adapter: str, to: str = "out", proof: bool = False, **more: Any) -> control.Draft:
@@ -96,10 +96,15 @@ def with_tokenizer(case: Path, shelf: Path, to: Path) -> Path:
     ],
 )
 def test_the_rest_goes_through_peft_and_says_so(
-    home: Path, shelf: Path, cases: Path, tmp_path: Path, case: str
+    home: Path, shelf: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     base = with_tokenizer(cases / case, shelf, tmp_path / "base")
+    monkeypatch.setattr(whole_model, "_LIBRARIES_BYTES", 2**50)
+    with pytest.raises(ApplianceError, match="memory is not enough"):
+        prepare.merge(str(cases / case / "adapter"), base=str(base), to="out")
+    monkeypatch.setattr(whole_model, "_LIBRARIES_BYTES", 2**30)
     made = prepare.merge(str(cases / case / "adapter"), base=str(base), to="out")
+    assert "peft merges it, with the whole model in memory" in str(made.facts)
     made.spec["proof"] = False
     job = control.submit(made)
     result = done(job)
@@ -131,10 +136,8 @@ def test_several_adapters_with_weights(home: Path, shelf: Path) -> None:
         assert np.allclose(double - was, 1.5 * (single - was), atol=1e-6)
     with pytest.raises(ApplianceError, match="2 adapters and 3 weights"):
         draft(shelf, "base-float32", "plain", more=[plain], weights=[1.0, 2.0, 3.0])
-    assert (
-        "weights can't be merged"
-        in refused(draft(shelf, "base-float32", "dora", to=str(home / "else" / "out"), more=[plain]))["what"]
-    )
+    with pytest.raises(ApplianceError, match="weights can't be merged"):
+        draft(shelf, "base-float32", "dora", to="other", more=[plain])
 
 
 def test_the_merged_model_answers_as_base_and_adapter_do(home: Path, shelf: Path) -> None:
@@ -178,6 +181,17 @@ def test_a_quantised_base_is_refused(home: Path, shelf: Path, tmp_path: Path, me
     files.write_json(base / "config.json", {**config, "quantization_config": {"quant_method": method}})
     with pytest.raises(ApplianceError, match="quantised"):
         draft(base.parent, base.name, str(shelf / "adapters" / "plain"))
+    for words, instead in (
+        ({"base_model_name_or_path": "Qwen/Qwen3-8B"}, "Download Qwen/Qwen3-8B and"),
+        ({"base_model_name_or_path": f"me/Qwen3-8B-{method}"}, "Download some/original and"),  # from the base's card
+    ):
+        adapter = shutil.copytree(shelf / "adapters" / "plain", tmp_path / "adapter", dirs_exist_ok=True)
+        described = files.read_json(adapter / "adapter_config.json")
+        files.write_json(adapter / "adapter_config.json", {**described, **words})
+        (base / "README.md").write_text("---\nlicense: mit\nbase_model:\n- some/original\n---\nhi")
+        with pytest.raises(ApplianceError, match="quantised") as told:
+            prepare.merge(str(adapter), base=str(base))
+        assert instead in told.value.next_step
     if method == "gptq":
         error = refused(made)
         assert f"quantised ({method})" in error["what"] and "base-float32" in error["next"]
@@ -193,8 +207,9 @@ def test_a_base_of_another_shape_is_refused(home: Path, shelf: Path, tmp_path: P
     header[name]["shape"] = [rows * 2, columns // 2]
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + path.read_bytes()[len(shard.header) :])
-    error = refused(draft(tmp_path, "other", str(shelf / "adapters" / "plain")))
-    assert "does not fit" in error["what"] and name in error["why"]
+    with pytest.raises(ApplianceError, match="does not fit") as told:
+        draft(tmp_path, "other", str(shelf / "adapters" / "plain"))
+    assert name in told.value.why and "--base" in told.value.next_step
 
 
 def _download(shelf: Path, to: Path, revision: str = "r1") -> Path:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance import settings
+from appliance import files, output, settings
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.hub import workspace
@@ -14,6 +14,8 @@ from appliance.jobs.control import Draft
 from appliance.jobs.prepare.adapters import adapter_folder, base_of, refuse_judge
 from appliance.jobs.prepare.words import command, flags, model_folder
 from appliance.locale import _
+from appliance.merging import base as bases
+from appliance.merging import whole_model
 
 _MERGED_SUFFIX = "-tuned"
 
@@ -44,15 +46,18 @@ def merge(
         refuse_judge(folder)
     base_folder = model_folder(base) if base else base_of(folders[0], facts.base)
     model = models.inspect(base_folder)
-    if model.quantised:
-        raise ApplianceError(
-            _("The base model {name} is quantised ({method}).").format(name=base_folder.name, method=model.quantised),
-            _("Merging onto 4- or 8-bit weights loses what was learned."),
-            _("Download the original 16-bit model and name it with --base."),
-        )
+    for folder in folders:
+        bases.check(base_folder, folder)
     goes_to = target(to, base_folder.name)
     size = model.size_bytes / 2**30
     numbers = list(weights) or [1.0] * len(folders)
+    by_peft = _why_by_peft(base_folder, list(model.weight_files), list(zip(folders, numbers, strict=True)))
+    memory = _("under 0.2 GiB, no GPU; comparing answers afterwards takes more where it is free")
+    if by_peft:
+        whole_model.check_memory(base_folder)
+        memory = _("about {size}: peft merges it, with the whole model in memory ({reason})").format(
+            size=output.gib(whole_model.needed_bytes(base_folder) / 2**30), reason=by_peft
+        )
     return Draft(
         kind="merge",
         name=goes_to.name,
@@ -70,13 +75,25 @@ def merge(
                 ),
             ),
             (_("To"), str(goes_to)),
-            (_("Memory"), _("under 0.2 GiB, no GPU; comparing answers afterwards takes more where it is free")),
+            (_("Memory"), memory),
             (_("Disk"), _("{n:.1f} GiB").format(n=size)),
         ],
         command=command("merge", *folders, *flags(weights=",".join(f"{w:g}" for w in weights), base=base, to=to)),
         disk_gib=size,
         disk_at=goes_to.parent,
     )
+
+
+def _why_by_peft(base: Path, weight_files: list[str], adapters: list[tuple[Path, float]]) -> str:
+    """What in the adapters is not streamed; "" where all is. Raises ApplianceError for what does not fit the base."""
+    from appliance.merging import plan
+    from appliance.merging.adapter import NotStreamed
+
+    try:
+        plan.make(base, weight_files, adapters, files.read_json(base / "config.json"))
+    except NotStreamed as reason:
+        return str(reason)
+    return ""
 
 
 def _adapter_name(folder: Path) -> str:

@@ -62,8 +62,13 @@ def quantize(
             _("A model is quantised with rows of yours, and measured on others of them."),
             _("Name the file of questions and answers that it is for: --data FILE"),
         )
+    rows_from: dict[str, Any] = {"file": file, "mapping": mapping, "task": None, "sheet": sheet}
+    report = data.check(**rows_from)
     here = probe(settings.home())
-    plan = quantising(here, read_shape(folder), scheme=scheme, samples=samples, length=length, serving=hardware)
+    shape = read_shape(folder)
+    plan = quantising(
+        here, shape, scheme=scheme, samples=samples, length=length, serving=hardware, images=report.images
+    )
     if plan.memory_gib > here.cpu.free_gib:
         raise ApplianceError(
             _("The memory is not enough to quantise this model."),
@@ -72,8 +77,6 @@ def quantize(
             ),
             _("Close other programs, use fewer or shorter rows (--samples, --length), or a machine with more memory."),
         )
-    rows_from: dict[str, Any] = {"file": file, "mapping": mapping, "task": None, "sheet": sheet}
-    report = data.check(**rows_from)
     if report.kept < FEWEST_ROWS:
         raise ApplianceError(
             _("{n} usable rows are too few.").format(n=report.kept),
@@ -93,6 +96,7 @@ def quantize(
             "base": {key: manifest_of(folder).get(key) for key in ("source", "reference", "revision")},
             "to": str(target),
             "name": target.name,
+            "sees": facts.vision,
             "most_lost": MOST_LOST,
             "accept_loss": accept_loss,
         },
@@ -105,6 +109,7 @@ def quantize(
             (_("What"), _("Quantise {model}: {name}.").format(model=folder.name, name=NAMES[plan.scheme])),
             (_("Why"), plan.reason),
             (_("Size"), plan.shrinks),
+            *([(_("Pictures"), _("what sees stays as it is, in 16 bits"))] if facts.vision else []),
             (
                 _("Rows"),
                 _("up to {n} rows of {file} to calibrate, others to measure").format(n=samples_used, file=file.name)
@@ -176,12 +181,6 @@ def _check_model(facts: models.Model) -> None:
             _("{name} is quantised already ({method}).").format(name=facts.name, method=facts.quantised),
             _("Quantising it once more would lose more and gain nothing."),
             _("Take the original 16-bit model."),
-        )
-    if facts.vision:
-        raise ApplianceError(
-            _("{name} is a model that sees pictures; those can't be quantised here yet.").format(name=facts.name),
-            "",
-            _("Download a quantised version of it from a hub."),
         )
 
 
