@@ -253,6 +253,23 @@ def test_a_damaged_base_is_refused_before_anything_is_written(home: Path, shelf:
     assert shards[0].name in json.dumps(refused(made))
 
 
+def test_a_damaged_adapter_is_refused_before_anything_is_written(home: Path, shelf: Path, tmp_path: Path) -> None:
+    adapter = shutil.copytree(shelf / "adapters" / "plain", tmp_path / "adapter")
+    weights_file = adapter / "adapter_model.safetensors"
+    noted = {weights_file.name: {"sha256": files.sha256(weights_file)}}
+    files.write_json(adapter / "appliance-adapter.json", {"base": {}, "result": {"files": noted}})
+    bases.verify_adapter(adapter)
+    raw = bytearray(weights_file.read_bytes())
+    raw[-5] ^= 1
+    weights_file.write_bytes(raw)
+    made = prepare.merge(str(adapter), base=str(shelf / "base-bfloat16"), to="out")
+    assert "damaged" in refused(made)["what"]
+    weights_file.write_bytes(raw[:200])  # a cut header
+    with pytest.raises(ApplianceError, match="can't be used") as told:
+        prepare.merge(str(adapter), base=str(shelf / "base-bfloat16"))
+    assert weights_file.name in told.value.why
+
+
 def test_only_files_that_someone_wrote_to_are_read_again(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
