@@ -2,8 +2,11 @@
 
     bench/data.py [MEGABYTES] [json|csv]      (1000 of each: JSON lines with a million conversations, CSV with pairs)
 
-Ours is the whole command, start included; theirs is the call alone, in the training environment. Memory is the most
-that the command's processes held together.
+Ours is the whole command, start included; theirs is the call alone, in the training environment. Of each the smaller of
+two rounds, in turn. Memory is the most that the command's processes held together.
+
+Before each way twice the file's bytes are written beside it and removed: a virtual machine gives memory that is free
+back to its host, and taking it again costs more than filling it (see bench/transfer.py).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import csv
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +28,7 @@ import psutil
 from appliance import settings
 
 MOST_RATIO, MOST_MB = 2.0, 500
+ROUNDS = 2
 _PEER = """
 import sys, time, tempfile, datasets
 datasets.disable_progress_bars()
@@ -89,9 +94,9 @@ def theirs(kind: str, file: Path, place: Path) -> float:
     return float(done.stdout.split()[0])
 
 
-def ours(file: Path, rows: int) -> tuple[float, float]:
-    """(seconds, megabytes)."""
-    begin = time.perf_counter()
+def ours(file: Path, rows: int) -> tuple[float, float, float]:
+    """(seconds, processor seconds, megabytes)."""
+    begin, before = time.perf_counter(), _computed()
     process = subprocess.Popen(
         [sys.executable, "-m", "appliance", "data", "check", str(file), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -104,7 +109,13 @@ def ours(file: Path, rows: int) -> tuple[float, float]:
     report = json.loads(process.communicate()[0])
     accounted = report["kept"] + sum(item["count"] for item in report["dropped"])
     assert report["rows"] == rows == accounted, report
-    return seconds, most / 1e6
+    return seconds, _computed() - before, most / 1e6
+
+
+def _computed() -> float:
+    """Processor seconds of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _held(process: psutil.Process) -> int:
@@ -124,6 +135,16 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
+def warm(place: Path, size: int) -> None:
+    """Take memory for so many bytes, and give it back."""
+    block = bytes(10**6)
+    with (place / "warm").open("wb", buffering=0) as file:
+        for _start in range(0, size, len(block)):
+            file.write(block)
+    (place / "warm").unlink()
+    os.sync()
+
+
 def main() -> int:
     """Make, measure, print; 1 where a target is missed."""
     size = int(sys.argv[1] if len(sys.argv) > 1 else 1000) * 10**6
@@ -136,13 +157,20 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-data-") as folder:
             file = Path(folder) / ("rows.jsonl" if kind == "json" else "rows.csv")
             rows = make(file, size, pool)
-            peer = theirs(kind, file, Path(folder))
-            seconds, megabytes = ours(file, rows)
-            ratio = seconds / peer
+            peers: list[float] = []
+            taken: list[tuple[float, float, float]] = []
+            for _round in range(ROUNDS):
+                warm(Path(folder), 2 * size)
+                peers.append(theirs(kind, file, Path(folder)))
+                warm(Path(folder), 2 * size)
+                taken.append(ours(file, rows))
+            seconds, computed, _memory = min(taken)
+            megabytes = max(memory for _seconds, _computed, memory in taken)
+            ratio = seconds / min(peers)
             missed |= ratio > MOST_RATIO or megabytes > MOST_MB
             print(
-                f"{file.name}: {file.stat().st_size / 1e6:.0f} MB, {rows} rows; load_dataset {peer:.1f} s, "
-                f"data check {seconds:.1f} s: {ratio:.2f} x (at most {MOST_RATIO}); "
+                f"{file.name}: {file.stat().st_size / 1e6:.0f} MB, {rows} rows; load_dataset {min(peers):.1f} s, "
+                f"data check {seconds:.1f} s ({computed:.1f} s of processors): {ratio:.2f} x (at most {MOST_RATIO}); "
                 f"{megabytes:.0f} MB (at most {MOST_MB})"
             )
     return int(missed)

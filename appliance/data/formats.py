@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,6 @@ from appliance.data.tables import letter
 from appliance.data.turns import is_thought, speakers, transcript
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
-
-_CLASS_NAME = 40  # characters at most
-_ARTICLE = 80  # characters: what is longer below a title is an article rather than an answer
-_SENTENCES = 400  # characters: a longer text is more than a remark
 
 FORMATS = (
     "alpaca", "sharegpt", "messages", "prompt_completion", "query_response", "question_answer", "preference", "caption",
@@ -71,7 +67,7 @@ def layout_of(
     if "text" in fields and not asked:
         if transcripts and transcript(record.get(fields["text"])):
             return Layout("transcript", "sft", {"turns": fields["text"]})
-        if classes and (kind := _class_of(record, fields["text"])):
+        if classes and (kind := by_content.class_of(record, fields["text"])):
             return Layout("question_answer", "sft", {"question": fields["text"], "answer": kind}, guessed=True)
         return Layout("text", "pretrain", {"text": fields["text"]})
     if "question" in fields and _shape(record.get(fields["question"])):  # a tree of turns; a conversation called prompt
@@ -90,34 +86,9 @@ def _only_asks(record: Mapping[str, Any], column: str) -> bool:
 _PAIR = ("question", "answer")
 
 
-def _are_articles(records: Iterable[tuple[Mapping[str, Any], Mapping[str, str]]]) -> bool:
-    """Whether the titles in these (row, what its keys mean) ask nothing, and what stands below them is long."""
-    pairs = [
-        (str(record.get(fields["question"]) or ""), str(record.get(fields["answer"]) or ""))
-        for record, fields in records
-        if words.is_article(fields)
-    ]
-    asking = sum(title.strip().endswith(("?", "？", "吗", "呢")) for title, _text in pairs)
-    long = sum(len(text) > _ARTICLE for _title, text in pairs)
-    return long * 2 > len(pairs) and asking * 2 < len(pairs)
-
-
 def _without(fields: Mapping[str, str], *words_: str) -> Mapping[str, str]:
     """Only what rows of a task are read from."""
     return {word: key for word, key in fields.items() if word not in words_}
-
-
-def _class_of(record: Mapping[str, Any], text: str) -> str | None:
-    """The column that says of which class a text is; None where there is none, or another one that could be meant."""
-    plain = {words.plain(key): key for key in reversed(list(record)) if key != text}
-    found = [plain[name] for name in words.CLASSES if name in plain and _is_class(record[plain[name]])]
-    others = [key for key, value in record.items() if key not in (*found, text) and isinstance(value, str) and value]
-    # A long text with more beside it than its class is one to read.
-    return found[0] if found and not (others and len(str(record.get(text))) > _SENTENCES) else None
-
-
-def _is_class(value: Any) -> bool:
-    return isinstance(value, (str, int)) and 0 < len(str(value)) <= _CLASS_NAME
 
 
 def _with_label(fields: Mapping[str, str], label_counts: bool) -> Mapping[str, str]:
@@ -140,22 +111,10 @@ def _with_turns(record: Mapping[str, Any], fields: Mapping[str, str]) -> Mapping
         if isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value):
             return {**fields, "turns": "data"}
     if not ({"question", "answer"} <= fields.keys() or {"text", "chosen", "rejected"} & fields.keys()):
-        place = next((key for key, value in record.items() if _are_turns(value)), None)
-        if place is not None:  # whatever it is called
-            return {**{word: key for word, key in fields.items() if key != place}, "turns": place}
+        called = next((key for key, value in record.items() if by_content.are_turns(value)), None)
+        if called is not None:  # whatever it is called
+            return {**{word: key for word, key in fields.items() if key != called}, "turns": called}
     return fields
-
-
-def _are_turns(value: Any) -> bool:
-    """Whether a list says in each of its objects who speaks and what."""
-    return (
-        isinstance(value, list)
-        and len(value) > 1
-        and all(isinstance(one, dict) and _WHO & one.keys() and _WHAT & one.keys() for one in value)
-    )
-
-
-_WHO, _WHAT = {"role", "from", "speaker"}, {"content", "value", "text"}
 
 
 def _shape(value: Any) -> str:
@@ -270,7 +229,7 @@ def recognise(
     label_counts = task in (None, "kto") and _label_counts(sample, said, cache)
     classes = task in (None, "sft")
     named = [(record, _fields_of(record, said, cache)) for record in sample]
-    articles = not mapping and task in (None, "pretrain") and _are_articles(named)
+    articles = not mapping and task in (None, "pretrain") and by_content.are_articles(named)
     found = [layout_of(record, fields, label_counts, classes=classes, articles=articles) for record, fields in named]
     tasks = Counter(layout.task for layout in found if layout)
     if task is None and tasks:
@@ -281,7 +240,9 @@ def recognise(
     if fitting:
         usual = Counter(layout.format for layout in fitting).most_common(1)[0][0]
         main = next(layout for layout in fitting if layout.format == usual)
-        many = "answer" in main.fields and any(map(_several, (row.get(main.fields["answer"]) for row in sample)))
+        many = "answer" in main.fields and any(
+            map(by_content.several, (row.get(main.fields["answer"]) for row in sample))
+        )
         return Recogniser(main, said, label_counts, several, articles, inside, media, columns, many, cache)
     if tasks:
         raise ApplianceError(
@@ -299,14 +260,6 @@ def recognise(
             _("Say which are which: --map question=COLUMN --map answer=COLUMN"),
         )
     return Recogniser(guess, said, label_counts, several, articles, inside, media, columns, False, cache)
-
-
-def _several(answers: Any) -> bool:
-    """Whether these are several answers of which each is right."""
-    if isinstance(answers, dict):
-        answers = answers.get("text", answers.get("spans"))
-    texts = [one for one in answers if isinstance(one, str)] if isinstance(answers, list) else []
-    return len(set(texts)) > 1
 
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

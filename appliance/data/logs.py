@@ -26,8 +26,9 @@ def calls(record: Record) -> Record | None:
     """A request and its answer; None where the row is neither."""
     request = next((found for name in _ASKED if (found := _request(record.get(name)))), None)
     answers = [name for name in _ANSWERED if name in record]
-    found = (said for name in answers if (said := _answer(_read(record[name]))) is not None)
-    answer = next(found, None) or (_answer(record) if "choices" in record else None)
+    answer = next((said for name in answers if (said := _answer(record[name])) is not None), None)
+    if answer is None and "choices" in record:
+        answer = _answer(record)
     if request is None:
         asked = _turns(_read(record.get("messages") or record.get("input")))
         if answer is None or (asked and asked[-1].get("role") not in ("user", "human", "tool")):
@@ -55,8 +56,7 @@ def traces(record: Record) -> Record | None:
 
 def _bare(record: Record, answers: list[str]) -> bool:
     """Whether a row is an answer by itself, as an interface sent it."""
-    inside = [record, *(_read(record[name]) for name in answers)]
-    inside += [one["body"] for one in inside if isinstance(one, dict) and isinstance(one.get("body"), dict)]
+    inside = [record, *(_inside(record[name]) for name in answers)]
     return any(isinstance(one, dict) and isinstance(one.get("choices"), list) for one in inside)
 
 
@@ -70,13 +70,18 @@ def _read(value: Any) -> Any:
     return value
 
 
+def _inside(value: Any) -> Any:
+    """A value without what a connection put around it."""
+    value = _read(value)
+    body = _read(value.get("body")) if isinstance(value, dict) else None
+    return body if isinstance(body, dict) else value
+
+
 def _request(value: Any) -> dict[str, Any] | None:
     """A request with its `messages`; None for anything else."""
-    value = _read(value)
+    value = _inside(value)
     if not isinstance(value, dict):
         return None
-    if isinstance(value.get("body"), (dict, str)):
-        return _request(value["body"])
     if (turns := _turns(value.get("messages"))) is not None:
         return {**value, "messages": turns}
     asked = value.get("input", value.get("prompt")) if "model" in value else None
@@ -115,12 +120,11 @@ def _turn(one: dict[str, Any]) -> dict[str, Any]:
 
 def _answer(value: Any) -> Turns | None:
     """What came back, as turns; None for what is no answer of a model's."""
+    value = _inside(value)
     if isinstance(value, list):
         return _turns(value)
     if not isinstance(value, dict):
         return None
-    if isinstance(value.get("body"), (dict, str)):
-        return _answer(_read(value["body"]))
     first: Any = value.get("choices", value.get("generations"))
     while isinstance(first, list) and first:
         first = first[0]

@@ -22,6 +22,7 @@ from appliance.locale import _
 KINDS = ("json", "jsonl", "csv", "tsv", "xlsx", "xls", "parquet", "txt", "md", "zip")
 _TABLES = {".csv", ".tsv", ".tab", ".xls", ".xlsx", ".xlsm", ".xlsb", ".ods"}
 _TEXTS = {".txt", ".md", ".markdown", ".text"}
+_PAGES = ("<html", "<!doctype", "<table", "<meta", "<head", "<body", "<?xml")
 _HEAD_BYTES = 256 * 1024
 _PIECE = 2000  # characters of plain text in a row: about a thousand tokens, so that rows are neither lines nor books
 
@@ -94,6 +95,12 @@ def open_source(
         text = Text(file, encoding, bool(notes), old_ends=True)
         start = start.replace("\r", "\n")
     start = start.lstrip("\ufeff")
+    if suffix in _TABLES and start.lstrip()[:9].lower().startswith(_PAGES):
+        raise ApplianceError(
+            _("{name} is no table but a page as web browsers show it.").format(name=file.name),
+            _("Some programs save such pages under the name of a spreadsheet."),
+            _("Open it in Excel or WPS and save it as .xlsx."),
+        )
     kind = _kind(start, suffix)
     if kind == "jsonl":
         return _parsed(kind, text, Lines(), notes)

@@ -96,8 +96,7 @@ def crowds(octets: Octets, fewest: int) -> Places:
     """Where so many digits stand within 14 bytes or a few more: of each such place the first eight bytes."""
     found = []
     for begin, piece in pieces(octets):
-        digits = (piece - np.uint8(48) < np.uint8(10)).view(np.uint64)
-        each = (digits * np.uint64(0x0101010101010101)).view(np.uint8)[7::8]  # in eight bytes: their sum
+        each = np.bitwise_count(np.packbits(piece - np.uint8(48) < np.uint8(10)))
         found.append(begin + 8 * np.flatnonzero(each[:-2] + each[1:-1] + each[2:] >= fewest))
     return joined(found)
 
@@ -105,18 +104,21 @@ def crowds(octets: Octets, fewest: int) -> Places:
 def runs(octets: Octets, members: NDArray[np.bool_]) -> Places:
     """Places of which each lies in a run of 16 or more `members`, which are among the bytes 2D to 7F (hexadecimal)."""
     found = []
-    high = np.uint64(0x8080808080808080)
     for begin, piece in pieces(octets):
-        eight = piece.view(np.uint64)
-        # Of 16 bytes in a row eight fill an aligned word: it has no byte from 80 on, and none below 2D.
-        likely = 8 * np.flatnonzero((eight + np.uint64(0x5353535353535353)) & ~eight & high == high)
-        found.append(begin + likely)
+        eights = np.packbits(piece.view(np.int8) >= 0x2D)
+        # Of 16 bytes in a row eight fill an aligned word.
+        found.append(begin + 8 * _long(eights, np.flatnonzero(eights == 255)))
     likely = joined(found)
-    # On one side of these eight there are four more, or more: most words of eight letters end here.
-    far = members[octets[np.clip(likely[None, :] + np.array([[-1], [-4], [8], [11]]), 0, len(octets) - 1)]]
-    likely = likely[(far[0] & far[1]) | (far[2] & far[3])]
     around = likely[:, None] + np.arange(-8, 16)
     inside = (around >= 0) & (around < len(octets))
-    before, within, after = np.packbits(members[octets[np.where(inside, around, 0)]] & inside, axis=1).T
-    long: Places = likely[(within == 255) & (_ONES_BELOW[before] + _ONES_ABOVE[after] >= 8)]
+    eights = np.packbits(members[octets[np.where(inside, around, 0)]] & inside, axis=1)
+    return likely[_long(eights.ravel(), np.arange(1, eights.size, 3)) // 3]
+
+
+def _long(eights: Octets, full: Places) -> Places:
+    """Of these bytes those with all bits set that stand among 16 set bits: what is not here counts as set."""
+    full = full[eights[full] == 255]
+    before = np.where(full > 0, eights[full - 1], 255)
+    after = np.where(full < len(eights) - 1, eights[np.minimum(full + 1, len(eights) - 1)], 255)
+    long: Places = full[_ONES_BELOW[before] + _ONES_ABOVE[after] >= 8]
     return long

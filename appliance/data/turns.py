@@ -162,7 +162,7 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         text = _CALL.sub("", text).strip()
     thought = next((raw[word] for word in _THOUGHTS if raw.get(word)), None)
     if role == "assistant" and is_thought(thought):
-        text = with_thought(thought, text)
+        text = with_thought(str(thought), text)
     messages.append(message(role, text, calls_of(calls) if calls and role == "assistant" else None))
     _weigh(messages[-1], raw)
 
@@ -229,8 +229,8 @@ def _blocks(value: list[Any], images: list[str]) -> tuple[str, list[Any], list[s
             results.append(_result(part.get("content")))
         elif kind == "thinking":
             thought += text_of(part.get("thinking"))
-        elif "functionCall" in part or "function_call" in part:  # Gemini
-            calls.append(part.get("functionCall") or part.get("function_call"))
+        elif called := part.get("functionCall") or part.get("function_call"):  # Gemini
+            calls.append(called)
         elif answered := part.get("functionResponse") or part.get("function_response"):
             results.append(_result(answered.get("response") if isinstance(answered, dict) else answered))
         elif kind not in ("redacted_thinking", "reasoning"):

@@ -166,7 +166,7 @@ def test_a_number_that_no_training_has_is_refused_where_it_is_typed(menu: Menu, 
     screen = menu("zh")
     screen.keys("3", ENTER).asks(_("Your data file (Excel, CSV, JSON, text):")).keys(str(rows), ENTER)
     screen.asks(_("Which model should learn from it?")).pick("tiny-base").asks(_("Start?")).pick(_("advanced"))
-    screen.asks(_("How should it learn from the rows?"), "(GRPO)").keys(ENTER)
+    screen.asks(_("How should it learn from the rows?"), "GRPO").keys(ENTER)
     screen.asks(_("Method:"), "QLoRA", _("all weights")).keys(ENTER).asks(_("Rank:"))
     problem = _("must be a number from {least} to {most}, not {given}")
     for wrong in (0, 99999):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from workers import done
 
-from appliance import output, show
-from appliance.jobs import control, prepare, watch
+from appliance import locale, output, show
+from appliance.jobs import control, plot, prepare, watch
 from appliance.jobs.folder import events
 from appliance.planning import words
 from appliance.work import report, watching
@@ -80,7 +80,7 @@ def test_a_fine_tune_ends_with_a_report(
     assert f"predicted {result['memory']['predicted_gib']} GiB" in flat
     # And while it learns.
     picture = watch.Picture(job)
-    picture.add(job.state(), events(job)[0])
+    picture.add(job.state(), [event for event in events(job)[0] if event.get("phase") != "saving"])
     output.console().print(picture)
     told = capsys.readouterr().out
     for word in ("┤", "●", "held-out", "rate", "gradient", "tokens/s", "memory", "loss", "60/60"):
@@ -111,6 +111,14 @@ def test_the_verdict_is_one_sentence(home: Path, result: dict[str, Any], good: b
     assert found is good and words in sentence and sentence.count(".") - len(re.findall(r"\d\.\d", sentence)) == 1
 
 
+def test_the_terminals_curve_shows_every_look() -> None:
+    """The one before the first step too, also where a step is wide."""
+    drawn = plot.curve([(1, 3.0), (2, 2.0), (3, 1.0)], [(0, 3.0), (3, 1.0)], last=3, width=40, height=4).plain
+    lines = drawn.splitlines()
+    assert lines[0].startswith("   3.000 ┤●") and lines[3].startswith("   1.000 │") and lines[3].endswith("●")
+    assert lines[4].split() == ["└1", "3"] and not plot.curve([(1, 3.0)], last=3).plain
+
+
 def test_a_chart_stands_any_numbers() -> None:
     for line in ([(1, 0.0)], [(1, 2.0), (1, 2.0)], [(n, -n / 7) for n in range(5000)]):
         drawn = report.chart(line, [(3, 1.0)])
@@ -134,6 +142,20 @@ def test_a_loss_that_explodes_is_told_from_one_that_jumps() -> None:
         for loss in (curve := [*calm, 0.1, 9.0, 11.0, 15.0, 2.0, 16.0][:count]):
             kept = watching.shortened([*kept, loss])
         assert len(kept) <= 5 and watching.exploded(kept) is watching.exploded(curve)
+
+
+def test_in_chinese_all_of_it_is(tmp_path: Path) -> None:
+    locale.set_language("zh")
+    try:
+        answers = [{"question": "1?", "before": "2", "after": "3", "stopped": True}]
+        result = {"model": "m", "good": True, "verdict": "", "memory": {"measured_gib": 1.0}, "answers": answers}
+        text = report.write(tmp_path, {"plan": {"reasons": {"rank": ""}, "rank": 8}}, result).read_text(
+            encoding="utf-8"
+        )
+    finally:
+        locale.set_language()
+    headings = re.findall(r"<h[12]>(.*?)</h[12]>", text)
+    assert len(headings) == 4 and all(re.search(r"[\u4e00-\u9fff]", heading) for heading in headings), headings
 
 
 def test_the_curves_are_there_for_tensorboard_as_well(home: Path, shelf: Path, tmp_path: Path) -> None:

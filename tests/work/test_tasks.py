@@ -150,4 +150,4 @@ def test_what_is_rewarded_is_said_more_often(home: Path, shelf: Path, tmp_path: 
     assert result["task"] == task and result["reward"]["last"] > result["reward"]["first"] + 0.3, result["reward"]
     assert "Reward" in result["verdict"] and result["good"]
     measured = peft(VOWELS, shelf, result["adapter"])
-    assert measured["after"] > 2 * measured["before"], measured
+    assert measured["after"] > 1.2 * measured["before"], measured
