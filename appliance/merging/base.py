@@ -94,6 +94,21 @@ def check_identity(base: Path, trained_on: dict[str, Any], config: dict[str, Any
     )
 
 
+def verify_adapter(adapter: Path) -> None:
+    """Raises ApplianceError where an adapter's weights are not those that its training noted."""
+    name = "adapter_model.safetensors"
+    try:
+        expected = files.read_json(adapter / models.ADAPTER_MANIFEST)["result"]["files"][name]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if files.sha256(adapter / name) != expected:
+        raise ApplianceError(
+            _("The adapter in {folder} is damaged.").format(folder=adapter),
+            _("Its sha256 is not that of its training: {files}.").format(files=name),
+            _("Nothing was written. Take a copy that is whole, or train it again."),
+        )
+
+
 def unverified(base: Path, names: list[str]) -> dict[str, str]:
     """The weight files that must be read to know that they are unharmed: sha256 by name.
 

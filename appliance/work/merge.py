@@ -42,6 +42,7 @@ def run(context: Context) -> dict[str, Any]:
     config = files.read_json(base / "config.json")
     for folder, _weight in adapters:
         bases.check(base, folder)
+        bases.verify_adapter(folder)
     _verify(base, weight_files, context)
     staging = journal.staging_folder(to, context.id)
     try:

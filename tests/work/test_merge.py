@@ -148,6 +148,26 @@ def test_the_merged_model_answers_as_base_and_adapter_do(home: Path, shelf: Path
     assert proof["sentence"] in notes(job)
 
 
+def test_what_answers_otherwise_when_merged_is_said_before(
+    home: Path, shelf: Path, cases: Path, tmp_path: Path
+) -> None:
+    def warnings(kind: str, number: int) -> list[str]:
+        case = cases / f"llama-{kind}-bfloat16-{number}"
+        base = with_tokenizer(case, shelf, tmp_path / kind)
+        return prepare.merge(str(case / "adapter"), base=str(base)).warnings
+
+    for kind, number in (("embedtied", 4), ("headtied", 4), ("bothtied", 1)):
+        assert any("one matrix" in warning for warning in warnings(kind, number)), kind
+    for kind, number in (("embed", 1), ("head", 1), ("tiedtogether", 4), ("savedhead", 4)):
+        assert warnings(kind, number) == [], kind
+    adapter = shutil.copytree(shelf / "adapters" / "plain", tmp_path / "prompt")
+    described = files.read_json(adapter / "adapter_config.json")
+    files.write_json(adapter / "adapter_config.json", {**described, "peft_type": "PROMPT_TUNING"})
+    with pytest.raises(ApplianceError, match="can't be merged") as told:
+        prepare.merge(str(adapter), base=str(shelf / "base-float32"))
+    assert "PROMPT_TUNING" in told.value.why
+
+
 def test_without_the_training_environment_it_merges_and_says_what_was_not_done(
     home: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +251,23 @@ def test_a_damaged_base_is_refused_before_anything_is_written(home: Path, shelf:
     assert "damaged" in error["what"] and shards[1].name in error["why"] and shards[0].name not in error["why"]
     shards[0].write_bytes(shards[0].read_bytes()[:200])  # a cut header
     assert shards[0].name in json.dumps(refused(made))
+
+
+def test_a_damaged_adapter_is_refused_before_anything_is_written(home: Path, shelf: Path, tmp_path: Path) -> None:
+    adapter = shutil.copytree(shelf / "adapters" / "plain", tmp_path / "adapter")
+    weights_file = adapter / "adapter_model.safetensors"
+    noted = {weights_file.name: {"sha256": files.sha256(weights_file)}}
+    files.write_json(adapter / "appliance-adapter.json", {"base": {}, "result": {"files": noted}})
+    bases.verify_adapter(adapter)
+    raw = bytearray(weights_file.read_bytes())
+    raw[-5] ^= 1
+    weights_file.write_bytes(raw)
+    made = prepare.merge(str(adapter), base=str(shelf / "base-bfloat16"), to="out")
+    assert "damaged" in refused(made)["what"]
+    weights_file.write_bytes(raw[:200])  # a cut header
+    with pytest.raises(ApplianceError, match="can't be used") as told:
+        prepare.merge(str(adapter), base=str(shelf / "base-bfloat16"))
+    assert weights_file.name in told.value.why
 
 
 def test_only_files_that_someone_wrote_to_are_read_again(

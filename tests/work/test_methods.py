@@ -13,6 +13,7 @@ from workers import done
 from appliance import files, settings
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job
+from appliance.work import trainers
 
 METHODS = ("lora", "qlora", "dora", "rslora", "lora+", "pissa")
 TECHNIQUES: dict[str, dict[str, Any]] = {
@@ -113,3 +114,14 @@ def test_tools_and_plain_text(home: Path, shelf: Path, tmp_path: Path) -> None:
     )
     assert found["call"]["after"] == CALL and found["answer"]["after"] == "brr", found
     assert found["text"]["after"].startswith("abababab") and not found["text"]["before"].startswith("abab")
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_layers_are_computed_twice_where_the_plan_says_so(twice: bool) -> None:
+    """Nothing else shows it here: what is learned is the same."""
+    plan = {
+        "micro_batch": 1, "accumulation": 1, "learning_rate": 1.0, "method": "lora", "dtype": "float32", "length": 9,
+        "checkpointing": twice,
+    }  # fmt: skip
+    made = trainers._arguments(plan, {}, 1, 1, "", "sft")
+    assert made["gradient_checkpointing"] is twice and bool(made["gradient_checkpointing_kwargs"]) is twice

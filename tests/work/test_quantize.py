@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from machines import MACHINES
 from test_seeing import write_rows as pictures
 from test_serve import ask as ask_server
 from workers import done, ended, gone, kill, until
@@ -150,6 +151,17 @@ def test_what_has_lost_too_much_waits_for_a_yes(home: Path, shelf: Path, rows: P
     assert len(phases(job)) == before  # nothing was done twice
     assert result["perplexity"]["loss"] > -0.5 and result["accepted"] and not waiting.exists()
     assert stock.find("base-bfloat16-bnb4").state == "whole" and not prepare.lost_too_much(job)
+
+
+def test_what_is_planned_for_another_machine_is_said(home: Path, shelf: Path, rows: Path) -> None:
+    made = prepare.quantize(str(shelf / "base-bfloat16"), str(rows), hardware=MACHINES["H100"])
+    told = dict(made.facts)
+    assert "H100" in told["Why"] and told["Served by"] == "vllm" and "times smaller" in told["Size"]
+    assert "--scheme gptq 7" in told["Instead"] and "kB" in told["Instead"]
+    assert "--scheme fp8" in made.command  # this machine alone would choose none
+    assert (
+        made.plan and made.plan["engines"] == ("vllm",) and set(made.plan["others"]) == {"gptq", "awq", "int8", "bnb4"}
+    )
 
 
 def test_what_can_not_be_is_refused_before_it_starts(home: Path, shelf: Path, rows: Path, tmp_path: Path) -> None:

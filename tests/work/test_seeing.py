@@ -87,6 +87,7 @@ def test_it_learns_what_it_sees(home: Path, seers: Path, tmp_path: Path, name: s
     if result["answers"]:
         assert any(one["after"] == one["taught"] for one in result["answers"])
     merged = done(control.submit(prepare.merge(job.id)))
+    assert merged["way"] == "streamed" and merged["proof"]["done"] and merged["proof"]["same"] >= 0.99
     beside = {path.name for path in Path(merged["model"]).iterdir()}
     assert "preprocessor_config.json" in beside
     if name == "qwen2.5-vl":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from appliance import files, settings
+from appliance import files, output, settings
 from appliance.engines import installable
 from appliance.errors import ApplianceError
 from appliance.hub import model as models
@@ -15,6 +15,9 @@ from appliance.jobs.folder import Job
 from appliance.jobs.prepare.words import command, flags, manifest_of, model_folder
 from appliance.locale import _
 from appliance.merging.journal import staging_folder
+
+if TYPE_CHECKING:
+    from appliance.planning.quantising import Quantising
 
 # Written into the job's folder by a person's yes; the worker looks for it.
 ACCEPTED = "accepted.json"
@@ -108,7 +111,9 @@ def quantize(
         facts=[
             (_("What"), _("Quantise {model}: {name}.").format(model=folder.name, name=NAMES[plan.scheme])),
             (_("Why"), plan.reason),
+            (_("Served by"), ", ".join(plan.engines)),
             (_("Size"), plan.shrinks),
+            *([(_("Instead"), _others(plan))] if plan.others else []),
             *([(_("Pictures"), _("what sees stays as it is, in 16 bits"))] if facts.vision else []),
             (
                 _("Rows"),
@@ -125,7 +130,7 @@ def quantize(
             "quantize",
             model,
             *flags(
-                data=file, scheme=None if scheme == "auto" else scheme, to=to, samples=samples, length=length,
+                data=file, scheme=plan.scheme if scheme != "auto" or hardware else None, to=to, samples=samples, length=length,
                 sheet=sheet,
             ),
             *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
@@ -134,6 +139,11 @@ def quantize(
         disk_gib=plan.after_gib + _SPARE_GIB,
         disk_at=target.parent,
     )  # fmt: skip
+
+
+def _others(plan: Quantising) -> str:
+    """The other schemes that would do, with their size and how to have them."""
+    return " · ".join(f"--scheme {name} {output.size(gib * 2**30)}" for name, gib in plan.others.items())
 
 
 def data_share() -> float:
