@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -103,9 +104,8 @@ class Text:
         """A block's bytes."""
         if block.data is not None:
             return block.data
-        with self.file.open("rb") as opened:
-            opened.seek(block.start)
-            return opened.read(block.size)
+        with open(self.file, "rb", buffering=0) as opened:
+            return os.pread(opened.fileno(), block.size, block.start)
 
     def _too_long(self, line: int) -> ApplianceError:
         return ApplianceError(

@@ -8,11 +8,14 @@ from typing import Any
 
 from appliance.data import words
 from appliance.data.convert import Layout
+from appliance.data.shown import named_images
 
 _CLASS_NAME = 40  # characters at most
 _ARTICLE = 80  # characters: what is longer below a title is an article rather than an answer
 _SENTENCES = 400  # characters: a longer text is more than a remark
-_WHO, _WHAT = {"role", "from", "speaker"}, {"content", "value", "text"}  # of a turn
+# Of a turn.
+_WHO = {"role", "from", "speaker", "角色"}
+_WHAT = {"content", "value", "text", "utterance", "sentence", "内容"}
 
 # Columns that tell about a row: what stands in them asks for nothing and answers nothing.
 _ABOUT = re.compile(
@@ -41,7 +44,11 @@ def layout(
         if not repeated and not numeric:
             lengths[key] = sum(map(len, values)) / len(values)
     by_length = sorted(lengths, key=lambda key: -lengths[key])
-    if task == "pretrain" or (len(by_length) == 1 and not taken and task is None):
+    shown = known.get("images", "")
+    alone = len(by_length) == 1 and not taken
+    if alone and task in (None, "sft") and any(named_images(row.get(shown)) for row in sample):
+        return Layout("caption", "sft", {"answer": by_length[0], "images": shown}, guessed=True)
+    if task == "pretrain" or (alone and task is None):
         return Layout("text", "pretrain", {"text": by_length[0]}, guessed=True) if by_length else None
     if task not in (None, "sft"):
         return None

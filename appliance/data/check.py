@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,13 +56,17 @@ def check(
 
 
 def _checked(file: Path, helpers: workers.Workers | None, **reading: Any) -> Report:
-    from appliance.data.look import Look
-    from appliance.data.tally import SAMPLE, open_tally
+    gc.freeze()  # what is there already need not be looked through again and again: findings hold no circles
+    try:
+        from appliance.data.look import Look
+        from appliance.data.tally import SAMPLE, open_tally
 
-    stream, tally = open_tally(file, **reading)
-    for found in stream.through(Look(stream.images, SAMPLE), helpers):
-        tally.add(found)
-    return tally.finished()
+        stream, tally = open_tally(file, **reading)
+        for found in stream.through(Look(stream.images, SAMPLE), helpers):
+            tally.add(found)
+        return tally.finished()
+    finally:
+        gc.unfreeze()
 
 
 def load(

@@ -241,7 +241,8 @@ def said(value: Any) -> str:
         several = next((value[key] for key in ("text", "spans") if isinstance(value.get(key), list)), None)
         value = value if several is None else several[0] if several else ""
     if isinstance(value, dict):  # TriviaQA, WikiSQL
-        value = next((value[key] for key in ("value", "human_readable") if isinstance(value.get(key), str)), value)
+        names = ("value", "human_readable", "text")
+        value = next((value[key] for key in names if isinstance(value.get(key), str)), value)
     return text_of(value)
 
 

@@ -112,7 +112,9 @@ def near(signed: NDArray[np.uint32]) -> NDArray[np.int64]:
             alike = (signed[others] == signed[rows[same]]).sum(axis=1) >= _EQUAL
             for one, other in zip(rows[same][alike].tolist(), others[alike].tolist(), strict=True):
                 _join(first, one, other)
-    return np.array([_root(first, number) for number in range(len(first))], dtype=np.int64)
+    while ((roots := first[first]) != first).any():
+        first = roots
+    return first
 
 
 def _root(first: NDArray[np.int64], number: int) -> int:

@@ -30,6 +30,7 @@ _SCRIPTS = {
     "he": (re.compile("[\u0590-\u05ff]"), 0.25),
     "el": (re.compile("[\u0370-\u03ff]"), 0.2),
 }
+_RARE = re.compile("[\u0370-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3041-\u30ff\uac00-\ud7a3]")  # all but Chinese and Latin
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]+")
 _PERSIAN = re.compile("[\u067e\u0686\u0698\u06af]")
 _WORDS = {
@@ -58,8 +59,9 @@ def language(text: str) -> str:
     weights: dict[str, float] = {"latin": float(len(words))}
     if not start.isascii():
         weights["latin"] *= 0.6  # terms and names stand in texts of every language
+        rare = _RARE.search(start) is not None
         for code, (pattern, weight) in _SCRIPTS.items():
-            weights[code] = weight * len(pattern.findall(start))
+            weights[code] = weight * len(pattern.findall(start)) if rare or code == "zh" else 0.0
         if weights["ja"] and weights["ja"] * 4 > weights["zh"]:  # kana stand between the characters
             weights["ja"] += weights.pop("zh")
     best = max(weights, key=lambda code: weights[code])

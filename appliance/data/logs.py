@@ -57,7 +57,7 @@ def traces(record: Record) -> Record | None:
 def _bare(record: Record, answers: list[str]) -> bool:
     """Whether a row is an answer by itself, as an interface sent it."""
     inside = [record, *(_inside(record[name]) for name in answers)]
-    return any(isinstance(one, dict) and isinstance(one.get("choices"), list) for one in inside)
+    return any(isinstance(one, dict) and "choices" in one and _answer(one) is not None for one in inside)
 
 
 def _read(value: Any) -> Any:
@@ -131,7 +131,7 @@ def _answer(value: Any) -> Turns | None:
     for one in (first, value):
         if isinstance(one, dict) and isinstance(one.get("message"), dict):
             return [{"role": "assistant", **_turn(one["message"])}]
-    if isinstance(first, dict) and isinstance(first.get("text"), str):
+    if isinstance(first, dict) and isinstance(first.get("text"), str) and "label" not in first:
         return [{"role": "assistant", "content": first["text"]}]
     if isinstance(value.get("output"), list):  # OpenAI's Responses: what was thought, called and said
         return [_turn(one) for one in value["output"] if isinstance(one, dict) and one.get("type") != "reasoning"]

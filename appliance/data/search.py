@@ -29,6 +29,12 @@ def pieces(octets: Octets) -> Iterator[tuple[int, Octets]]:
         yield begin, piece
 
 
+def places(found: NDArray[np.bool_]) -> Places:
+    """Where it is true: np.flatnonzero without what that does first, which counts where it is called for each piece."""
+    where: Places = found.nonzero()[0]
+    return where
+
+
 def joined(found: Iterable[Places]) -> Places:
     """Places from several searches as one array."""
     return np.concatenate([np.zeros(0, dtype=np.int64), *found])
@@ -59,7 +65,7 @@ def any_byte(octets: Octets, below: int, *wanted: int) -> Places:
         fits = piece < below
         for byte in wanted:
             fits |= piece == byte
-        found.append(begin + np.flatnonzero(fits))
+        found.append(begin + places(fits))
     return joined(found)
 
 
@@ -73,7 +79,7 @@ def any_of(octets: Octets, needles: Sequence[bytes]) -> Places:
         fits = piece == first
         for other in others:
             fits |= piece == other
-        place = np.flatnonzero(fits[:-1])
+        place = places(fits[:-1])
         place = place[begins[piece[place], piece[place + 1]]]
         found += [begin + _those(piece, place, needle) for needle in needles if len(place)]
     return joined(found)
@@ -89,7 +95,7 @@ def _those(octets: Octets, found: Places, needle: bytes) -> Places:
 
 def singles(whole: bytes, octets: Octets, byte: bytes) -> Places:
     """The places of one byte, quick where there is none."""
-    return np.flatnonzero(octets == byte[0]) if byte in whole else np.zeros(0, dtype=np.int64)
+    return places(octets == byte[0]) if byte in whole else np.zeros(0, dtype=np.int64)
 
 
 def crowds(octets: Octets, fewest: int) -> Places:
@@ -97,7 +103,7 @@ def crowds(octets: Octets, fewest: int) -> Places:
     found = []
     for begin, piece in pieces(octets):
         each = np.bitwise_count(np.packbits(piece - np.uint8(48) < np.uint8(10)))
-        found.append(begin + 8 * np.flatnonzero(each[:-2] + each[1:-1] + each[2:] >= fewest))
+        found.append(begin + 8 * places(each[:-2] + each[1:-1] + each[2:] >= fewest))
     return joined(found)
 
 
@@ -107,7 +113,7 @@ def runs(octets: Octets, members: NDArray[np.bool_]) -> Places:
     for begin, piece in pieces(octets):
         eights = np.packbits(piece.view(np.int8) >= 0x2D)
         # Of 16 bytes in a row eight fill an aligned word.
-        found.append(begin + 8 * _long(eights, np.flatnonzero(eights == 255)))
+        found.append(begin + 8 * _long(eights, places(eights == 255)))
     likely = joined(found)
     around = likely[:, None] + np.arange(-8, 16)
     inside = (around >= 0) & (around < len(octets))

@@ -126,7 +126,7 @@ class Tally:
                 if keep[number]:
                     self._notes[kind].add(found.lines[number])
         for number, names in found.placeholders.items():
-            self._placeholders.update(names if keep[number] else ())
+            self._placeholders.update(sorted(names) if keep[number] else ())
         self._good += sum(bool(keep[number]) for number in found.good_labels)
         report.images += sum(count for number, count in found.images.items() if keep[number])
         self._languages.update(found.languages)

@@ -109,6 +109,8 @@ _SPEAKER = re.compile(r"\s*(\w{1,12})\s*[：:]\s*")
 # Which answers are learned, in OpenAI's, ms-swift's and axolotl's words.
 _LEARNED = ("weight", "loss", "train", "training")
 # What a turn may hold beside a text.
+_WHO = ("role", "from", "speaker", "sender", "type", "角色")
+_SAID = ("content", "value", "text", "message", "parts", "utterance", "sentence", "内容")
 _THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 _MORE = {"tool_calls", "function_call", "images", *_THOUGHTS, *_LEARNED}
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
@@ -121,7 +123,7 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         return
     if not isinstance(raw, dict):
         raise Unusable("not_a_turn")
-    named = raw.get("role") or raw.get("from") or raw.get("speaker") or raw.get("sender") or raw.get("type")
+    named = next((raw[key] for key in _WHO if raw.get(key)), None)
     if named is None and (pair := _pair(raw)):
         if not messages and isinstance(raw.get("system"), str):  # XTuner
             messages.append(message("system", raw["system"]))
@@ -130,9 +132,7 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     role = words.ROLES.get(named.strip().lower()) if isinstance(named, str) else None
     if role is None:
         raise Unusable("unknown_role")
-    value = next(
-        (raw[key] for key in ("content", "value", "text", "message", "parts") if raw.get(key) is not None), None
-    )
+    value = next((raw[key] for key in _SAID if raw.get(key) is not None), None)
     if role == "call":
         said = text_of(value) if _is_text(value) else ""
         messages.append(message("assistant", "", calls_of(_quoted(_from_bracket(said)) if said else value)))

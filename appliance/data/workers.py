@@ -143,11 +143,11 @@ def _ended() -> ApplianceError:
 
 def serve() -> None:
     """A worker for each of the sockets named on the command line."""
+    gc.disable()  # rows hold no circles, and looking for some in each block costs a quarter of the time
     import pyarrow.compute  # noqa: F401
 
     import appliance.data.look  # noqa: F401  # what all of them need
 
-    gc.disable()  # rows hold no circles, and looking for some in each block costs a quarter of the time
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the front's business
     lines = [socket.socket(fileno=int(word)) for word in sys.argv[1:]]
     forks = []

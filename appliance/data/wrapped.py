@@ -9,6 +9,7 @@
     instance     {"instruction", "instances": [{"input", "output"}]} (Self-Instruct)
     numbered     images in columns image_1, image_2 …, which texts call `<image 1>` (MMMU)
     calls, traces  what programs write down when they ask a model, see `logs.py`
+    boxes        places in an image beside the text, which marks them with `<bbox>` and `<ref-object>` (ms-swift)
     packed       a row as JSON text in a column (RLHF-V)
 
 Each takes a raw row and returns what is inside, or None when the row is none of its kind.
@@ -25,6 +26,7 @@ from appliance.data import logs, words
 
 Record = Mapping[str, Any]
 
+_PLACE = re.compile("<ref-object>|<bbox>")
 _IMAGE = re.compile(r"image[_ ]?(\d{1,3})", re.I)
 _LONGEST = 10_000  # messages of one chat: a tree in a ring has no end
 
@@ -126,6 +128,26 @@ def _numbered(record: Record) -> Record | None:
     return {**rest, "images": {f"<image {number}>": record[key] for key, number in found.items()}}
 
 
+def _boxes(record: Record) -> Record | None:
+    beside, turns = record.get("objects"), record.get("messages")
+    if not isinstance(beside, dict) or not isinstance(turns, list):
+        return None
+    lists = (("<ref-object>", beside.get("ref")), ("<bbox>", beside.get("bbox")))
+    left = {mark: list(values) if isinstance(values, list) else [] for mark, values in lists}
+
+    def written(match: re.Match[str]) -> str:
+        value = left[match[0]].pop(0) if left[match[0]] else match[0]
+        return value if isinstance(value, str) else json.dumps(value)
+
+    told = [
+        {**one, "content": _PLACE.sub(written, one["content"])}
+        if isinstance(one, dict) and isinstance(one.get("content"), str)
+        else one
+        for one in turns
+    ]
+    return {**{key: value for key, value in record.items() if key != "objects"}, "messages": told}
+
+
 def _packed(record: Record) -> Record | None:
     if _reads(record):
         return None
@@ -147,5 +169,6 @@ def _reads(record: Record) -> bool:
 
 
 _KINDS: tuple[Callable[[Record], Record | None], ...] = (
-    _row, _translation, _exported, _tuning, _task, _instance, _chat, _numbered, logs.calls, logs.traces, _packed,
+    _row, _translation, _exported, _tuning, _task, _instance, _chat, _numbered, _boxes, logs.calls, logs.traces,
+    _packed,
 )  # fmt: skip

@@ -12,7 +12,7 @@ from appliance.merging.adapter import Adapter
 from appliance.merging.changes import Section
 from appliance.merging.find import Changes, find
 from appliance.merging.names import Names
-from appliance.merging.stream import Output, Part
+from appliance.merging.pieces import Output, Part
 from appliance.merging.weights import Shard, Tensor
 
 _INDEX = "model.safetensors.index.json"

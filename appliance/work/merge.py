@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-# Before numpy is imported: each of our threads multiplies on its own core.
+# Before numpy is imported: the other core is busy with sha256.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from appliance import files
@@ -100,10 +100,7 @@ def _streamed(
         done += count
         context.progress("merging", done, total, "B")
 
-    cores = min(8, cpu.read(Path("/")).cores)
-    stream.write(
-        todo, staging, finished=kept.add, moved=moved, check_stopped=context.check_stopped, processes=max(1, cores)
-    )
+    stream.write(todo, staging, finished=kept.add, moved=moved, check_stopped=context.check_stopped)
     context.progress("merging", total, total, "B")
     for name, text in planned.texts.items():
         files.write_text(staging / name, text)

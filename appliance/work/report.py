@@ -119,6 +119,7 @@ def _curves(metrics: list[dict[str, Any]]) -> str:
 def _small(metrics: list[dict[str, Any]]) -> str:
     drawn = ""
     for name, title in (
+        ("reward", _("Reward of the answers that were tried, on average")),
         ("preferred", _("Share of pairs in which the better answer is preferred")),
         ("learning_rate", _("Learning rate")),
         ("grad_norm", _("Gradient norm")),

@@ -131,6 +131,7 @@ shape("DeepSeek export", {"id": "1", "title": "x", "mapping": {
 shape("Open WebUI export", {"id": "1", "title": "x", "chat": {"title": "x", "models": ["m"], "messages":
       chat("Why?", "Because.")}}, QA)
 shape("a list of turns under any name", {"id": "1", "items": said("Why?", "Because.")}, QA)
+shape("turns in Chinese words", {"对话": [{"角色": "用户", "内容": "Why?"}, {"角色": "助手", "内容": "Because."}]}, QA)
 shape("turns as rows", [*chat("Why?", "Because."), *chat("So?", "Yes.")], "u:Why? | a:Because. | u:So? | a:Yes.")
 shape("turns as rows with system turns", [{"role": "system", "content": "Be kind."}, *chat("Why?", "Because."),
       {"role": "system", "content": "Be kind."}, *chat("So?", "Yes.")], "s:Be kind. | u:Why? | a:Because.")

@@ -179,6 +179,10 @@ shape("MMMU/MMMU", {"id": "1", "question": "<image 1> What?", "options": "['car'
       "u:<image> What?\nA. car\nB. bus | a:B | img:1")
 shape("MMBench", {"index": 1, "question": "What?", "hint": "", "A": "car", "B": "bus", "answer": "B", "image":
       PIXEL.partition(",")[2]}, "u:<image>\nWhat?\nA. car\nB. bus | a:B | img:1")
+shape("ms-swift boxes", {"messages": chat("<image>Where is <ref-object>?", "<bbox> and <bbox>"), "images": [PIXEL], "objects":
+      {"ref": ["the bus"], "bbox": [[1, 2, 3, 4], [5, 6, 7, 8]]}},
+      "u:<image>Where is the bus? | a:[1, 2, 3, 4] and [5, 6, 7, 8] | img:1")
+shape("pages and their text", {"image": PIXEL, "markdown": "# A page\nwith text"}, "?u:<image> | a:# A page\nwith text | img:1")
 shape("several captions", {"image": PIXEL, "captions": ["A bus.", "A red bus."]}, "u:<image> | a:A bus. | img:1")
 # ── plain text ──
 TEXT = "text:Rome is the capital…"

@@ -56,6 +56,12 @@ shape("allenai/ai2_arc", {"id": "M1", "question": "Which?", "choices": {"text": 
       "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
 shape("allenai/openbookqa", {"id": "7", "question_stem": "Which?", "choices": {"text": ["x", "y"], "label": ["A",
       "B"]}, "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
+shape("ARC as first given out", {"id": "1", "question": {"stem": "Which?", "choices": [{"label": "A", "text": "x"}, {"label":
+      "B", "text": "y"}]}, "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
+shape("choices as objects", {"question": "Which?", "choices": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}],
+      "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
+shape("deepmind/narrativeqa", {"document": {"id": "1", "text": "Long."}, "question": {"text": "Why?", "tokens": ["Why"]},
+      "answers": [{"text": "Because.", "tokens": ["Because"]}, {"text": "So.", "tokens": ["So"]}]}, QA)
 shape("tau/commonsense_qa", {"id": "0", "question": "Which?", "question_concept": "x", "choices": {"label": ["A", "B"],
       "text": ["x", "y"]}, "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
 shape("allenai/sciq", {"question": "Which?", "distractor3": "d", "distractor1": "e", "distractor2": "f",

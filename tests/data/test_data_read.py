@@ -9,6 +9,7 @@ import tracemalloc
 import pytest
 from spreadsheets import write_xls, write_xlsx
 
+from appliance import show_data
 from appliance.data import check, load
 from appliance.errors import ApplianceError, UsageError
 
@@ -96,10 +97,13 @@ def test_whose_answers_a_saved_chat_teaches_has_to_be_said(tmp_path):
     assert "assistant" in raised.value.problems[0]
 
 
-def test_thoughts_and_several_answers_are_told(tmp_path):
+def test_thoughts_and_several_answers_are_told(tmp_path, capsys):
     rows = [{"question": f"q{n}", "thinking": "hm", "answers": [f"a{n}", "b"]} for n in range(3)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert {"thoughts", "several_answers"} <= {note.key for note in check(tmp_path / "rows.jsonl").warnings}
+    report = check(tmp_path / "rows.jsonl")
+    assert {"thoughts", "several_answers"} <= {note.key for note in report.warnings}
+    show_data.report(report)
+    assert "thinking" in capsys.readouterr().out
     assert pairs(tmp_path / "rows.jsonl")[0] == ("q0", "<think>\nhm\n</think>\n\na0")
     assert pairs(tmp_path / "rows.jsonl", mapping={"question": "question", "answer": "answers"})[0] == ("q0", "a0")
 

@@ -149,5 +149,7 @@ def test_what_is_rewarded_is_said_more_often(home: Path, shelf: Path, tmp_path: 
     result = done(job)
     assert result["task"] == task and result["reward"]["last"] > result["reward"]["first"] + 0.3, result["reward"]
     assert "Reward" in result["verdict"] and result["good"]
+    assert len(result["answers"]) == 4 and all(one["after"] != one["before"] for one in result["answers"])
+    assert "Reward of the answers" in Path(result["report"]).read_text(encoding="utf-8")
     measured = peft(VOWELS, shelf, result["adapter"])
     assert measured["after"] > 1.2 * measured["before"], measured
