@@ -176,6 +176,14 @@ def test_what_can_not_be_is_refused_before_it_starts(home: Path, shelf: Path, ro
     ):
         with pytest.raises(ApplianceError, match=told):
             prepare.quantize(base, **words)
+    fused = shutil.copytree(base, tmp_path / "fused")
+    shard = weights.read(fused / "model.safetensors")
+    header = weights.with_more(shard, [("model.layers.0.mlp.experts.down_proj", "BF16", (4, 8, 8), 512)])
+    body = shard.path.read_bytes()[len(shard.header) :] + bytes(512)
+    shard.path.write_bytes(header + body)
+    with pytest.raises(ApplianceError, match="experts of this model") as told:
+        prepare.quantize(str(fused), str(rows), scheme="fp8")
+    assert "experts.down_proj" in told.value.why
     with pytest.raises(ApplianceError, match="lost nothing"):
         prepare.accept(control.submit(prepare.merge(str(shelf / "adapters" / "plain"), base=base)))
 

@@ -33,6 +33,15 @@ for kind, config in kinds.items():
             model.get_submodule(first).register_forward_hook(lambda _m, _i, out, scales=scales: out / scales)
         apart = float((model(**given).logits - before).abs().max() / before.abs().max())
     told[kind] = [apart, [[a.split(".")[-1], [b.split(".")[-1] for b in readers]] for a, readers in (*read, *inner)]]
+class Added(torch.nn.Module):  # what the norm puts out is read by a linear layer, and added as well
+    def __init__(self):
+        super().__init__()
+        self.norm, self.q = torch.nn.LayerNorm(8), torch.nn.Linear(8, 8)
+    def forward(self, x, use_cache):
+        read = self.norm(x)
+        return self.q(read) + read
+added = Added()
+told["added"] = [0.0, smoothing.pairs(added, "", added, {"x": torch.rand(1, 4, 8)})]
 print("TOLD " + json.dumps(told))
 """
 MLP, NORM = ["gate_proj", "up_proj"], "post_attention_layernorm"
@@ -57,3 +66,4 @@ def test_scales_shifted_where_it_was_found_change_nothing() -> None:
     assert found["olmo"] == INNER  # its norms stand behind the layers
     assert found["nemotron"] == [ATTENTION, [NORM, ["up_proj"]], INNER[0]]  # `up` goes through a square
     assert found["gpt2"] == [] and ["input_layernorm", ["q_proj", "k_proj", "v_proj", "fc1"]] in found["phi"]
+    assert found["added"] == []

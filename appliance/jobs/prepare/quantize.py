@@ -91,6 +91,7 @@ def quantize(
         raise installable.NotInstalled(tools)
     target = _target(to, folder.name, plan.scheme)
     samples_used = min(plan.samples, report.kept)
+    named = plan.scheme if scheme != "auto" or hardware else None
     return Draft(
         kind="quantize",
         name=target.name,
@@ -130,8 +131,7 @@ def quantize(
             "quantize",
             model,
             *flags(
-                data=file, scheme=plan.scheme if scheme != "auto" or hardware else None, to=to, samples=samples, length=length,
-                sheet=sheet,
+                data=file, scheme=named, to=to, samples=samples, length=length, sheet=sheet,
             ),
             *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
             *flags(accept_loss=accept_loss),
@@ -192,6 +192,16 @@ def _check_model(facts: models.Model) -> None:
             _("Quantising it once more would lose more and gain nothing."),
             _("Take the original 16-bit model."),
         )
+    from appliance.merging import weights
+
+    for name in facts.weight_files:
+        for tensor in weights.read(facts.folder / name).tensors:
+            if ".experts." in tensor.name and len(tensor.shape) > 2:
+                raise ApplianceError(
+                    _("The experts of this model can't be quantised."),
+                    _("Its files hold all experts of a layer in one: {name}.").format(name=tensor.name),
+                    _("Download a quantised version of it from a hub, such as one with FP8 in its name."),
+                )
 
 
 def _target(to: str | None, model: str, scheme: str) -> Path:
