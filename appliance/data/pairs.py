@@ -18,7 +18,7 @@ from appliance.data.columns import Columns, Ends, is_text, placed
 from appliance.data.formats import Recogniser
 from appliance.data.parse import Cells
 from appliance.data.rows import Row, Unusable
-from appliance.data.search import Places
+from appliance.data.search import Octets, Places
 from appliance.data.texts import ROLE, Texts, continued
 
 _ROLES = ("user", "assistant")
@@ -51,12 +51,11 @@ def pairs_of(data: bytes, block: Block, parser: Cells, recogniser: Recogniser) -
         return None
     rest: tuple[list[int], list[Any]] = [], []
     for number in np.flatnonzero(odd).tolist():
-        row = data[found.rows[number] : found.rows[number + 1]]
-        parsed = parser(row, Block(block.line + int(found.lines[number]), 0, 0, 0, None))
+        alone = data[found.rows[number] : found.rows[number + 1]]
+        parsed = parser(alone, Block(block.line + int(found.lines[number]), 0, 0, 0, None))
         assert parsed is not None
         rest[0].extend(parsed[0])
         rest[1].extend(parsed[1])
-
     texts, said = _texts(data, found, questions[plain], answers[plain])
 
     def row(number: int) -> Row:
