@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from appliance.data.blocks import Block, Text
 from appliance.data.cells import cut
 from appliance.data.convert import Layout
+from appliance.data.duplicates import Seen
 from appliance.data.formats import Recogniser
 from appliance.data.images import Images
 from appliance.data.look import Findings, Look
-from appliance.data.duplicates import Seen
 from appliance.data.parse import Cells, Lines, Parser, rows_of
 from appliance.data.stream import _Block
 
