@@ -15,7 +15,7 @@ from appliance.cli_words import Json, Lang, Map, Revision, Sheet, Yes, mapping_o
 from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError, explain
 from appliance.jobs import control, folder, prepare
-from appliance.jobs.watch import failure, summary
+from appliance.jobs.watch import failure
 from appliance.locale import _
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -125,9 +125,13 @@ def finetune(
     packing: cli_words.Packing = None,
     padding_free: cli_words.PaddingFree = None,
     liger: cli_words.Liger = None,
+    checkpointing: cli_words.Checkpointing = None,
     neftune: cli_words.Neftune = None,
     held_out: Annotated[
         float | None, typer.Option(help=_("Share of rows to measure on instead of learning, such as 0.05."))
+    ] = None,
+    keep_checkpoints: Annotated[
+        int | None, typer.Option(help=_("Checkpoints that stay, also when it is done; else two, until then."))
     ] = None,
     reward: Annotated[
         list[str] | None, typer.Option(help=_("For grpo: exact, number, regex:…, schema:FILE, length:1-200."))
@@ -159,6 +163,7 @@ def finetune(
             name=name,
             accept_drops=yes,
             held_out=held_out,
+            keep_checkpoints=keep_checkpoints,
             rewards=reward or (),
             track=track or (),
         )
@@ -338,6 +343,7 @@ def run_recipe(
     lang: Lang = None,
 ) -> None:
     from appliance.jobs import recipe
+    from appliance.show import job as show_job
 
     steps = recipe.read(file)
 
@@ -345,7 +351,7 @@ def run_recipe(
         output.say(_("Step {n} of {all}: {id}").format(n=number, all=len(steps), id=job.id), "bold")
         state = watch(job, until_ready=job.kind == "serve")
         if state.state == "done" and not output.is_json():
-            output.pairs(summary(job))
+            show_job(job)
         return state
 
     jobs = recipe.run(steps, show, fresh=fresh)

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from appliance import output
+from appliance import output, show
 from appliance.cli_watch import Detach, see_through, watch
 from appliance.cli_words import Json, Lang, Yes
 from appliance.errors import UsageError
 from appliance.jobs import control, folder, prepare
-from appliance.jobs.watch import failure, summary
+from appliance.jobs.watch import failure
 from appliance.locale import _
 
 app = typer.Typer(no_args_is_help=True, help=_("See, stop, resume and remove jobs."))
@@ -41,7 +41,7 @@ def jobs_show(
     if output.is_json():
         output.answer(job.as_dict())
         return
-    output.pairs(summary(job))
+    show.job(job)
     state = job.state()
     if state.state == "failed":
         output.error(failure(job, state))

@@ -51,6 +51,7 @@ def plan(
     packing: cli_words.Packing = None,
     padding_free: cli_words.PaddingFree = None,
     liger: cli_words.Liger = None,
+    checkpointing: cli_words.Checkpointing = None,
     neftune: cli_words.Neftune = None,
     map: Map = None,
     sheet: Sheet = None,

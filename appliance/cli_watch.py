@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from appliance import output
+from appliance import output, show
 from appliance.attend import attend, show_address
 from appliance.jobs import control, folder
-from appliance.jobs.watch import failure, summary
+from appliance.jobs.watch import failure
 from appliance.locale import _
 
 Detach = Annotated[bool, typer.Option("--detach", help=_("Return as soon as the job runs (serve: answers)."))]
@@ -65,7 +65,7 @@ def finish(job: folder.Job, state: folder.State) -> None:
             raise typer.Exit(1)
         raise failure(job, state)
     if not output.is_json():
-        output.pairs(summary(job))
+        show.job(job)
     if state.state == "stopped":
         output.note(_("Stopped. Go on later: appliance jobs resume {id}").format(id=job.id))
         raise typer.Exit(130)
@@ -83,6 +83,8 @@ def _what_next(job: folder.Job) -> None:
     }
     if result.get("made"):  # all weights learned: there is nothing to merge
         hints["finetune"] = f"appliance serve {Path(result['made']).name}"
+    if result.get("task") == "reward":  # it says nothing, so it is neither merged nor served
+        del hints["finetune"]
     if result.get("data"):
         hints["download"] = f"appliance data check {shlex.quote(result['data'][0])}"
     if job.kind in hints:

@@ -61,6 +61,7 @@ Optimizer = Annotated[str, typer.Option(help=OPTIMIZER_CHOICES)]
 Packing = Annotated[bool | None, typer.Option(help=_("Short rows share a place."))]
 PaddingFree = Annotated[bool | None, typer.Option(help=_("Rows go through the model end to end."))]
 Liger = Annotated[bool | None, typer.Option(help=_("Liger's kernels, on NVIDIA cards."))]
+Checkpointing = Annotated[bool | None, typer.Option(help=_("Layers are computed twice: slower, less memory."))]
 Neftune = Annotated[float | None, typer.Option(help=_("Strength of NEFTune's noise, such as 5."))]
 
 

@@ -15,14 +15,16 @@ import json
 import math
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from appliance import files
-from appliance.errors import ApplianceError, UsageError
-from appliance.locale import _
+from appliance import files, settings
+from appliance.errors import ApplianceError, UsageError, explain
+from appliance.locale import _, language, set_language
 
 TASKS = ("grpo", "rloo")  # what rewards are for: answers are tried
 KINDS = ("exact", "number", "regex", "schema", "length")
@@ -46,17 +48,41 @@ def parse(words: Sequence[str]) -> list[dict[str, Any]]:
         except ValueError as error:
             problems.append(f"{word}: {error}")
             continue
-        found.append({"kind": kind.strip(), "weight": _as_number(weight) if rest is not word else 1.0, "value": read})
+        weighted = _as_number(weight) if rest is not word else 1.0
+        found.append((word, {"kind": kind.strip(), "weight": weighted, "value": read}))
     if not words:
         problems.append(_("at least one is needed"))
+    problems += _unusable(found)
     if problems:
         raise UsageError(
             _("These rewards can't be used."),
-            "; ".join(problems),
+            "",
             _("Such as: --reward number --reward regex:'^\\d+$' --reward length:1-200 --reward schema:answer.json"),
             problems,
         )
-    return found
+    return [reward for _word, reward in found]
+
+
+def _unusable(found: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """What the libraries that judge say of patterns and schemas, before anything starts. They are in the training
+    environment; where that is not installed, nothing is trained either."""
+    asked = [(word, reward) for word, reward in found if reward["kind"] in ("regex", "schema")]
+    python = settings.python_of("train")
+    if not asked or not python.exists():
+        return []
+    done = subprocess.run(
+        [python, "-P", "-m", "appliance.rewards", language()],
+        env=settings.child_environment(),
+        input=json.dumps([reward for _word, reward in asked]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["?"])[-1]
+        raise ApplianceError(_("The rewards could not be looked at."), why, _("See `appliance doctor`."))
+    told = json.loads(done.stdout.splitlines()[-1])
+    return [f"{word}: {why}" for (word, _reward), why in zip(asked, told, strict=True) if why]
 
 
 def _value(kind: str, value: str) -> Any:
@@ -73,10 +99,6 @@ def _value(kind: str, value: str) -> Any:
             raise ValueError(_("wants two numbers, the smaller one first: length:1-200"))
         return [int(match[1]), int(match[2])]
     if kind == "regex":
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(_("is no regular expression: {why}").format(why=error)) from None
         if not value:
             raise ValueError(_("wants a pattern"))
         return value
@@ -100,12 +122,13 @@ def _as_number(text: str) -> float | None:
 
 
 def judge(reward: dict[str, Any]) -> Callable[[str, str], float]:
-    """(answer, the row's own answer) → 0 or the reward's weight. Raises ApplianceError for a schema that is none."""
+    """(answer, the row's own answer) → 0 or the reward's weight. Raises ApplianceError for a pattern or schema that is
+    none."""
     value, weight = reward["value"], float(reward["weight"])
     tests: dict[str, Callable[[], Callable[[str, str], bool]]] = {
         "exact": lambda: lambda answer, expected: _plain(answer) == _plain(expected),
         "number": lambda: lambda answer, expected: _same_number(answer, expected),
-        "regex": lambda: lambda answer, _expected: _stands_in(value, answer),
+        "regex": lambda: _pattern(value),
         "schema": lambda: _schema(value),
         "length": lambda: lambda answer, _expected: value[0] <= len(answer.strip()) <= value[1],
     }
@@ -136,13 +159,23 @@ def _same_number(answer: str, expected: str) -> bool:
     return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
 
 
-def _stands_in(pattern: str, answer: str) -> bool:
+def _pattern(value: str) -> Callable[[str, str], bool]:
     import regex  # type: ignore[import-untyped,unused-ignore]  # the library that can be told to give up
 
     try:
-        return regex.search(pattern, answer, timeout=_SECONDS) is not None
-    except TimeoutError:
-        return False
+        compiled = regex.compile(value)
+    except regex.error as error:
+        raise ApplianceError(
+            _("The pattern can't be used."), _("is no regular expression: {why}").format(why=error), _("Mend it.")
+        ) from None
+
+    def test(answer: str, _expected: str) -> bool:
+        try:
+            return compiled.search(answer, timeout=_SECONDS) is not None
+        except TimeoutError:
+            return False
+
+    return test
 
 
 @contextmanager
@@ -164,7 +197,7 @@ def _in_time() -> Iterator[None]:
 
 def _schema(schema: Any) -> Callable[[str, str], bool]:
     import jsonschema  # type: ignore[import-untyped,unused-ignore]
-    import referencing
+    import referencing.jsonschema
 
     kind = jsonschema.validators.validator_for(schema)
     try:
@@ -175,6 +208,12 @@ def _schema(schema: Any) -> Callable[[str, str], bool]:
         ) from None
     # Without a registry of its own it would fetch what a schema names from the network.
     checker = kind(schema, registry=referencing.Registry())
+    draft = referencing.jsonschema.specification_with(kind.META_SCHEMA["$schema"])
+    root = draft.create_resource(schema)
+    try:
+        _look_up(root, referencing.Registry().with_resource("", root).resolver().in_subresource(root))
+    except referencing.exceptions.Unresolvable as error:
+        raise _missing(error.ref) from None
 
     def test(answer: str, _expected: str) -> bool:
         fenced = _FENCE.search(answer)
@@ -187,13 +226,44 @@ def _schema(schema: Any) -> Callable[[str, str], bool]:
                 return bool(checker.is_valid(value))
         except TimeoutError:
             return False
-        except referencing.exceptions.Unresolvable as error:
-            raise ApplianceError(
-                _("The JSON schema can't be used."),
-                _("It names {name}, which does not stand in it.").format(name=error.ref),
-                _("Mend the schema and start again."),
-            ) from None
         except RecursionError:
             return False
 
     return test
+
+
+def _look_up(part: Any, resolver: Any) -> None:
+    """All that a schema refers to, anywhere in it. Raises referencing's Unresolvable."""
+    if isinstance(part.contents, dict):
+        for word in ("$ref", "$dynamicRef"):
+            if isinstance(part.contents.get(word), str):
+                resolver.lookup(part.contents[word])
+    for below in part.subresources():
+        _look_up(below, resolver.in_subresource(below))
+
+
+def _missing(name: str) -> ApplianceError:
+    return ApplianceError(
+        _("The JSON schema can't be used."),
+        _("It names {name}, which does not stand in it.").format(name=name),
+        _("Mend the schema and start again."),
+    )
+
+
+def main() -> None:
+    """`python -m appliance.rewards LANGUAGE`: what is wrong with each of the rewards on stdin, "" where nothing is."""
+    set_language(sys.argv[1])
+    told = []
+    for reward in json.load(sys.stdin):
+        try:
+            judge(reward)
+            told.append("")
+        except ApplianceError as error:
+            told.append(error.why)
+        except Exception as error:
+            told.append(explain(error).what)
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()

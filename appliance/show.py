@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from appliance import output
 from appliance.locale import _
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from appliance.jobs.models import Entry
     from appliance.planning.fitting import Fit
     from appliance.planning.plan import Plan
+
+_WIDEST = 78  # cells of a curve
 
 
 def machine_lines(found: Hardware, brief: bool = False) -> list[tuple[str, str]]:
@@ -132,6 +134,35 @@ def facts(draft: Draft) -> None:
     if draft.command:
         output.say(_("The same without the menu:"), "dim")
         output.paste(f"  {draft.command}")
+
+
+def job(one: Job) -> None:
+    """A job in a few lines; before them, of a fine-tune that is done, what its report shows."""
+    from appliance.jobs.watch import summary
+
+    if one.kind == "finetune" and one.result:
+        _learned(one, one.result)
+    output.pairs(summary(one))
+
+
+def _learned(one: Job, result: dict[str, Any]) -> None:
+    from appliance.jobs import plot
+    from appliance.jobs.folder import events
+    from appliance.jobs.watch import Picture
+    from appliance.planning import words
+
+    if (made := one.described.get("plan")) and made.get("reasons"):
+        output.pairs(words.rows(made), _("What was chosen, and why"))
+    picture = Picture(one)
+    picture.add(one.state(), events(one)[0])
+    if len(picture.losses) > 1:
+        output.say(_("Loss") + (" " + _("(● on rows that it was not taught)") if picture.held_out else ""), "bold")
+        width = min(_WIDEST, output.console().size.width - 2)
+        output.say(plot.curve(picture.losses, picture.held_out, last=picture.losses[-1][0], width=width))
+    if answers := result.get("answers"):
+        output.say(_("Answers before and after"), "bold")
+        cells = [(one["question"], one["before"], one["after"] + ("" if one["stopped"] else " …")) for one in answers]
+        output.table([_("Question"), _("Before"), _("After")], cells)
 
 
 def jobs(found: Sequence[Job]) -> None:

@@ -55,7 +55,7 @@ def _read_as(found: Report) -> str:
         return ""
     words = {
         "question": _("question"), "answer": _("answer"), "input": _("material"), "system": _("system"),
-        "history": _("earlier turns"), "turns": _("conversation"), "tools": _("tools"),
+        "history": _("earlier turns"), "thought": _("thoughts"), "turns": _("conversation"), "tools": _("tools"),
         "chosen": _("the better answer"), "rejected": _("the worse answer"), "label": _("good or bad"),
         "images": _("pictures"), "text": _("text"),
     }  # fmt: skip

@@ -4,8 +4,7 @@
 
 Whole jobs are timed, from the start of the worker's process to its end, without the proof. The runs are paired and the
 shortest of a few counts, because other programs use the disk and the cores as well. The memory is what the worker
-and its forks hold themselves, what they share counted once (Pss_Anon + Pss_Shmem, looked at every 50 ms), not the files
-that are mapped.
+holds itself (Pss_Anon + Pss_Shmem, looked at every 50 ms), not the files that are mapped.
 """
 
 from __future__ import annotations
@@ -143,23 +142,22 @@ def merge(base: Path, adapter: Path, to: Path) -> tuple[float, float, float]:
 
 
 def _watch(job: Job) -> tuple[float, float]:
-    """Peak memory (MB) and processor seconds of the worker and the processes that it forks, together."""
+    """Peak memory (MB) and processor seconds of the worker."""
     peak = busy = 0.0
     while job.written_state().state in ("queued", "running"):
         pid = job.written_state().pid
         try:
-            forked = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            held = sum(_held(one) for one in (str(pid), *forked))
+            held = _held(pid)
             times = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue
         peak = max(peak, held / 1000)
-        busy = max(busy, sum(map(int, times[11:15])) / os.sysconf("SC_CLK_TCK"))
+        busy = max(busy, sum(map(int, times[11:13])) / os.sysconf("SC_CLK_TCK"))
         time.sleep(0.05)
     return peak, busy
 
 
-def _held(pid: str) -> int:
+def _held(pid: int | None) -> int:
     """kB of a process's own memory, and its part of what it shares."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(("Pss_Anon", "Pss_Shmem")))

@@ -100,8 +100,8 @@ def same(base: str, job: str, out: str) -> Answer:
     steps = _steps(plan, sum(1 for _row in rows.read_rows(Path(job) / "rows.jsonl")))
     return trained(
         base, job, out, per_device_train_batch_size=plan["micro_batch"],
-        gradient_accumulation_steps=plan["accumulation"], optim=plan["optimizer"], lr_scheduler_type="cosine",
-        warmup_steps=min(10, steps // 10), gradient_checkpointing=plan["checkpointing"], logging_steps=1,
+        gradient_accumulation_steps=plan["accumulation"], optim=plan["optimizer"], lr_scheduler_type="linear",
+        warmup_steps=min(10, steps // 50), gradient_checkpointing=plan["checkpointing"], logging_steps=1,
         save_steps=10_000, report_to="tensorboard", dataloader_pin_memory=False,
     )  # fmt: skip
 

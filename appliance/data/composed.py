@@ -21,8 +21,7 @@ from typing import Any
 
 from appliance.data import options as offered
 from appliance.data import words
-from appliance.data.rows import Unusable, message
-from appliance.data.turns import listed
+from appliance.data.rows import Unusable, listed, message
 
 Record = Mapping[str, Any]
 
@@ -32,6 +31,7 @@ _CHOICES = (
     "better_response_id", "better_response", "better", "preferred", "preference", "winner", "choice", "chosen_id",
     "preferred_response", "labels", "label", "更好", "更好的", "选择", "胜者", "偏好", "优选",
 )  # fmt: skip
+_MODELS = ("winner", "chosen_model", "chosen_model_name", "preferred_model")
 _FIRST, _SECOND = {"0", "a", "j", "甲", "一"}, {"1", "b", "k", "乙", "二"}
 _SCORES = ("overall_score", "score", "pm_score", "rating", "reward", "评分", "得分", "分数")
 _LISTS = ("completions", "responses", "answers", "responses_and_scores", "candidates", "outputs", "generations")
@@ -169,6 +169,11 @@ def _better(record: Record, first: str, second: str) -> float | None:
     won = [_number(record.get(f"winner_model_{mark}")) for mark in marks]
     if None not in won and len(won) == 2:
         return won[1] - won[0]  # type: ignore[operator]
+    models = [record.get(f"model_{mark}", record.get(f"model_{mark}_name")) for mark in marks]
+    if len(models) == 2 and None not in models and models[0] != models[1]:
+        chosen = next((record[name] for name in _MODELS if record.get(name) in models), None)
+        if chosen is not None:
+            return -1 if chosen == models[0] else 1
     for name in _CHOICES:
         if name in plain and (said := _side_of(record[plain[name]], first, second)) is not None:
             return said
@@ -289,12 +294,16 @@ def several(record: Record) -> Record | None:
     """Questions in one list and their answers in another: a conversation."""
     names = ("questions", "answers") if "questions" in record else ("turns", "reference")  # MT-Bench
     asked, answered = (record.get(name) for name in names)
+    if isinstance(answered, dict):  # CoQA, QuAC
+        answered = next((answered[key] for key in ("input_text", "texts", "text") if key in answered), None)
+        answered = [one[0] if isinstance(one, list) and one else one for one in answered or ()]
     if not (isinstance(asked, list) and isinstance(answered, list) and len(asked) == len(answered) > 1):
         return None
     if not all(isinstance(one, str) for one in (*asked, *answered)):
         return None
     turns = [{"question": question, "answer": answer} for question, answer in zip(asked, answered, strict=True)]
-    return {"conversation": turns, **_beside(record, names)}
+    read = next((record[name] for name in ("story", "context", "passage") if isinstance(record.get(name), str)), "")
+    return {"conversation": turns, **({"question": read} if read else {}), **_beside(record, names)}
 
 
 def pieces(record: Record) -> Record | None:
@@ -317,6 +326,9 @@ def rewarded(record: Record) -> Record | None:
     """A prompt with a right answer to compare with."""
     judged = record.get("reward_model")
     right = judged.get("ground_truth") if isinstance(judged, dict) else None
+    several = listed(right)
+    if several and isinstance(several[0], str):  # any of them is right (Skywork-OR1)
+        right = several[0]
     if not isinstance(right, (str, int, float)) or "prompt" not in record:
         return None
     return {"prompt": record["prompt"], "answer": right, **_beside(record, ("prompt",))}

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from appliance.data import spoken_calls, words
-from appliance.data.rows import Message, Row, Unusable, calls_of, contents, joined, message, ordered, text_of, tools_of
-from appliance.data.turns import IMAGE, listed, named_images, plain_talk, transcript, turns_of
+from appliance.data.rows import Message, Row, Unusable, calls_of, joined, listed, message, ordered, text_of, tools_of
+from appliance.data.shown import IMAGE, named_images, show, taken_out
+from appliance.data.turns import is_thought, plain_talk, transcript, turns_of, with_thought
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Layout:
         """The column of a conversation, where there is nothing else."""
         return self.fields["turns"] if self.task == "sft" and set(self.fields) == {"turns"} else None
 
+    def heads(self, record: Mapping[str, Any]) -> bool:
+        """Whether a row is only the columns' names once more, as where tables were joined."""
+        return bool(self.fields) and all(record.get(name) == name for name in self.fields.values())
+
     def used(self) -> set[str]:
         """The row's keys that are read."""
         return set(self.fields.values())
@@ -50,9 +55,13 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
     if layout.pair:
         question, answer = record.get(layout.pair[0]), record.get(layout.pair[1])
         if type(question) is str and type(answer) is str and (plain := _plain(question, answer)) is not None:
+            if question == layout.pair[0] and answer == layout.pair[1]:
+                raise Unusable("header_again")
             return plain
     elif layout.talk and (talk := plain_talk(record.get(layout.talk))) is not None:
         return {"messages": talk}
+    if layout.heads(record):
+        raise Unusable("header_again")
 
     def get(word: str) -> Any:
         return record.get(fields[word]) if word in fields else None
@@ -72,12 +81,17 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
         open_ = bool(messages) and messages[-1]["role"] in ("user", "tool")
         if "answer" in fields and (open_ or not _holds_turns(get("turns"))):
             messages += _answers(get("answer"), images, calls=bool(tools))
-        if not tools and _may_speak_calls(messages):
-            messages, tools = spoken_calls.with_calls(messages)
+        if "thought" in fields and messages and messages[-1]["role"] == "assistant":
+            thought = said(get("thought"))
+            if is_thought(thought) and messages[-1]["content"].strip():
+                messages[-1] = {**messages[-1], "content": with_thought(thought, messages[-1]["content"])}
+        if _may_speak_calls(messages):
+            messages, tools = spoken_calls.with_calls(messages, tools)
             extra = {"tools": tools} if tools else {}
         messages = ordered(messages)
-        answer, question = messages[-1], messages[-2]["content"]
-        if not answer.get("tool_calls") and answer["content"].strip() == question.strip():
+        answer, before = messages[-1], messages[-2]
+        repeats = before["role"] == "user" and answer["content"].strip() == before["content"].strip()
+        if repeats and not answer.get("tool_calls"):
             raise Unusable("answer_equals_question")
         if layout.task == "sft":
             row = {"messages": messages, **extra}
@@ -87,22 +101,22 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
                 raise Unusable("label_unreadable")
             row = {"prompt": messages[:-1], "completion": [answer], "label": label, **extra}
     if images or "images" in fields:
-        _show(row, [*images, *named_images(get("images"))])
+        show(row, images, get("images"))
     return row
 
 
 def _may_speak_calls(messages: list[Message]) -> bool:
-    """Whether a tool answers in this conversation, or may have been called, though nothing in it is a call."""
-    if any("tool_calls" in one for one in messages):
-        return False
-    return any(one["role"] == "tool" for one in messages) or (
-        bool(messages) and messages[0]["role"] == "system" and "[{" in messages[0]["content"]
-    )
+    """Whether calls may stand as text in this conversation, or the tools that it calls in its system message."""
+    called = any("tool_calls" in one for one in messages)
+    told = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
+    return ("{" if called else "[{") in told or (not called and any(one["role"] == "tool" for one in messages))
 
 
 def _plain(question: str, answer: str) -> Row | None:
     """The commonest row of all, quickly; None for one that has to be looked at."""
     if not question or not answer or question.isspace() or answer.isspace() or question[:1] == "[" or answer[:1] == "[":
+        return None
+    if "<img>" in question:
         return None
     if len(question) == len(answer) and question == answer:
         return None
@@ -178,7 +192,7 @@ def _asked(get: Get, images: list[str]) -> list[Message]:
         start += turns_of([_as_texts(pair) for pair in history or ()], images)
     except Unusable as unusable:
         raise Unusable("history_unreadable" if unusable.reason == "not_a_turn" else unusable.reason) from None
-    parts = [part for part in (said(question), read_with(get("input"))) if part.strip()]
+    parts = [taken_out(part, images) for part in (said(question), read_with(get("input"))) if part.strip()]
     if not parts and (get("chosen") is not None or named_images(get("images"))):
         return start if get("chosen") is not None else [*start, message("user", IMAGE)]
     if not parts:
@@ -222,12 +236,17 @@ def said(value: Any) -> str:
     while isinstance(value, list) and value and isinstance(value[0], (str, list)):
         value = value[0]
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):  # SQuAD as nested, VQA
-        value = next((value[0][key] for key in ("text", "answer") if isinstance(value[0].get(key), str)), value)
-    if isinstance(value, dict) and isinstance(value.get("text"), list):  # SQuAD
-        value = value["text"][0] if value["text"] else ""
+        value = next((value[0][key] for key in _SAID if isinstance(value[0].get(key), str)), value)
+    if isinstance(value, dict):  # SQuAD, DROP
+        several = next((value[key] for key in ("text", "spans") if isinstance(value.get(key), list)), None)
+        value = value if several is None else several[0] if several else ""
     if isinstance(value, dict):  # TriviaQA, WikiSQL
-        value = next((value[key] for key in ("value", "human_readable") if isinstance(value.get(key), str)), value)
+        names = ("value", "human_readable", "text")
+        value = next((value[key] for key in names if isinstance(value.get(key), str)), value)
     return text_of(value)
+
+
+_SAID = ("text", "answer", "answer_text")
 
 
 def _answers(value: Any, images: list[str], calls: bool = False) -> list[Message]:
@@ -287,26 +306,3 @@ def _spoken(value: Any, images: list[str]) -> list[Message]:
     if isinstance(value, dict) and "role" not in value and "from" not in value:
         value = value.get("text", value)
     return (transcript(value) if isinstance(value, str) else None) or _answers(value, images)
-
-
-def _show(row: Row, images: list[str]) -> None:
-    """Hang images on a row. Each has its `<image>` mark; those without one stand before the first question."""
-    images = list(dict.fromkeys(images)) if len(set(images)) == sum(t.count(IMAGE) for t in contents(row)) else images
-    if not images:
-        return
-    marks = sum(text.count(IMAGE) for part, text in _prompted(row))
-    if marks > len(images):
-        raise Unusable("images_do_not_match")
-    if marks < len(images):
-        first = next((one for one in row.get("messages") or row.get("prompt") or () if one["role"] == "user"), None)
-        if first is None:
-            raise Unusable("images_do_not_match")
-        first["content"] = "\n".join([*[IMAGE] * (len(images) - marks), first["content"]])
-    row["images"] = images
-
-
-def _prompted(row: Row) -> list[tuple[str, str]]:
-    """Texts that may show an image; the two sides of a preference pair say the same marks twice."""
-    return [
-        (part, one["content"]) for part in ("messages", "prompt", "completion", "chosen") for one in row.get(part, ())
-    ]

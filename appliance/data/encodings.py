@@ -77,9 +77,27 @@ def _wide(head: bytes) -> str | None:
     """UTF-16 without a mark: in ASCII and line ends every second byte is zero, always on the same side."""
     sample = head[:4096]
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if max(even, odd) * 20 < len(sample) or min(even, odd) * 10 > max(even, odd):
+    if not even and not odd:
         return None
-    return "utf-16-le" if odd > even else "utf-16-be"
+    if max(even, odd) * 20 >= len(sample) and min(even, odd) * 10 <= max(even, odd):
+        return "utf-16-le" if odd > even else "utf-16-be"
+    # Chinese with little else: the characters tell.
+    shares = {name: _readable(sample, name) for name in ("utf-16-le", "utf-16-be")}
+    best = max(shares, key=lambda name: shares[name])
+    return best if shares[best] > 0.9 else None
+
+
+def _readable(sample: bytes, encoding: str) -> float:
+    """Which share of the characters is ASCII, or Chinese as people write it."""
+    text = sample[: len(sample) // 2 * 2].decode(encoding, errors="replace")
+    plain = sum(c.isprintable() if c < "\x7f" else _is_chinese(c) for c in text.replace("\r", "").replace("\n", ""))
+    return plain / max(1, len(text) - text.count("\r") - text.count("\n"))
+
+
+def _is_chinese(c: str) -> bool:
+    return (
+        "\u4e00" <= c <= "\u9fa5" or "\u2010" <= c <= "\u2026" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef"
+    )
 
 
 def _begins(head: bytes, encoding: str) -> bool:
@@ -133,7 +151,7 @@ def _written_out(block: bytes, encoding: str) -> int:
 def _common_chinese(head: bytes) -> bool:
     """Whether text read as GB18030 is Chinese as people write it: most of it in GB2312's range, or ASCII."""
     wide = [c for c in head.decode("gb18030", errors="ignore") if c > "\x7f"]
-    common = sum(1 for c in wide if "\u4e00" <= c <= "\u9fa5" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef")
+    common = sum(1 for c in wide if _is_chinese(c))
     in_gb2312 = sum(1 for c in wide if _fits(c, "gb2312"))
     return bool(wide) and common * 10 >= len(wide) * 7 and in_gb2312 * 10 >= len(wide) * 8
 

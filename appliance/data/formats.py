@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from appliance.data import by_content, composed, words, wrapped
 from appliance.data.convert import Layout
-from appliance.data.rows import Unusable
+from appliance.data.rows import Unusable, listed
+from appliance.data.shown import named_images
 from appliance.data.tables import letter
-from appliance.data.turns import listed, named_images, speakers, transcript
+from appliance.data.turns import is_thought, speakers, transcript
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
-
-_CLASS_NAME = 40  # characters at most
-_ARTICLE = 80  # characters: what is longer below a title is an article rather than an answer
-_SENTENCES = 400  # characters: a longer text is more than a remark
 
 FORMATS = (
     "alpaca", "sharegpt", "messages", "prompt_completion", "query_response", "question_answer", "preference", "caption",
@@ -43,6 +40,9 @@ def layout_of(
     if articles and words.is_article(fields):
         fields = {**{word: key for word, key in fields.items() if word not in _PAIR}, "text": fields["answer"]}
     fields = _with_label(_with_turns(record, fields), label_counts)
+    told = record.get(fields.get("thought", ""))
+    if told not in (None, "", []) and not is_thought(told[0] if isinstance(told, list) else told):
+        fields = _without(fields, "thought")
     shape = _shape(record.get(fields["turns"])) if "turns" in fields else ""
     # a conversation called text (GenQA)
     if not shape and "text" in fields and isinstance(record.get(fields["text"]), list):
@@ -56,7 +56,7 @@ def layout_of(
     if "rejected" in fields and ("chosen" in fields or (asked and answered)):
         better = record.get(fields["chosen"]) if "chosen" in fields else None
         if asked or isinstance(better, list) or listed(better) is not None or transcript(better):
-            return Layout(shape or "preference", "dpo", _without(fields, "label", "text"))
+            return Layout(shape or "preference", "dpo", _without(fields, "label", "text", "thought"))
     if asked and answered:
         if "label" in fields and label_counts:
             return Layout(name, "kto", _without(fields, "chosen", "rejected", "text"))
@@ -67,7 +67,7 @@ def layout_of(
     if "text" in fields and not asked:
         if transcripts and transcript(record.get(fields["text"])):
             return Layout("transcript", "sft", {"turns": fields["text"]})
-        if classes and (kind := _class_of(record, fields["text"])):
+        if classes and (kind := by_content.class_of(record, fields["text"])):
             return Layout("question_answer", "sft", {"question": fields["text"], "answer": kind}, guessed=True)
         return Layout("text", "pretrain", {"text": fields["text"]})
     if "question" in fields and _shape(record.get(fields["question"])):  # a tree of turns; a conversation called prompt
@@ -86,34 +86,9 @@ def _only_asks(record: Mapping[str, Any], column: str) -> bool:
 _PAIR = ("question", "answer")
 
 
-def _are_articles(records: Iterable[tuple[Mapping[str, Any], Mapping[str, str]]]) -> bool:
-    """Whether the titles in these (row, what its keys mean) ask nothing, and what stands below them is long."""
-    pairs = [
-        (str(record.get(fields["question"]) or ""), str(record.get(fields["answer"]) or ""))
-        for record, fields in records
-        if words.is_article(fields)
-    ]
-    asking = sum(title.strip().endswith(("?", "？", "吗", "呢")) for title, _text in pairs)
-    long = sum(len(text) > _ARTICLE for _title, text in pairs)
-    return long * 2 > len(pairs) and asking * 2 < len(pairs)
-
-
 def _without(fields: Mapping[str, str], *words_: str) -> Mapping[str, str]:
     """Only what rows of a task are read from."""
     return {word: key for word, key in fields.items() if word not in words_}
-
-
-def _class_of(record: Mapping[str, Any], text: str) -> str | None:
-    """The column that says of which class a text is; None where there is none, or another one that could be meant."""
-    plain = {words.plain(key): key for key in reversed(list(record)) if key != text}
-    found = [plain[name] for name in words.CLASSES if name in plain and _is_class(record[plain[name]])]
-    others = [key for key, value in record.items() if key not in (*found, text) and isinstance(value, str) and value]
-    # A long text with more beside it than its class is one to read.
-    return found[0] if found and not (others and len(str(record.get(text))) > _SENTENCES) else None
-
-
-def _is_class(value: Any) -> bool:
-    return isinstance(value, (str, int)) and 0 < len(str(value)) <= _CLASS_NAME
 
 
 def _with_label(fields: Mapping[str, str], label_counts: bool) -> Mapping[str, str]:
@@ -135,6 +110,10 @@ def _with_turns(record: Mapping[str, Any], fields: Mapping[str, str]) -> Mapping
         value = record.get("data")
         if isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value):
             return {**fields, "turns": "data"}
+    if not ({"question", "answer"} <= fields.keys() or {"text", "chosen", "rejected"} & fields.keys()):
+        called = next((key for key, value in record.items() if by_content.are_turns(value)), None)
+        if called is not None:  # whatever it is called
+            return {**{word: key for word, key in fields.items() if key != called}, "turns": called}
     return fields
 
 
@@ -170,6 +149,7 @@ class Recogniser:
     wrapped: bool = False  # rows are to be opened before, see `wrapped.py`
     media: Sequence[str] = ()  # columns of videos and sounds, which nothing here shows to a model
     columns: Sequence[str] = ()  # of the first rows, opened and not yet restated
+    several_answers: bool = False  # some of the first rows have a list of them
     _fields: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     _same: dict[tuple[str, ...], Layout] = field(default_factory=dict)
     _talks: dict[tuple[str, ...], tuple[str, dict[str, Layout]]] = field(default_factory=dict)
@@ -220,7 +200,7 @@ class Recogniser:
         raise Unusable("other_format")
 
 
-_PLAIN = {"question", "answer", "input", "system", "text"}
+_PLAIN = {"question", "answer", "input", "system", "text", "thought"}
 
 
 def recognise(
@@ -249,7 +229,7 @@ def recognise(
     label_counts = task in (None, "kto") and _label_counts(sample, said, cache)
     classes = task in (None, "sft")
     named = [(record, _fields_of(record, said, cache)) for record in sample]
-    articles = not mapping and task in (None, "pretrain") and _are_articles(named)
+    articles = not mapping and task in (None, "pretrain") and by_content.are_articles(named)
     found = [layout_of(record, fields, label_counts, classes=classes, articles=articles) for record, fields in named]
     tasks = Counter(layout.task for layout in found if layout)
     if task is None and tasks:
@@ -260,7 +240,10 @@ def recognise(
     if fitting:
         usual = Counter(layout.format for layout in fitting).most_common(1)[0][0]
         main = next(layout for layout in fitting if layout.format == usual)
-        return Recogniser(main, said, label_counts, several, articles, inside, media, columns, cache)
+        many = "answer" in main.fields and any(
+            map(by_content.several, (row.get(main.fields["answer"]) for row in sample))
+        )
+        return Recogniser(main, said, label_counts, several, articles, inside, media, columns, many, cache)
     if tasks:
         raise ApplianceError(
             _("The file holds rows for {found}, not for {wanted}.").format(found=", ".join(tasks), wanted=task),
@@ -276,7 +259,7 @@ def recognise(
             _("The columns are: {columns}").format(columns=", ".join(keys[:20]) or "-"),
             _("Say which are which: --map question=COLUMN --map answer=COLUMN"),
         )
-    return Recogniser(guess, said, label_counts, several, articles, inside, media, columns, cache)
+    return Recogniser(guess, said, label_counts, several, articles, inside, media, columns, False, cache)
 
 
 def _restated(sample: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -293,7 +276,10 @@ def _fields_of(
         if len(cache) > 1000:  # rows whose keys are all different would fill the memory
             cache.clear()
         taken = set(said.values())
-        cache[keys] = {**words.match(key for key in keys if key not in taken), **said}
+        found = words.match(key for key in keys if key not in taken)
+        if "answer" in said:  # then that is all there is to learn
+            found.pop("thought", None)
+        cache[keys] = {**found, **said}
     return cache[keys]
 
 

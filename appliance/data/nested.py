@@ -27,6 +27,14 @@ def unfolded(record: Record) -> Iterator[Record]:
     yield record
 
 
+def folded(value: Any) -> bool:
+    """Whether a raw row is a document or a paragraph with questions below it."""
+    if not isinstance(value, dict):
+        return False
+    below = value["paragraphs"] if _are_objects(value.get("paragraphs")) else [value]
+    return any(_are_objects(one.get("qas")) and any(name in one for name in _PARAGRAPH) for one in below)
+
+
 def _are_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 

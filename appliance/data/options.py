@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from appliance.data import words
-from appliance.data.rows import Unusable
-from appliance.data.turns import listed
+from appliance.data.rows import Unusable, listed
 
 Record = Mapping[str, Any]
 
@@ -35,6 +34,8 @@ def restated(record: Record, asks: Callable[[Record, Sequence[str]], Any]) -> tu
 
     `asks` finds what is asked beside some columns. Raises Unusable("label_unreadable") where the mark names no option.
     """
+    if isinstance(inside := record.get("question"), dict) and {"stem", "choices"} <= inside.keys():  # CommonsenseQA
+        record = {**record, "question": inside["stem"], "choices": inside["choices"]}
     plain = {words.plain(key): key for key in record}
     offered = next((plain[name] for name in _LISTS if name in plain and record[plain[name]] not in (None, "")), "")
     columns = _columns(record)
@@ -90,6 +91,8 @@ def _offered(value: Any) -> dict[str, Any]:
         value = dict(zip(map(str, value["label"]), value["text"], strict=False))
     if isinstance(value, str):
         value = listed(value)
+    if isinstance(value, list) and all(isinstance(one, dict) and {"label", "text"} <= one.keys() for one in value):
+        value = {str(one["label"]): one["text"] for one in value}
     if isinstance(value, list):
         value = {chr(ord("A") + number): one for number, one in enumerate(value[:26])}
     plain = isinstance(value, dict) and all(isinstance(one, (str, int, float)) for one in value.values())

@@ -30,6 +30,8 @@ def pairs_of(data: bytes, block: Block, parser: Cells, recogniser: Recogniser) -
     """A block's rows; None where it has to be read row by row."""
     if block.last or block.line <= max(parser.skipped, default=0) or not parser.delimiter.isascii():
         return None
+    if b"<img>" in data:  # a question may show a picture
+        return None
     try:
         layout = recogniser.layout(dict.fromkeys(parser.columns, ""))
     except Unusable:
@@ -45,6 +47,8 @@ def pairs_of(data: bytes, block: Block, parser: Cells, recogniser: Recogniser) -
     asked, answered = (_ends(octets, found, cells) for cells in (questions, answers))
     odd = found.widths != len(parser.columns)
     odd |= asked.perhaps_blank | answered.perhaps_blank | asked.perhaps_same(answered)
+    sizes = [len(name.encode()) for name in layout.pair]
+    odd |= (asked.sizes == sizes[0]) & (answered.sizes == sizes[1])  # the headers once more, perhaps
     odd |= (asked.first == ord("[")) | (answered.first == ord("["))  # a list, perhaps
     plain = np.flatnonzero(~odd)
     if not len(plain):

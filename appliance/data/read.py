@@ -6,11 +6,11 @@ table of text named `.xls` are all read. Every kind is read as it comes, in memo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from appliance.data import books, documents, encodings, limited, pictures, tables
+from appliance.data import books, chats, documents, encodings, limited, pictures, tables
 from appliance.data.blocks import Block, Text, in_order, open_bytes, readable
 from appliance.data.images import Images
 from appliance.data.notes import Note
@@ -22,6 +22,7 @@ from appliance.locale import _
 KINDS = ("json", "jsonl", "csv", "tsv", "xlsx", "xls", "parquet", "txt", "md", "zip")
 _TABLES = {".csv", ".tsv", ".tab", ".xls", ".xlsx", ".xlsm", ".xlsb", ".ods"}
 _TEXTS = {".txt", ".md", ".markdown", ".text"}
+_PAGES = ("<html", "<!doctype", "<table", "<meta", "<head", "<body", "<?xml")
 _HEAD_BYTES = 256 * 1024
 _PIECE = 2000  # characters of plain text in a row: about a thousand tokens, so that rows are neither lines nor books
 
@@ -45,6 +46,8 @@ class Source:
     text: Text | None = None
     parser: Parser | None = None
     images: Images | None = None  # where the images are that rows name; None: beside the file
+    speakers: Sequence[str] = ()  # in a saved chat
+    answering: str = ""  # who of them answers, where that is known
     inside: pictures.Inside | None = None  # the folder or zip that it came in
 
 
@@ -92,6 +95,12 @@ def open_source(
         text = Text(file, encoding, bool(notes), old_ends=True)
         start = start.replace("\r", "\n")
     start = start.lstrip("\ufeff")
+    if suffix in _TABLES and start.lstrip()[:9].lower().startswith(_PAGES):
+        raise ApplianceError(
+            _("{name} is no table but a page as web browsers show it.").format(name=file.name),
+            _("Some programs save such pages under the name of a spreadsheet."),
+            _("Open it in Excel or WPS and save it as .xlsx."),
+        )
     kind = _kind(start, suffix)
     if kind == "jsonl":
         return _parsed(kind, text, Lines(), notes)
@@ -100,9 +109,10 @@ def open_source(
         top = tables.head(rows_of(start, mark, 1)[0], mapping or {})
         parser = Cells(mark, tuple(top.columns), top.skipped)
         return _parsed(kind, text, parser, notes + top.notes, top)
-    if kind in ("json", "text"):
-        read = documents.records if kind == "json" else _pieces
-        return Source(kind, encoding, lambda: read(text), notes=notes)
+    if kind == "json":
+        return Source(kind, encoding, lambda: documents.records(text), notes=notes)
+    if kind == "text":
+        return _written(text, start, (mapping or {}).get("assistant"), notes)
     raise ApplianceError(
         _("{name} is not a data file that can be read.").format(name=file.name),
         _("Neither its name nor its beginning shows what it is."),
@@ -116,6 +126,28 @@ def _inside(inside: pictures.Inside, sheet: str | None, mapping: Mapping[str, st
         return Source("captions", None, lambda: pictures.caption_rows(inside), images=inside.images)
     source = open_source(inside.data, sheet, mapping, quick)
     return replace(source, images=inside.images, inside=inside)
+
+
+def _written(text: Text, start: str, assistant: str | None, notes: list[Note]) -> Source:
+    """Plain text; or a chat that somebody saved, or questions with their answers below them."""
+    saved = chats.saved(start)
+    if saved is None:
+        return Source("text", text.encoding, lambda: _pieces(text), notes=notes)
+    if not saved.names:
+        return Source("jsonl", text.encoding, lambda: chats.pairs(_text_lines(text)), notes=notes)
+    answering = saved.answering(assistant)
+    if not answering:
+        return Source("text", text.encoding, lambda: _pieces(text), notes=notes, speakers=saved.names)
+    sentence = _("A saved chat: {names} answers; after {n} minutes of silence a new conversation begins.")
+    note = Note("saved_chat", sentence.format(names=", ".join(answering), n=chats.SILENCE))
+    return Source(
+        "jsonl",
+        text.encoding,
+        lambda: chats.conversations(_text_lines(text), saved, answering),
+        notes=[*notes, note],
+        speakers=saved.names,
+        answering=", ".join(answering),
+    )
 
 
 def _parsed(kind: str, text: Text, parser: Parser, notes: list[Note], head: tables.Head | None = None) -> Source:

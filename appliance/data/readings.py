@@ -12,6 +12,7 @@ from appliance.data.stream import Stream
 from appliance.locale import _
 
 _SHOWN = 3  # rows
+_NAMES = 8
 
 
 def questions(stream: Stream, task: str | None = None) -> list[Question]:
@@ -28,6 +29,18 @@ def _questions(stream: Stream, task: str | None) -> Iterator[Question]:
             str(source.sheet),
             source.likely,
             [{"sheet": sheet} for sheet in source.likely],
+        )
+    if source.speakers and not source.answering and task is None:
+        names = list(source.speakers)
+        yield Question(
+            "speaker",
+            _(
+                "A saved chat, taken as plain text. To learn the answers of one of those who talk in it "
+                "({names}): --map assistant=NAME"
+            ).format(names=", ".join(names[:_NAMES])),
+            "",
+            names,
+            [*({"map": {"assistant": name}} for name in names), {}],
         )
     columns = list(stream.recogniser.columns) or list(source.columns)
     if main.guessed and len(columns) > 1:

@@ -22,7 +22,9 @@ REASONS = {
     "not_text": marked("a field that should be text is something else (a list, an object, an image)"),
     "not_a_turn": marked("a turn of the conversation is not an object"),
     "history_unreadable": marked("the history is not a list of pairs"),
+    "header_again": marked("the headers once more, as where two tables were joined"),
     "empty_question": marked("the question is empty"),
+    "nobody_asks": marked("there is only an answer: what was asked stands nowhere, perhaps in another file"),
     "empty_answer": marked("the answer is empty"),
     "empty_text": marked("the text is empty"),
     "unknown_role": marked("a turn has no role or an unknown one"),
@@ -98,7 +100,7 @@ CONSENT_SHARE = 0.1  # above this share of rows left out, a person should say ye
 class Question:
     """Two readings were possible: what was taken, what else there is, and the words that choose it."""
 
-    key: str  # columns | sheet | task
+    key: str  # columns | restated | sheet | speaker | task
     sentence: str
     chosen: str
     choices: list[str]

@@ -21,6 +21,7 @@ assistant's tool calls; it ends with the assistant. `prompt` is a conversation w
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -73,7 +74,7 @@ def calls_of(value: Any) -> list[dict[str, Any]]:
         inner = call.get("function", call) if isinstance(call, dict) else None
         if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"].strip():
             raise Unusable("tool_call_unreadable")
-        arguments = next((inner[key] for key in ("arguments", "parameters", "input") if key in inner), None)
+        arguments = next((inner[key] for key in ("arguments", "parameters", "input", "args") if key in inner), None)
         if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
             arguments = {}
         arguments = parsed(arguments, "tool_call_unreadable")
@@ -91,8 +92,8 @@ def tools_of(value: Any) -> list[dict[str, Any]]:
         return []
     value = parsed(value, "tools_unreadable")
     tools = []
-    for tool in value if isinstance(value, list) else [value]:
-        tool = parsed(tool, "tools_unreadable")
+    listed_ = value if isinstance(value, list) else [value]
+    for tool in (tool for one in listed_ for tool in _declared(parsed(one, "tools_unreadable"))):
         inner = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
             raise Unusable("tools_unreadable")
@@ -100,6 +101,13 @@ def tools_of(value: Any) -> list[dict[str, Any]]:
             inner = {("parameters" if key == "input_schema" else key): part for key, part in inner.items()}
         tools.append({"type": "function", "function": inner})
     return tools
+
+
+def _declared(tool: Any) -> list[Any]:
+    """Gemini's tools declare several functions each."""
+    names = ("functionDeclarations", "function_declarations")
+    found = next((tool[name] for name in names if name in tool), None) if isinstance(tool, dict) else None
+    return found if isinstance(found, list) else [tool]
 
 
 def parsed(value: Any, reason: str) -> Any:
@@ -110,6 +118,31 @@ def parsed(value: Any, reason: str) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         raise Unusable(reason) from None
+
+
+def literal(text: str, reason: str) -> Any:
+    """A list or an object as Python writes it. Raises Unusable(reason)."""
+    try:
+        if len(text) > 1 << 20:
+            raise ValueError
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        raise Unusable(reason) from None
+
+
+def listed(value: Any) -> list[Any] | None:
+    """A list, also when it stands as JSON (or as Python writes it) in a table's cell; None for everything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            if value.lstrip()[1:].lstrip()[:1] not in ("{", "'", "["):
+                return None
+            try:
+                value = literal(value, "not_text")
+            except Unusable:
+                return None
+    return value if isinstance(value, list) else None
 
 
 def joined(messages: list[Message]) -> list[Message]:
@@ -144,13 +177,15 @@ def _alternate(messages: list[Message]) -> bool:
 def ordered(messages: list[Message]) -> list[Message]:
     """The conversation, joined, when it is one that can be learned from.
 
-    Raises Unusable: empty_question, empty_answer, roles_out_of_order, last_not_assistant, nothing_learned.
+    Raises Unusable: empty_question, nobody_asks, empty_answer, roles_out_of_order, last_not_assistant, nothing_learned.
     """
     if _alternate(messages):
         return messages
     messages = joined(messages)
     if not messages:
         raise Unusable("empty_question")
+    if all(one["role"] == "assistant" for one in messages):
+        raise Unusable("nobody_asks")
     before: Message = {"role": "start"}
     for one in messages:
         role, previous = one["role"], before["role"]

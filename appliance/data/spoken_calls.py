@@ -21,8 +21,8 @@ _NAMES = {"true": True, "false": False, "null": None}
 _LONGEST = 1 << 16  # characters of a text that may be a call
 
 
-def with_calls(messages: list[Message]) -> tuple[list[Message], list[dict[str, Any]]]:
-    """The conversation with its written calls as calls, and the tools that its system message lists.
+def with_calls(messages: list[Message], given: list[dict[str, Any]]) -> tuple[list[Message], list[dict[str, Any]]]:
+    """The conversation with its written calls as calls, and the tools: those `given`, or that its system message lists.
 
     What is no call, or can't be read as one, stays as it is.
     """
@@ -39,12 +39,13 @@ def with_calls(messages: list[Message]) -> tuple[list[Message], list[dict[str, A
         said, calls = calls_in(one["content"])
         if calls and (followed or {call["function"]["name"] for call in calls} <= known):
             found[number] = message("assistant", said, calls)
-    if tools and any(one.get("tool_calls") for one in found):
+    called = any(one.get("tool_calls") for one in found)
+    if tools and called and (not given or known <= {tool["function"]["name"] for tool in given}):
         # What stood behind the list told how to write a call; the template tells it in its own way.
-        rest = "" if "(" in after else after
+        rest = "" if "(" in after or "<tool_call>" in after else after
+        before, rest = before.strip().removesuffix("<tools>"), rest.strip(" .\n").removeprefix("</tools>")
         found[0] = message("system", "\n".join(part for part in (before.strip(), rest.strip(" .\n")) if part))
-        return found, tools
-    return found, []
+    return found, given or (tools if called else [])
 
 
 def calls_in(text: str) -> tuple[str, list[dict[str, Any]]]:
@@ -116,13 +117,27 @@ def _value(text: str) -> Any:
 
 def listed_tools(text: str) -> tuple[str, list[dict[str, Any]], str]:
     """(text before, tools, text behind) of a system message that lists tools as JSON; no tools where it lists none."""
-    start = text.find("[{")
-    if start < 0 or len(text) > 4 * _LONGEST:
+    if len(text) > 4 * _LONGEST:
         return text, [], ""
-    try:
-        value, end = json.JSONDecoder().raw_decode(text, start)
-        described = all(isinstance(one, dict) and ("parameters" in one or "function" in one) for one in value)
-        tools = tools_of(value) if described else []
-    except (ValueError, RecursionError, Unusable):
-        return text, [], ""
-    return (text[:start], tools, text[end:]) if tools else (text, [], "")
+    for start in (text.find("[{"), text.find("{")):
+        try:
+            value, end = _objects(text, start) if start >= 0 else ([], 0)
+            described = all(isinstance(one, dict) and ("parameters" in one or "function" in one) for one in value)
+            if value and described:
+                return text[:start], tools_of(value), text[end:]
+        except (ValueError, RecursionError, Unusable):
+            continue
+    return text, [], ""
+
+
+def _objects(text: str, start: int) -> tuple[list[Any], int]:
+    """A list, or objects one after the other (Glaive, Qwen), and where they end. Raises ValueError."""
+    decode = json.JSONDecoder().raw_decode
+    value, end = decode(text, start)
+    if isinstance(value, list):
+        return value, end
+    found = [value]
+    while text[end:].lstrip(", \n")[:1] == "{":
+        value, end = decode(text, text.index("{", end))
+        found.append(value)
+    return found, end

@@ -179,14 +179,17 @@ def open_stream(
     Raises ApplianceError when it is missing, empty, not readable or not understood; UsageError for a name in `mapping`
     or `sheet` that does not exist. A file in which nothing is a row opens: all of its rows come with their reasons.
     """
-    source = open_source(file, sheet, mapping or {}, quick)
+    said = dict(mapping or {})
+    source = open_source(file, sheet, said, quick)
     first = [record.value for record in islice(source.records(), _LOOKED_AT)]
-    if not mapping and (turns := gathered(source, first)) is not source:
+    if said.keys() <= {"assistant"} and (turns := gathered(source, first, said.get("assistant"))) is not source:
         source, first = turns, [record.value for record in islice(turns.records(), _LOOKED_AT)]
+    if source.answering:
+        said.pop("assistant", None)
     sample = [value for value in first if isinstance(value, dict)]
     if not sample:
         return Stream(file, source, formats.Recogniser(convert.Layout("question_answer", "sft", {}), {}, False))
-    return Stream(file, source, formats.recognise(sample, source.columns, mapping or {}, task))
+    return Stream(file, source, formats.recognise(sample, source.columns, said, task))
 
 
 def batch_of(lines: list[int], raw: list[Any], recogniser: formats.Recogniser) -> Batch:

@@ -110,7 +110,14 @@ def head(
             names += [""] * (len(more) - len(names))
             names = [more[i] if i < len(more) and more[i].strip() else name for i, name in enumerate(names)]
     skipped = frozenset(other for other, _cells in filled if other <= max(number, last))
-    return Head(_names(names, width), skipped, [], True)
+    stripped = [name.strip() for name in names if name.strip()]
+    twice = [name for name in dict.fromkeys(stripped) if stripped.count(name) > 1]
+    sentence = _(
+        "Headers that stand there twice: {columns}. Only the first of each is read: "
+        "put a second table below the first, or on a sheet of its own."
+    )
+    notes = [Note("headers_twice", sentence.format(columns=", ".join(twice)))] if twice else []
+    return Head(_names(names, width), skipped, notes, True)
 
 
 def _filled(cells: Sequence[str]) -> int:

@@ -29,7 +29,7 @@ _KINDS = ("user", "assistant", "system", "")
 _KIND_OF = np.array([_KINDS.index(words.ROLES[name]) for name in _USUAL] + [3])
 _SYSTEM, _UNKNOWN = 2, len(_USUAL)
 _DEEPEST = 5000  # brackets in a line: arrow's reader goes down as many levels, and its stack ends (beyond 10,000)
-_CALLS = (b"<tool_call>", b"<functioncall>", b"<function_call>")
+_MARKS = (b"<tool_call>", b"<functioncall>", b"<function_call>", b"<img>")  # of what is more than text
 
 
 @cache
@@ -82,8 +82,8 @@ class _Turns:
         place = np.arange(len(owner)) - (self.starts[:-1] + led)[owner]
         wrong = ends.perhaps_blank | ((place >= 0) & (self.kinds != place & 1))
         data = self.contents.buffers()[2]
-        if data is not None and len(any_of(np.frombuffer(data, dtype=np.uint8), _CALLS)):
-            wrong |= _true(compute.match_substring_regex(self.contents, "<(tool_call|functioncall|function_call)>"))
+        if data is not None and len(any_of(np.frombuffer(data, dtype=np.uint8), _MARKS)):
+            wrong |= _true(compute.match_substring_regex(self.contents, "<(tool_call|functioncall|function_call|img)>"))
         if led.any():
             wrong |= (place < 0) & _true(compute.match_substring(self.contents, "[{"))  # these may be tools
         odd: NDArray[np.bool_] = np.zeros(len(counts), dtype=bool)

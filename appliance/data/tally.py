@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.data import duplicates, gathered, languages
+from appliance.data import duplicates, languages
 from appliance.data.look import COMPARED, Findings, Look
 from appliance.data.notes import Note
 from appliance.data.readings import questions
@@ -176,12 +176,14 @@ class Tally:
         for question in report.questions:  # whoever is not asked should know as what it was taken
             if not (main.guessed and question.key == "columns"):
                 yield Note(f"{question.key}_unsure", question.sentence)
-        if self.stream.source.kind == "text" and gathered.is_chat(self._first_text()):
+        if "thought" in main.fields:
             sentence = _(
-                "This looks like a saved chat: lines with a time and a name. It is taken as plain text. To learn "
-                "questions and answers from it, make a table of it with the columns session, role and content."
+                "The column {column} holds thoughts: each stands in <think> before its answer. "
+                "Without them: --map question={question} --map answer={answer}"
             )
-            yield Note("saved_chat", sentence)
+            yield Note("thoughts", sentence.format(**_named(main.fields)))
+        if self.stream.recogniser.several_answers:
+            yield Note("several_answers", _("Some rows have several answers: the first of each is learned."))
         if (main.guessed or self.stream.recogniser.composed == "two_texts") and _numbers_answer(report.sample):
             sentence = _(
                 "The answers are bare numbers: a model learns to say them. Write there in words what they mean."
@@ -198,9 +200,6 @@ class Tally:
             sentence = _("The labels are one-sided: {good} good, {bad} bad. Both kinds are needed.")
             yield Note("one_sided_labels", sentence.format(good=self._good, bad=bad))
 
-    def _first_text(self) -> str:
-        return str(self.report.sample[0].get("text", "")) if self.report.sample else ""
-
     def _noted(self) -> Iterator[Note]:
         often = [name for name, _count in self._placeholders.most_common(_NAMES_SHOWN)]
         for kind, note in self._notes.items():
@@ -216,6 +215,16 @@ class Tally:
                     note.sentence += " " + _("(among {n} rows from all over the file)").format(n=self.report.compared)
                 yield note
         self.report.placeholders = dict(self._placeholders.most_common())
+
+
+def _named(fields: Mapping[str, str]) -> dict[str, str]:
+    """The columns of a thought and of what stands around it."""
+    turns = fields.get("turns", "…")
+    return {
+        "column": fields["thought"],
+        "question": fields.get("question", turns),
+        "answer": fields.get("answer", turns),
+    }
 
 
 def _numbers_answer(sample: list[Row]) -> bool:

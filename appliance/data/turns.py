@@ -7,17 +7,15 @@ pairs ({"human": …, "assistant": …}, [question, answer]), bare texts that al
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from appliance.data import words
-from appliance.data.rows import Message, Unusable, calls_of, message, text_of
+from appliance.data.rows import Message, Unusable, calls_of, literal, message, text_of
+from appliance.data.shown import IMAGE, named_images, taken_out
 
-IMAGE = "<image>"
-_IMAGE_NAME = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)(\?.*)?$", re.I)
 # None of the patterns begins with blanks of any number: on a long run of them that takes time without end.
 _CALL = re.compile(r"<(tool_call|functioncall|function_call)>(.*?)(?:</\1>|$)", re.S)
 _ASKING = ("human", "user", "question", "query", "prompt", "instruction", "q", "input", "问", "问题", "用户")
@@ -57,7 +55,9 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
                 text = one.get("content")
                 if text is None:
                     text = one.get("value")
-                if type(text) is str and not (role == "assistant" and "<" in text and _CALL.search(text)):
+                if type(text) is str and not (
+                    "<" in text and (_CALL.search(text) if role == "assistant" else "<img>" in text)
+                ):
                     messages.append({"role": role, "content": text})
                     continue
         _add(messages, one, images)
@@ -96,7 +96,7 @@ def plain_talk(raw: Any) -> list[Message] | None:
             wanted = "assistant" if role == "user" else "user"
         elif role != "system" or messages or "[{" in text:  # that may be tools
             return None
-        if role == "assistant" and "<" in text and _CALL.search(text):
+        if "<" in text and (_CALL.search(text) if role == "assistant" else "<img>" in text):
             return None
         messages.append({"role": role, "content": text})
     if wanted != "user" or len(messages) < 2:
@@ -109,7 +109,10 @@ _SPEAKER = re.compile(r"\s*(\w{1,12})\s*[：:]\s*")
 # Which answers are learned, in OpenAI's, ms-swift's and axolotl's words.
 _LEARNED = ("weight", "loss", "train", "training")
 # What a turn may hold beside a text.
-_MORE = {"tool_calls", "function_call", "images", "reasoning_content", *_LEARNED}
+_WHO = ("role", "from", "speaker", "sender", "type", "角色")
+_SAID = ("content", "value", "text", "message", "parts", "utterance", "sentence", "内容")
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+_MORE = {"tool_calls", "function_call", "images", *_THOUGHTS, *_LEARNED}
 _USUAL = {name: words.ROLES[name] for name in ("user", "human", "assistant", "gpt", "system")}
 
 
@@ -120,7 +123,7 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
         return
     if not isinstance(raw, dict):
         raise Unusable("not_a_turn")
-    named = raw.get("role") or raw.get("from") or raw.get("speaker") or raw.get("sender") or raw.get("type")
+    named = next((raw[key] for key in _WHO if raw.get(key)), None)
     if named is None and (pair := _pair(raw)):
         if not messages and isinstance(raw.get("system"), str):  # XTuner
             messages.append(message("system", raw["system"]))
@@ -129,11 +132,10 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     role = words.ROLES.get(named.strip().lower()) if isinstance(named, str) else None
     if role is None:
         raise Unusable("unknown_role")
-    value = next(
-        (raw[key] for key in ("content", "value", "text", "message", "parts") if raw.get(key) is not None), None
-    )
+    value = next((raw[key] for key in _SAID if raw.get(key) is not None), None)
     if role == "call":
-        messages.append(message("assistant", "", calls_of(_quoted(value) if isinstance(value, str) else value)))
+        said = text_of(value) if _is_text(value) else ""
+        messages.append(message("assistant", "", calls_of(_quoted(_from_bracket(said)) if said else value)))
         _weigh(messages[-1], raw)
         return
     if role == "tool":
@@ -153,14 +155,29 @@ def _add(messages: list[Message], raw: Any, images: list[str]) -> None:
     else:
         text = text_of(value)
         images += named_images(raw.get("images"))
+    if role == "user":
+        text = taken_out(text, images)
     if role == "assistant" and not calls and (found := list(_CALL.finditer(text))):
         calls = [call for one in found for call in calls_of(_quoted(one[2].strip()))]
         text = _CALL.sub("", text).strip()
-    thought = raw.get("reasoning_content")
-    if role == "assistant" and isinstance(thought, str) and thought.strip() and "<think>" not in text:
-        text = f"<think>\n{thought.strip()}\n</think>\n\n{text}"  # as DeepSeek and Qwen write it
+    thought = next((raw[word] for word in _THOUGHTS if raw.get(word)), None)
+    if role == "assistant" and is_thought(thought):
+        text = with_thought(str(thought), text)
     messages.append(message(role, text, calls_of(calls) if calls and role == "assistant" else None))
     _weigh(messages[-1], raw)
+
+
+def is_thought(value: Any) -> bool:
+    """Whether this is what somebody thought, and not only whether they did (on, off)."""
+    return isinstance(value, str) and bool(value.strip()) and value.strip().lower() not in _FLAGS
+
+
+_FLAGS = ("on", "off", "yes", "no", "true", "false", "none", "low", "medium", "high", "0", "1", "是", "否")
+
+
+def with_thought(thought: str, text: str) -> str:
+    """An answer with the thought before it, as DeepSeek and Qwen write it."""
+    return text if "<think>" in text else f"<think>\n{thought.strip()}\n</think>\n\n{text}"
 
 
 def _weigh(one: Message, raw: Mapping[str, Any]) -> None:
@@ -192,7 +209,7 @@ def _result(value: Any) -> str:
 
 def _blocks(value: list[Any], images: list[str]) -> tuple[str, list[Any], list[str]]:
     """The text of a message in parts, its tool calls and its tool results. An image leaves `<image>` in its place."""
-    text, calls, results = "", [], []
+    text, thought, calls, results = "", "", [], []
     for part in value:
         if isinstance(part, str):
             text += part
@@ -210,26 +227,27 @@ def _blocks(value: list[Any], images: list[str]) -> tuple[str, list[Any], list[s
             calls.append({"name": part.get("name"), "arguments": part.get("input")})
         elif kind == "tool_result":
             results.append(_result(part.get("content")))
-        elif kind not in ("thinking", "redacted_thinking", "reasoning"):
+        elif kind == "thinking":
+            thought += text_of(part.get("thinking"))
+        elif called := part.get("functionCall") or part.get("function_call"):  # Gemini
+            calls.append(called)
+        elif answered := part.get("functionResponse") or part.get("function_response"):
+            results.append(_result(answered.get("response") if isinstance(answered, dict) else answered))
+        elif kind not in ("redacted_thinking", "reasoning"):
             raise Unusable("not_text")
-    return text, calls, results
+    return with_thought(thought, text) if thought.strip() else text, calls, results
 
 
-def named_images(value: Any) -> list[str]:
-    """Images as names: a path, an address, or data:image/…;base64. Things that name no image are left out."""
-    if value is None or value == "":
-        return []
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = listed(value) or []
-    if isinstance(value, list):
-        return [name for one in value for name in named_images(one)]
-    if isinstance(value, dict):
-        if isinstance(value.get("data"), str) and value.get("type") == "base64":
-            return [f"data:{value.get('media_type', 'image/png')};base64,{value['data']}"]
-        return named_images(value.get("bytes") or value.get("url") or value.get("path") or value.get("image"))
-    if not isinstance(value, str):
-        return []
-    return [value] if value.startswith(("http://", "https://", "data:image/")) or _IMAGE_NAME.search(value) else []
+def _is_text(value: Any) -> bool:
+    if isinstance(value, str):
+        return True
+    return isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value)
+
+
+def _from_bracket(text: str) -> str:
+    """A call without the words before it ("Calling tools:")."""
+    starts = [place for mark in "[{" if (place := text.find(mark)) >= 0]
+    return text[min(starts) :] if starts else text
 
 
 def _quoted(text: str) -> Any:
@@ -243,31 +261,6 @@ def _quoted(text: str) -> Any:
     if inner:
         return {"name": inner[1], "arguments": inner[2].replace("\\'", "'")}
     return literal(text, "tool_call_unreadable")
-
-
-def literal(text: str, reason: str) -> Any:
-    """A list or an object as Python writes it. Raises Unusable(reason)."""
-    try:
-        if len(text) > 1 << 20:
-            raise ValueError
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-        raise Unusable(reason) from None
-
-
-def listed(value: Any) -> list[Any] | None:
-    """A list, also when it stands as JSON (or as Python writes it) in a table's cell; None for everything else."""
-    if isinstance(value, str) and value.lstrip()[:1] == "[":
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            if value.lstrip()[1:].lstrip()[:1] not in ("{", "'", "["):
-                return None
-            try:
-                value = literal(value, "not_text")
-            except Unusable:
-                return None
-    return value if isinstance(value, list) else None
 
 
 _TEMPLATES = (
@@ -292,6 +285,7 @@ def transcript(text: Any) -> list[Message] | None:
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
         found = [(mark[1] or mark[2], text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)]
     messages: list[Message] = []
+    shown: list[str] = []
     for name, said in found:
         said, role = said.strip(), words.ROLES.get(name.lower())
         while said.endswith(_ENDS):
@@ -303,14 +297,14 @@ def transcript(text: Any) -> list[Message] | None:
         elif role in ("user", "assistant", "system"):
             try:
                 if said or role != "system":
-                    _add(messages, {"role": role, "content": said}, [])
+                    _add(messages, {"role": role, "content": said}, shown)
             except Unusable:  # what looks like a call is none
                 return None
         else:
             return None
     roles = [one["role"] for one in messages]
     first = next((role for role in roles if role != "system"), None)
-    return messages if first == "user" and "assistant" in roles else None
+    return messages if first == "user" and "assistant" in roles and not shown else None
 
 
 def _llama(text: str) -> list[Message] | None:

@@ -30,6 +30,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "system", "system_prompt", "system_message", "meta_instruction", "系统", "系统提示", "系统提示词", "人设",
     ),
     "history": ("history", "历史", "历史对话"),
+    "thought": (
+        "reasoning_content", "thinking", "think", "thought", "thoughts", "complex_cot", "cot", "chain_of_thought",
+        "reasoning", "reasoning_process", "thinking_process", "thinking_content", "reasoning_trace",
+        "deepseek_reasoning", "思考", "思考过程", "思维链", "推理过程",
+    ),
     "question": (
         "question", "instruction", "prompt", "query", "ask", "user", "user_input", "问题", "提问", "问", "指令",
         "用户问题", "用户",
@@ -45,6 +50,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "targets_pretokenized", "targets", "canonical_solution", "gold_standard_solution", "sql", "patch",
         "reference_strs", "caption", "描述", "内容", "正文", "content", "best_answer", "correct_answer", "code", "ans",
         "model_output", "generated_text", "expected_output", "output_text", "ground_truth", "机器人回复", "模型回答",
+        "captions", "助手",
     ),
     "input": (
         "input", "context", "passage", "article", "sql_context", "evidence", "desc", "输入", "材料", "阅读材料", "补充",
@@ -63,6 +69,12 @@ ALIASES = {
     "回答": "answer", "image": "images", "图片": "images", "文本": "text", "对话": "turns", "标签": "label",
     "系统": "system", "输入": "input", "context": "input",
 }  # fmt: skip
+
+# A better answer and a worse one, by names that say it only where both are there.
+_SIDES = (
+    ("chosen", "reject"), ("winner", "loser"), ("win", "lose"), ("response_w", "response_l"), ("y_w", "y_l"),
+    ("edited_response", "original_response"), ("revised_response", "original_response"),
+)  # fmt: skip
 
 # Longer headers are recognised by what they contain ("客户问题描述"), unless they only tell about it ("问题编号").
 _CONTAINED = {
@@ -111,6 +123,9 @@ ROLES = {
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
     "ai": "assistant", "助手": "assistant", "答": "assistant", "bing": "assistant", "bard": "assistant",
     "claude": "assistant", "moss": "assistant", "response": "assistant", "医生": "assistant", "客服": "assistant",
+    "client": "user", "counselor": "assistant", "seeker": "user", "supporter": "assistant", "patient": "user",
+    "doctor": "assistant", "student": "user", "teacher": "assistant", "来访者": "user", "咨询师": "assistant",
+    "咨询者": "user", "律师": "assistant", "学生": "user", "老师": "assistant", "agent": "assistant",
     "机器人": "assistant", "chatbot": "assistant", "坐席": "assistant", "专家": "assistant", "顾客": "user",
     "function_call": "call", "function-call": "call", "tool_call": "call", "tool_calls": "call", "tool-call": "call",
     "tool": "tool", "observation": "tool", "function": "tool", "function_response": "tool", "function response": "tool",
@@ -163,6 +178,11 @@ def match(headers: Iterable[str]) -> dict[str, str]:
         if word:
             found[field] = names[word]
             used.add(word)
+    for better, worse in _SIDES if "rejected" not in found else ():
+        if better in names and worse in names:
+            found = {word: key for word, key in found.items() if key not in (names[better], names[worse])}
+            found |= {"chosen": names[better], "rejected": names[worse]}
+            used |= {better, worse}
     asked = plain(found.get("question", ""))
     if asked in _PEOPLE and (fitting := _containing("question", names, used)):
         found["question"] = names[fitting[-1]]

@@ -2,21 +2,32 @@
 
     row          {"row_idx": 0, "row": {…}}, as a hub's viewer gives rows out
     translation  {"translation": {"en": …, "zh": …}} (WMT)
-    exported     a chat saved from ChatGPT, a tree of messages of which one branch is shown
+    exported     a chat saved from ChatGPT or DeepSeek, a tree of messages of which one branch is shown
+    chat         a chat saved from Open WebUI, with its turns inside
     tuning       Gemini's {"systemInstruction", "contents"}, OpenAI's {"input", "preferred_output", …}
     task         {"definition", "inputs", "targets"} (Natural Instructions)
     instance     {"instruction", "instances": [{"input", "output"}]} (Self-Instruct)
+    numbered     images in columns image_1, image_2 …, which texts call `<image 1>` (MMMU)
+    calls, traces  what programs write down when they ask a model, see `logs.py`
+    boxes        places in an image beside the text, which marks them with `<bbox>` and `<ref-object>` (ms-swift)
+    packed       a row as JSON text in a column (RLHF-V)
 
 Each takes a raw row and returns what is inside, or None when the row is none of its kind.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from appliance.data import logs, words
+
 Record = Mapping[str, Any]
 
+_PLACE = re.compile("<ref-object>|<bbox>")
+_IMAGE = re.compile(r"image[_ ]?(\d{1,3})", re.I)
 _LONGEST = 10_000  # messages of one chat: a tree in a ring has no end
 
 
@@ -63,6 +74,10 @@ def _turn(said: Mapping[str, Any]) -> dict[str, Any] | None:
     author, content = said.get("author"), said.get("content")
     role = author.get("role") if isinstance(author, dict) else None
     parts = content.get("parts") if isinstance(content, dict) else None
+    if isinstance(pieces := said.get("fragments"), list):  # DeepSeek
+        named = [(one.get("type"), one.get("content")) for one in pieces if isinstance(one, dict)]
+        role = "user" if any(kind == "REQUEST" for kind, _text in named) else "assistant"
+        parts = [text for kind, text in named if kind in ("REQUEST", "RESPONSE")]
     text = "\n".join(one for one in parts or () if isinstance(one, str))
     return {"role": role, "content": text} if role in ("user", "assistant") and text.strip() else None
 
@@ -99,4 +114,61 @@ def _instance(record: Record) -> Record | None:
     return {"instruction": record["instruction"], **one[0]} if "instruction" in record else None
 
 
-_KINDS: tuple[Callable[[Record], Record | None], ...] = (_row, _translation, _exported, _tuning, _task, _instance)
+def _chat(record: Record) -> Record | None:
+    inside = record.get("chat")
+    turns = inside.get("messages") if isinstance(inside, dict) else None
+    return {"conversation": turns} if isinstance(turns, list) else None
+
+
+def _numbered(record: Record) -> Record | None:
+    found = {key: match[1] for key in record if (match := _IMAGE.fullmatch(key))}
+    if not found or {"image", "images"} & record.keys():
+        return None
+    rest = {key: one for key, one in record.items() if key not in found}
+    return {**rest, "images": {f"<image {number}>": record[key] for key, number in found.items()}}
+
+
+def _boxes(record: Record) -> Record | None:
+    beside, turns = record.get("objects"), record.get("messages")
+    if not isinstance(beside, dict) or not isinstance(turns, list):
+        return None
+    lists = (("<ref-object>", beside.get("ref")), ("<bbox>", beside.get("bbox")))
+    left = {mark: list(values) if isinstance(values, list) else [] for mark, values in lists}
+
+    def written(match: re.Match[str]) -> str:
+        value = left[match[0]].pop(0) if left[match[0]] else match[0]
+        return value if isinstance(value, str) else json.dumps(value)
+
+    told = [
+        {**one, "content": _PLACE.sub(written, one["content"])}
+        if isinstance(one, dict) and isinstance(one.get("content"), str)
+        else one
+        for one in turns
+    ]
+    return {**{key: value for key, value in record.items() if key != "objects"}, "messages": told}
+
+
+def _packed(record: Record) -> Record | None:
+    if _reads(record):
+        return None
+    for key, one in record.items():
+        if isinstance(one, str) and one.lstrip()[:2] == '{"':
+            try:
+                inside = json.loads(one)
+            except (ValueError, RecursionError):
+                continue
+            if _reads(inside):
+                return {**{other: value for other, value in record.items() if other != key}, **inside}
+    return None
+
+
+def _reads(record: Record) -> bool:
+    """Whether the words of a row say who asks and who answers."""
+    found = words.match(record).keys()
+    return "turns" in found or {"question", "answer"} <= found or {"chosen", "rejected"} <= found
+
+
+_KINDS: tuple[Callable[[Record], Record | None], ...] = (
+    _row, _translation, _exported, _tuning, _task, _instance, _chat, _numbered, _boxes, logs.calls, logs.traces,
+    _packed,
+)  # fmt: skip

@@ -47,6 +47,7 @@ def main() -> None:
 
 def build(name: str, dtype: str, length: int | None, adapters: dict[str, Path]) -> Any:
     """transformers' app for the model in the folder that we stand in, with our handlers."""
+    from transformers import AutoTokenizer
     from transformers.cli.serving.model_manager import ModelManager
     from transformers.cli.serving.server import build_server
     from transformers.cli.serving.utils import GenerationState
@@ -55,12 +56,18 @@ def build(name: str, dtype: str, length: int | None, adapters: dict[str, Path]) 
     from appliance.engines.transformers_asked import Reader
     from appliance.engines.transformers_generate import Generator
 
-    manager = ModelManager(dtype=dtype, force_model=_MODEL_HERE)
-    model, processor = manager.load_model_and_processor(manager.process_model_name(_MODEL_HERE))
+    class Manager(ModelManager):  # type: ignore[misc]
+        """Only words are read here; what would read a model's pictures and videos wants libraries of its own."""
+
+        def _load_processor(self, *_words: Any, **_more: Any) -> Any:
+            return AutoTokenizer.from_pretrained(_MODEL_HERE, local_files_only=True, trust_remote_code=False)
+
+    manager = Manager(dtype=dtype, force_model=_MODEL_HERE)
+    model, tokenizer = manager.load_model_and_processor(manager.process_model_name(_MODEL_HERE))
     for adapter, folder in adapters.items():
         model.load_adapter(str(folder), adapter_name=adapter)
     model.eval()
-    reader = Reader(model, getattr(processor, "tokenizer", processor), length, adapters, name)
+    reader = Reader(model, tokenizer, length, adapters, name)
     generator, reading = Generator(model, reader), ThreadPoolExecutor(1, thread_name_prefix="read")
     chat, completions = Handler(generator, True, reading), Handler(generator, False, reading)
     nothing: Any = None  # the other routes are behind the guard's shut door

@@ -40,7 +40,8 @@ def curve(line: Sequence[Point], marks: Sequence[Point] = (), *, last: int, widt
     last = max(last, 2, *(step for step, _value in (*line, *marks)))
 
     def across(step: int) -> int:
-        return min(columns - 1, round((step - 1) / (last - 1) * (columns - 1)))
+        # The held-out rows are looked at before the first step as well.
+        return max(0, min(columns - 1, round((step - 1) / (last - 1) * (columns - 1))))
 
     gathered: dict[int, list[float]] = {}
     for step, value in line:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from appliance import files
+from appliance import files, rewards
 from appliance.engines import WORDS, NotInstalled
 from appliance.errors import UsageError
 from appliance.jobs import control, models, prepare
@@ -40,7 +40,9 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "model": str, "adapter": str, "data": str, "task": str, "method": str, "rank": int, "batch": int, "length": int,
         "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "sharding": str, "map": dict,
         "sheet": str, "name": str, "held_out": _NUMBER, "rewards": list, "track": list, "accept_drops": bool,
+        "keep_checkpoints": int,
         "optimizer": str, "neftune": _NUMBER, "packing": bool, "padding_free": bool, "liger": bool,
+        "checkpointing": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},
     "push": {"model": str, "to": str, "public": bool},
@@ -91,6 +93,7 @@ def read(path: Path) -> list[Step]:
         # Before hours of downloading, not after them.
         if isinstance(words.get("data"), str) and not os.path.exists(_data_beside(words["data"], path))
     ]
+    problems += [f"{kind}: {problem}" for kind, words in steps for problem in _rewards_beside(words, path)]
     if problems:
         raise UsageError(
             _("The recipe {file} can't be run as it is.").format(file=path.name),
@@ -100,8 +103,6 @@ def read(path: Path) -> list[Step]:
         )
     # A relative path in a recipe means: beside the recipe.
     for _kind, words in steps:
-        if "rewards" in words:
-            words["rewards"] = [_beside(reward, path.absolute().parent) for reward in words["rewards"]]
         if "adapters" in words:
             words["adapters"] = [_adapter_beside(each, path.absolute().parent) for each in words["adapters"]]
         for name in ("data", "model", "adapter", "base", "key_file"):
@@ -115,6 +116,21 @@ def read(path: Path) -> list[Step]:
 
 def _data_beside(data: str, recipe: Path) -> str:
     return os.path.join(recipe.absolute().parent, os.path.expanduser(data))
+
+
+def _rewards_beside(words: dict[str, Any], recipe: Path) -> list[str]:
+    """What is wrong with a step's rewards, whose schemas get their whole paths."""
+    given = words.get("rewards", [])
+    if not isinstance(given, list) or not all(isinstance(reward, str) for reward in given):
+        return []  # said already
+    if words.get("task") not in rewards.TASKS:
+        return [_("Rewards are for learning by trial.") + " (task: grpo)"] if given else []
+    words["rewards"] = [_beside(reward, recipe.absolute().parent) for reward in given]
+    try:
+        rewards.parse(words["rewards"])
+    except UsageError as error:
+        return error.problems
+    return []
 
 
 def _beside(reward: str, folder: Path) -> str:

@@ -160,6 +160,8 @@ class Picture:
         if self.held_out:
             best = min(value for _step, value in self.held_out)
             parts.append(_("● held-out {value:.3f} (best {best:.3f})").format(value=self.held_out[-1][1], best=best))
+        if "reward" in known:
+            parts.append(_("reward {value:.2f}").format(value=known["reward"]))
         if "learning_rate" in known:
             parts.append(_("rate {value:.1e}").format(value=known["learning_rate"]))
         if "grad_norm" in known:

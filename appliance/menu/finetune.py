@@ -18,6 +18,8 @@ from appliance.planning.wish import read_wish
 
 _ADVANCED = "advanced"
 _PAIRED = ("dpo", "orpo", "simpo", "reward")
+_BY_ANSWERS = ("sft", "grpo")
+_NEFTUNE = 5.0  # the strength that its paper begins with
 
 
 def show(hardware: Any) -> None:
@@ -62,6 +64,8 @@ def ask_and_start(model: str, file: str, words: dict[str, Any], cards: int) -> J
             return chosen if isinstance(chosen, Job) else None
         if draft.spec["task"] in _PAIRED:
             how["task"] = _way_of_comparing(draft.spec["task"])
+        elif draft.spec["task"] in _BY_ANSWERS and not draft.spec["sees"]:
+            how.update(_way_of_answering(draft.spec["task"]))
         wish = _advanced(draft.plan or {}, cards)
         if settings.python_of("track").exists():
             how["track"] = _tracked(how.get("track", ()))
@@ -77,6 +81,20 @@ def _way_of_comparing(task: str) -> str:
     }
     chosen = questions.choose(_("How should it learn from the pairs?"), [(names[k], k) for k in _PAIRED], default=task)
     return str(chosen)
+
+
+def _way_of_answering(task: str) -> dict[str, Any]:
+    """How questions and answers are learned from; for learning by trial also what makes an answer right."""
+    names = {
+        "sft": _("answer like these rows (usual)"),
+        "grpo": _("solve tasks that can be checked: it tries answers, and the right ones count (GRPO)"),
+    }
+    ways = [(names[way], way) for way in _BY_ANSWERS]
+    chosen = str(questions.choose(_("How should it learn from the rows?"), ways, default=task))
+    if chosen != "grpo":
+        return {"task": chosen, "rewards": ()}
+    rewards = [(_("its last number is that of the row's answer"), "number"), (_("it is the row's answer"), "exact")]
+    return {"task": chosen, "rewards": (questions.choose(_("When is an answer right?"), rewards),)}
 
 
 def _tracked(before: Sequence[str]) -> list[str]:
@@ -132,9 +150,20 @@ def _switched(plan: dict[str, Any]) -> dict[str, Any]:
     names = {"packing": _("Short rows share a place (packing)"), "padding_free": _("Rows end to end, without padding")}
     if plan.get("device") == "cuda":
         names["liger"] = _("Liger's kernels")
-    planned = [name for name in names if plan.get(name)]
+    names["checkpointing"] = _("Layers computed twice, to save memory (checkpointing)")
+    if plan.get("device") != "mps":
+        names["optimizer"] = _("The optimizer's states in 8 bits")
+    names["neftune"] = _("NEFTune's noise")
+    on = {**plan, "optimizer": "8bit" in str(plan.get("optimizer"))}
+    planned = [name for name in names if on.get(name)]
     chosen = questions.several(_("Switched on:"), [(label, name) for name, label in names.items()], planned)
-    return {name: name in chosen for name in names if (name in chosen) != (name in planned)}
+    wish: dict[str, Any] = {name: name in chosen for name in names if (name in chosen) != (name in planned)}
+    if "optimizer" in wish:
+        small = "paged_adamw_8bit" if plan.get("device") == "cuda" else "adamw_8bit"
+        wish["optimizer"] = small if wish["optimizer"] else "adamw_torch_fused"
+    if "neftune" in wish:
+        wish["neftune"] = _NEFTUNE if wish["neftune"] else 0.0
+    return wish
 
 
 def _problem(name: str, kind: type, value: str) -> str | None:

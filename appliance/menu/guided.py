@@ -10,9 +10,9 @@ from appliance import attend, files, output, questions, settings
 from appliance.hub import workspace
 from appliance.jobs import prepare, recipe
 from appliance.jobs.folder import Job, State
-from appliance.jobs.watch import summary
 from appliance.locale import _
 from appliance.menu import pick, rows
+from appliance.show import job as show_job
 
 
 def show(hardware: Any) -> None:
@@ -82,5 +82,5 @@ def _watch(job: Job, number: int, total: int) -> State:
     if state is None:  # the person left; the steps after this one are not started
         raise KeyboardInterrupt
     if state.state == "done":
-        output.pairs(summary(job))
+        show_job(job)
     return state

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from appliance import files, output, questions
-from appliance.jobs import control
+from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, all_jobs
-from appliance.jobs.watch import failure, summary
+from appliance.jobs.watch import failure
 from appliance.locale import _
 from appliance.menu import pick
+from appliance.show import job as show_job
 
 _SHOWN = 12  # as many as an 80×24 screen holds
 
@@ -37,11 +38,13 @@ def _padded(word: str, cells: int = 8) -> str:
 
 def _one(job: Job) -> None:
     state = job.state()
-    output.pairs(summary(job))
+    show_job(job)
     if state.state == "failed":
         output.error(failure(job, state))
     actions = [(_("watch"), "watch"), (_("stop: save and end"), "stop")] if state.active else []
-    if state.state in ("failed", "stopped"):
+    if prepare.lost_too_much(job):  # gone on with, it would only say the same again
+        actions.append((_("keep it all the same"), "keep"))
+    elif state.state in ("failed", "stopped"):
         actions.append((_("resume: go on from the last good state"), "resume"))
     actions.append((_("show the log"), "log"))
     if not state.active:
@@ -54,6 +57,9 @@ def _one(job: Job) -> None:
             now = control.stop(job)
         output.good(_("{id} is {state}.").format(id=job.id, state=now.word))
     elif action == "resume":
+        pick.follow(control.resume(job))
+    elif action == "keep":
+        prepare.accept(job)
         pick.follow(control.resume(job))
     elif action == "log":
         text = job.log.read_text(encoding="utf-8", errors="replace") if job.log.exists() else ""

@@ -111,11 +111,11 @@ def _may_leave() -> bool:
     if not active:
         return True
     if not settings.in_container():
-        output.note(_("{n} jobs go on: appliance jobs list").format(n=len(active)))
+        output.note(_("Jobs that go on: {n} (appliance jobs list)").format(n=len(active)))
         return True
     try:
         stop = questions.choose(
-            _("{n} jobs are running, and leaving ends this container.").format(n=len(active)),
+            _("Jobs still running: {n}. Leaving ends this container.").format(n=len(active)),
             [(_("stay"), False), (_("save, stop them and leave"), True)],
         )
     except KeyboardInterrupt:

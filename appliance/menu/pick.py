@@ -10,7 +10,7 @@ from appliance.hub import tokens, workspace
 from appliance.hub.model import Model
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, State
-from appliance.jobs.watch import failure, summary
+from appliance.jobs.watch import failure
 from appliance.locale import _
 
 _OTHER = object()
@@ -107,7 +107,7 @@ def follow(job: Job) -> State | None:
     elif job.kind == "serve" and state.active:
         attend.show_address(job)
     else:
-        output.pairs(summary(job))
+        show.job(job)
         if state.state == "done":
             output.good(_("Done."))
     return state

@@ -10,6 +10,7 @@ from appliance.locale import _
 
 _MOST = 2  # questions about one file
 _WIDE = 24  # characters of a cell
+_MOST_NAMES = 8
 _BY_HAND = "by hand"
 
 
@@ -57,6 +58,11 @@ def _worded(question: Any) -> tuple[str, list[tuple[str, Any]]]:
     if question.key == "columns":
         ways: list[tuple[str, Any]] = [(_columns(way["map"]), way) for way in question.ways]
         return _("Which column asks, and which one answers?"), [*ways, (_("other columns"), _BY_HAND)]
+    if question.key == "speaker":
+        named = [(name, way) for name, way in zip(question.choices, question.ways, strict=False)]
+        return _("This is a saved chat. Whose answers should the model learn?"), [
+            *named[:_MOST_NAMES], (_("nobody's: plain text"), {})
+        ]  # fmt: skip
     if question.key == "restated":
         return question.sentence, [(_("yes, like this"), {}), (_("other columns"), _BY_HAND)]
     return _("Does one column say whether an answer is good or bad?"), [

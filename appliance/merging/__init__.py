@@ -8,8 +8,8 @@
     changes.py      the arithmetic of each kind of change, a block of rows at a time
     numbers.py      16-bit numbers to float32 and back
     plan.py         the weight files that will be written, part by part
-    stream.py       these written, with their sha256
-    crew.py         the processes that share the work
+    pieces.py       these cut into blocks, and how a block is made
+    stream.py       the blocks made, hashed and written
     journal.py      which weight files are finished: what a resumed merge need not do again
 
 A merged number is peft's: the same products summed in the same order in float32, rounded where peft rounds.

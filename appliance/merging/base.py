@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,23 @@ from typing import Any
 from appliance import files
 from appliance.errors import ApplianceError
 from appliance.hub import manifest
+from appliance.hub import model as models
 from appliance.locale import _
+
+_IN_FEW_BITS = re.compile(r"([-_](unsloth|bnb|bitsandbytes|nf4|gptq|awq|fp8|w[48]a(8|16)|int[48]|[48]bits?))+$", re.I)
+_IN_CARD = re.compile(r"^base_model:\s*(?:-\s*)?['\"]?([\w.-]+/[\w.-]+)", re.M)
+
+
+def check(base: Path, adapter: Path) -> None:
+    """Raises ApplianceError where this adapter can't be merged onto this base."""
+    described = files.read_json(adapter / "adapter_config.json")
+    try:
+        trained_on = files.read_json(adapter / models.ADAPTER_MANIFEST).get("base") or {}
+    except (OSError, ValueError):
+        trained_on = {}
+    named = str(trained_on.get("reference") or described.get("base_model_name_or_path") or "")
+    check_original(base, files.read_json(base / "config.json"), named)
+    check_identity(base, trained_on, described)
 
 
 def check_original(base: Path, config: dict[str, Any], named: str) -> None:
@@ -20,12 +37,31 @@ def check_original(base: Path, config: dict[str, Any], named: str) -> None:
     if quantisation is None:
         return
     method = str((quantisation if isinstance(quantisation, dict) else {}).get("quant_method") or "?")
-    instead = named if named and Path(named).name != base.name else _("the original 16-bit model")
+    instead = _original(base, named) or _("the original 16-bit model")
     raise ApplianceError(
         _("The base model {name} is quantised ({method}).").format(name=base.name, method=method),
         _("Merging onto 4- or 8-bit weights loses what was learned."),
-        _("Download {model} and name it with --base.").format(model=instead),
+        _("Name it with --base: {model}").format(model=instead)
+        if Path(instead).is_dir()
+        else _("Download {model} and name it with --base.").format(model=instead),
     )
+
+
+def _original(base: Path, named: str) -> str:
+    """What the quantised base was made of, as the adapter, the base's card or its name tell it; "" where none do."""
+    here = str((manifest.read(base) or {}).get("reference") or "")
+    known = (here, base.name, str(base))
+    if named and named not in known and Path(named).name != base.name and not _IN_FEW_BITS.search(named):
+        return named
+    try:
+        card = (base / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        card = ""
+    told = _IN_CARD.search(card.partition("\n---")[0])
+    if told and told.group(1) != here:
+        return told.group(1)
+    called = next((name for name in (here, named) if _IN_FEW_BITS.search(name)), "")
+    return _IN_FEW_BITS.sub("", called)
 
 
 def check_identity(base: Path, trained_on: dict[str, Any], config: dict[str, Any]) -> None:
@@ -56,6 +92,21 @@ def check_identity(base: Path, trained_on: dict[str, Any], config: dict[str, Any
             name=reference or "?", revision=revision or "?"
         ),
     )
+
+
+def verify_adapter(adapter: Path) -> None:
+    """Raises ApplianceError where an adapter's weights are not those that its training noted."""
+    name = "adapter_model.safetensors"
+    try:
+        expected = files.read_json(adapter / models.ADAPTER_MANIFEST)["result"]["files"][name]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if files.sha256(adapter / name) != expected:
+        raise ApplianceError(
+            _("The adapter in {folder} is damaged.").format(folder=adapter),
+            _("Its sha256 is not that of its training: {files}.").format(files=name),
+            _("Nothing was written. Take a copy that is whole, or train it again."),
+        )
 
 
 def unverified(base: Path, names: list[str]) -> dict[str, str]:

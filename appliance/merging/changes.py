@@ -19,6 +19,9 @@ from appliance.merging.numbers import Array
 # Changes a block in place: stored numbers as (rows, columns), and the number of the first of these rows.
 Apply = Callable[[Array, int], None]
 
+# Elements of a product that BLAS is quickest with: it need not bring the halves into another order first.
+_PRODUCT = 1 << 15
+
 _scratch = threading.local()
 
 
@@ -133,7 +136,7 @@ class AddBias:
         delta = self.values.float32() * np.float32(self.scale)
 
         def apply(block: Array, _first: int) -> None:
-            numbers.add(block.reshape(-1), delta.reshape(-1), dtype)
+            numbers.add(block.reshape(-1), delta.flatten(), dtype)
 
         return apply
 
@@ -172,12 +175,20 @@ def _product(left: Array, right: Array) -> Array:
     """
     if len(left) == 1:
         return _product(np.concatenate([left, left]), right)[:1]
-    size = len(left) * right.shape[1]
+    columns = right.shape[1]
+    size = len(left) * columns
     held = getattr(_scratch, "memory", None)
     if held is None or held.size < size:
         held = _scratch.memory = np.empty(size, np.float32)
-    into: Array = held[:size].reshape(len(left), right.shape[1])
-    np.matmul(left, right, out=into)
+    into: Array = held[:size].reshape(len(left), columns)
+    # Some rows at a time, through which numpy goes in one step.
+    few = max(2, _PRODUCT // columns)
+    whole = len(left) // few * few
+    if whole:
+        np.matmul(left[:whole].reshape(-1, few, left.shape[1]), right, out=into[:whole].reshape(-1, few, columns))
+    if whole < len(left):
+        rest = min(whole, len(left) - 2)
+        np.matmul(left[rest:], right, out=into[rest:])
     return into
 
 

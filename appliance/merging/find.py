@@ -31,10 +31,13 @@ class Changes:
     sections  by the name of the base's tensor; a tensor without any stays as it is
     new_head  a head of its own for a model whose head was its embedding: what it holds, and the embedding it was;
               None for `what` when it holds what the embedding was before
+    shared    an embedding or head that changes by itself in the adapter, and merged together with the other, because
+              both are one matrix; "" for none
     """
 
     sections: dict[str, list[Section]] = field(default_factory=dict)
     new_head: tuple[str, Place, Replace | None] | None = None
+    shared: str = ""
 
 
 def find(adapters: list[Adapter], names: Names, config: dict[str, Any]) -> Changes:
@@ -57,6 +60,7 @@ class _Finder:
         self.low: dict[tuple[str, int, int], dict[bool, list[_Part]]] = {}
         self.biases: dict[str, AddBias] = {}
         self.new_head: tuple[str, Place, Replace | None] | None = None
+        self.shared = ""
 
     def take(self, adapter: Adapter) -> None:
         biases = any(name.endswith(".bias") for name in adapter.beside)
@@ -78,7 +82,7 @@ class _Finder:
             self._layer(adapter, layer)
 
     def changes(self) -> Changes:
-        made = Changes(new_head=self.new_head)
+        made = Changes(new_head=self.new_head, shared=self.shared)
         for name, replace in self.whole.items():
             made.sections[name] = [Section(0, self.names.places[name].tensor.rows, [replace])]
         for name, bias in self.biases.items():
@@ -160,8 +164,8 @@ class _Finder:
 
     def _linear(self, adapter: Adapter, module: str, place: Place, parts: dict[str, Matrix]) -> None:
         tensor = place.tensor
-        if is_head(module) or is_embedding(module):
-            _tied = self.names.tied  # raises where it is not certain
+        if (is_head(module) or is_embedding(module)) and self.names.tied:  # raises where it is not certain
+            self._share(adapter, module)
         a, b = parts["lora_A.weight"], parts["lora_B.weight"]
         expert = re.search(r"\.experts\.\d+\.", module)
         if expert and (adapter.config.get("use_rslora") or adapter.has_pattern(module)):
@@ -188,7 +192,8 @@ class _Finder:
 
     def _embedding(self, adapter: Adapter, module: str, a: Matrix, b: Matrix) -> None:
         tensor = self._place(f"{module}.weight").tensor
-        _tied = self.names.tied
+        if self.names.tied:
+            self._share(adapter, module)
         left, right = _turned(a), _turned(b)
         self._fits(tensor.name, tensor.shape, (left.stored.shape[0], right.stored.shape[1]))
         change = LowRank(left, right, adapter.scale(module, a.stored.shape[0]), rounded=True)
@@ -245,6 +250,10 @@ class _Finder:
             raise NotStreamed(f"{tensor.name}: {tensor.dtype}")
         by_head = self.low.setdefault((tensor.name, first, last), {})
         by_head.setdefault(head, []).append((change, adapter.weight))
+
+    def _share(self, adapter: Adapter, module: str) -> None:
+        if not adapter.config.get("ensure_weight_tying"):
+            self.shared = self.shared or module
 
     def _place(self, name: str) -> Place:
         place = self.names.find(name)

@@ -12,7 +12,7 @@ from appliance.merging.adapter import Adapter
 from appliance.merging.changes import Section
 from appliance.merging.find import Changes, find
 from appliance.merging.names import Names
-from appliance.merging.stream import Output, Part
+from appliance.merging.pieces import Output, Part
 from appliance.merging.weights import Shard, Tensor
 
 _INDEX = "model.safetensors.index.json"
@@ -20,11 +20,15 @@ _INDEX = "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """outputs: the weight files. texts: small files whose content is new. changed: the number of changed tensors."""
+    """outputs: the weight files. texts: small files whose content is new. changed: the number of changed tensors.
+
+    shared  as in find.Changes
+    """
 
     outputs: list[Output]
     texts: dict[str, str] = field(default_factory=dict)
     changed: int = 0
+    shared: str = ""
 
 
 def make(base: Path, weight_files: list[str], adapters: list[tuple[Path, float]], config: dict[str, Any]) -> Plan:
@@ -52,7 +56,7 @@ def make(base: Path, weight_files: list[str], adapters: list[tuple[Path, float]]
             if "total_size" in index.get("metadata", {}):
                 index["metadata"]["total_size"] += was.size
             texts[_INDEX] = _dump(index)
-    return Plan(outputs, texts, len(changes.sections) + (changes.new_head is not None))
+    return Plan(outputs, texts, len(changes.sections) + (changes.new_head is not None), changes.shared)
 
 
 def identity(base: Path, weight_files: list[str], adapters: list[tuple[Path, float]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from appliance.planning.estimate import Estimate, estimate_training
 from appliance.planning.serving_estimate import Serving, estimate_serving, usual_prompt
 from appliance.planning.shape import MODULES, Shape, read_shape
 from appliance.planning.trained import GALORE
-from appliance.planning.training import ATTENTIONS, FIGURES, LOSSES, METHODS, SHARDINGS, TASKS, Training
+from appliance.planning.training import ATTENTIONS, FIGURES, LOSSES, METHODS, SHARDINGS, TASKS, Training, usual_loss
 from appliance.planning.way import COSTS_LIKE
 from appliance.planning.weights import KINDS
 
@@ -148,7 +148,7 @@ def read_settings(words: Mapping[str, Any]) -> Training | Serving:
         "optimizer": _optimizer(str(given.get("optimizer", "adamw_torch")), problems),
         "checkpointing": _yes(given.get("checkpointing", True), problems),
         "attention": choice("attention", ATTENTIONS, "sdpa", _ATTENTIONS),
-        "loss": choice("loss", LOSSES, "fused", _LOSSES),
+        "loss": choice("loss", LOSSES, usual_loss(task), _LOSSES),
         "sharding": choice("sharding", SHARDINGS, "none", _SHARDINGS),
         "generations": number("generations", 8),
     }

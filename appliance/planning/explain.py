@@ -108,7 +108,9 @@ def explain(
     reasons["targets"] = _("Every linear layer: better than attention alone, at little cost.")
     reasons["optimizer"] = _why_optimizer(chosen, wanted)
     reasons["checkpointing"] = (
-        _("Layers are computed twice, which saves most of the activations' memory.")
+        _("You asked for it.")
+        if wanted.checkpointing is not None
+        else _("Layers are computed twice, which saves most of the activations' memory.")
         if chosen.checkpointing
         else _("There is memory enough to compute each layer only once.")
     )

@@ -22,12 +22,7 @@ def check(shape: Shape, task: str, wanted: Wish, images: int, device: str) -> No
 
     images  how many pictures the rows show
     """
-    if images and not shape.vision:
-        raise ApplianceError(
-            _("The rows show {n} pictures, and this model can't see.").format(n=images),
-            _("It is a model for text alone."),
-            _("Choose a model that sees, such as Qwen3-VL, InternVL or Gemma 3 (appliance models)."),
-        )
+    check_seen(shape, images)
     if shape.vision and task != "sft":
         raise ApplianceError(
             _("A model that sees can only learn from questions and answers so far."),
@@ -43,6 +38,16 @@ def check(shape: Shape, task: str, wanted: Wish, images: int, device: str) -> No
             "",
             "  ".join(dict.fromkeys(step for _what, _why, step in found)),
             [f"{what} {why}".strip() for what, why, _step in found],
+        )
+
+
+def check_seen(shape: Shape, images: int) -> None:
+    """Raises ApplianceError where the rows show pictures and the model can't see."""
+    if images and not shape.vision:
+        raise ApplianceError(
+            _("The rows show {n} pictures, and this model can't see.").format(n=images),
+            _("It is a model for text alone."),
+            _("Choose a model that sees, such as Qwen3-VL, InternVL or Gemma 3 (appliance models)."),
         )
 
 

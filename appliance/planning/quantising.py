@@ -14,6 +14,7 @@ from appliance import output
 from appliance.errors import ApplianceError, UsageError
 from appliance.hardware.types import Accelerator, Hardware
 from appliance.locale import _
+from appliance.planning import possible
 from appliance.planning.card import best_card
 from appliance.planning.shape import Shape
 from appliance.planning.weights import HALF, weight_bytes
@@ -37,13 +38,20 @@ _SERVED: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
 _FP8_ARITHMETIC = (8, 9)
 _VLLM = (7, 5)
 CALIBRATED = ("gptq", "awq", "int8")
+_IN_GROUPS = ("gptq", "awq")
 # More rows say little more (llm-compressor's examples take 256 to 512; AWQ's 256 at most, and it keeps more of each).
 _SAMPLES = {"gptq": 256, "awq": 128, "int8": 256}
 _SAMPLES_WITHOUT_A_CARD = 64
 _LENGTH = 2048
 _GROUPS = (128, 64, 32)
+_LMDEPLOY_GROUPS = (128, 32)
 _GIB = 2**30
 _LIBRARIES_GIB = 2.0
+# Weights stored the other way round, as layers of a kind that llm-compressor passes over (transformers' Conv1D).
+_TURNED = ("gpt2", "openai-gpt")
+# Bytes of a picture for each token that it becomes, as the processor puts it out: four patches of 2 × 14 × 14 pixels in
+# three colours (Qwen-VL's), in 32 bits. Others take less.
+_PICTURE_BYTES = 4 * 2 * 14 * 14 * 3 * 4
 # Answers need room beside the weights.
 _SHARE_FOR_WEIGHTS = 0.75
 
@@ -57,6 +65,8 @@ class Quantising:
     before_gib, after_gib   the model's weights
     memory_gib  of the machine while it is done
     device      cuda | cpu: where layers are worked on. measure_on: where perplexity is measured
+    engines     that serve it
+    others      the other schemes that this card and this model take, with their weights in GiB
     """
 
     scheme: str
@@ -71,6 +81,8 @@ class Quantising:
     measure_on: str
     card: Accelerator | None
     warnings: list[str] = field(default_factory=list)
+    engines: tuple[str, ...] = ()
+    others: dict[str, float] = field(default_factory=dict)
 
     @property
     def shrinks(self) -> str:
@@ -85,7 +97,7 @@ class Quantising:
         """For job.json and --json."""
         names = (
             "scheme", "reason", "group", "samples", "length", "before_gib", "after_gib", "memory_gib", "device",
-            "measure_on",
+            "measure_on", "engines", "others",
         )  # fmt: skip
         return {name: round(v, 3) if isinstance(v := getattr(self, name), float) else v for name in names}
 
@@ -98,11 +110,14 @@ def quantising(
     samples: int | None = None,
     length: int | None = None,
     serving: Hardware | None = None,
+    images: int = 0,
 ) -> Quantising:
     """The plan. Raises ApplianceError where nothing suits, UsageError for words that mean nothing.
 
     hardware  the machine that does it; `serving`: the one that will serve it, where it is another
+    images    how many pictures the rows show
     """
+    possible.check_seen(shape, images)
     if scheme not in ("auto", *SCHEMES):
         raise UsageError(_("There is no scheme {name}.").format(name=scheme), "", " | ".join(("auto", *SCHEMES)))
     warnings: list[str] = []
@@ -112,17 +127,12 @@ def quantising(
     else:
         reason = _("You asked for {name}.").format(name=NAMES[scheme])
         warnings += _check_served(scheme, card)
-    if shape.experts and scheme != "fp8":
-        raise ApplianceError(
-            _("A model with experts can't be quantised with {name} here.").format(name=NAMES[scheme]),
-            _("Few of your rows would reach each of them, too few to calibrate on; FP8 needs no rows."),
-            _("Choose --scheme fp8, or download a version in 4 bits from a hub."),
-        )
+    _check_model(scheme, shape)
     if scheme == "fp8" and card is not None and card.kind == "cuda" and card.capability() < _FP8_ARITHMETIC:
         warnings.append(
             _("{card} computes no FP8: it saves memory there but no time. GPTQ would save more.").format(card=card.name)
         )
-    group = _group(shape) if scheme in ("gptq", "awq") else 0
+    group = _group(shape) if scheme in _IN_GROUPS else 0
     here, _why = best_card(hardware)
     before = weight_bytes(shape, None, HALF) / _GIB
     after = after_bytes(shape, scheme, group) / _GIB
@@ -135,6 +145,8 @@ def quantising(
     measured_on_card = here is not None and here.kind == "cuda" and 1.15 * before + 1.5 < here.free_gib
     # The inputs of a layer and its outputs, of every row, in 16 bits; AWQ keeps what goes into each part as well.
     kept = count * tokens * shape.hidden * HALF * (6 if scheme == "awq" else 2) / _GIB
+    # Every token a picture's: there is no telling before the processor has seen them.
+    kept += count * tokens * _PICTURE_BYTES / _GIB if images else 0.0
     memory = before + kept + (0.0 if on_card else layer) + _LIBRARIES_GIB
     return Quantising(
         scheme,
@@ -149,7 +161,47 @@ def quantising(
         "cuda" if measured_on_card else "cpu",
         here if on_card or measured_on_card else None,
         warnings,
+        _served_by(scheme, shape, group),
+        {name: size for name in SCHEMES if name != scheme and (size := _size(name, shape, card)) is not None},
     )
+
+
+def _check_model(scheme: str, shape: Shape) -> None:
+    """Raises ApplianceError where this scheme can't be had of this model."""
+    if shape.experts and scheme != "fp8":
+        raise ApplianceError(
+            _("A model with experts can't be quantised with {name} here.").format(name=NAMES[scheme]),
+            _("Few of your rows would reach each of them, too few to calibrate on; FP8 needs no rows."),
+            _("Choose --scheme fp8, or download a version in 4 bits from a hub."),
+        )
+    if shape.model_type in _TURNED and scheme != "bnb4":
+        raise ApplianceError(
+            _("A model of this kind ({kind}) can't be quantised with {name}.").format(
+                kind=shape.model_type, name=NAMES[scheme]
+            ),
+            _("Its layers are stored the other way round, and would be passed over."),
+            _("Choose --scheme bnb4."),
+        )
+    if scheme in _IN_GROUPS:
+        _group(shape)
+
+
+def _size(scheme: str, shape: Shape, card: Accelerator | None) -> float | None:
+    """GiB of the weights; None where the card or the model does not take this scheme."""
+    try:
+        _check_served(scheme, card)
+        _check_model(scheme, shape)
+    except ApplianceError:
+        return None
+    return after_bytes(shape, scheme, _group(shape) if scheme in _IN_GROUPS else 0) / _GIB
+
+
+def _served_by(scheme: str, shape: Shape, group: int) -> tuple[str, ...]:
+    """The engines that read it, the fastest first; transformers reads all, and unpacks all but bitsandbytes."""
+    if scheme == "bnb4":
+        return ("transformers",)
+    lmdeploy = ("lmdeploy",) if scheme in _IN_GROUPS and group in _LMDEPLOY_GROUPS and not shape.vision else ()
+    return ("vllm", *lmdeploy)
 
 
 def after_bytes(shape: Shape, scheme: str, group: int) -> float:
@@ -203,7 +255,7 @@ def _check_lmdeploy(quantisation: dict[str, Any]) -> None:
     """Of compressed-tensors it reads 4 bits in groups of 128 or 32 (turbomind/converter.py of 0.16)."""
     groups = quantisation.get("config_groups") or {}
     sizes = {((group or {}).get("weights") or {}).get("group_size") for group in groups.values()}
-    if quantisation.get("format") != "pack-quantized" or not sizes <= {128, 32}:
+    if quantisation.get("format") != "pack-quantized" or not sizes <= set(_LMDEPLOY_GROUPS):
         raise ApplianceError(
             _("{engine} can't serve {name} here.").format(engine="lmdeploy", name=quantisation.get("format")),
             _("It reads 4-bit weights in groups of 128 or 32 only."),

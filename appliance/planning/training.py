@@ -12,6 +12,13 @@ SHARDINGS = ("none", "ddp", "zero2", "zero3", "fsdp")
 FIGURES = ("allocated", "reserved", "device")
 # Tasks whose every row is a pair, a better and a worse answer: both go through the model at once.
 _PAIRED = ("dpo", "orpo", "simpo", "reward")
+# TRL's trainers for these (experimental in 1.16) still hold the logits of all tokens; its others never do.
+_ALL_LOGITS = ("orpo", "simpo")
+
+
+def usual_loss(task: str) -> str:
+    """How this appliance's worker computes the loss of a task: one of LOSSES."""
+    return "plain" if task in _ALL_LOGITS else "fused"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from appliance.locale import _
 from appliance.planning.calibration import Calibration, corrected
 from appliance.planning.estimate import Estimate, estimate
 from appliance.planning.shape import Shape
+from appliance.planning.training import usual_loss
 
 METHODS = {
     "lora": "LoRA",
@@ -86,6 +87,7 @@ class Way:
             gpus=self.gpus,
             sharding=self.sharding,
             task="grpo" if self.task == "rloo" else self.task,
+            loss=usual_loss(self.task),
             # TRL samples the answers of a whole step at once.
             generations=max(1, math.ceil(self.rows_a_step / self.gpus)),
             float_weights=self.method in WHOLE and BYTES[self.dtype] == 2,

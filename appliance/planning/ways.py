@@ -116,13 +116,16 @@ def ways(
     largest = wanted.batch or min(first.micro_batch, max(1, batch // gpus))
     batches = [largest] if wanted.batch else [2**i for i in range(int(math.log2(largest)), -1, -1)]
     wished = wanted.sharding if gpus > 1 else None
+    computed_twice = (True,) if first.checkpointing else (False, True)
+    if wanted.checkpointing is not None:
+        computed_twice = (wanted.checkpointing,)
     alone = replace(first, gpus=gpus, sharding=wished or ("ddp" if gpus > 1 else "none"))
 
     def tries(of: Way, methods: list[str], dtypes: list[str], batches: list[int]) -> Iterator[Way]:
         for method in methods:
             optimizers = [wanted.optimizer] if wanted.optimizer and method != "galore" else _optimizers(first, method)
             for dtype, optimizer, size in product(dtypes, optimizers, batches):
-                for checkpointing in (True,) if first.checkpointing else (False, True):
+                for checkpointing in computed_twice:
                     yield replace(
                         of,
                         method=method,

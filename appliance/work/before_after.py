@@ -13,6 +13,7 @@ from typing import Any
 from appliance import files
 from appliance.errors import ApplianceError
 from appliance.locale import _
+from appliance.rewards import TASKS as BY_TRIAL
 from appliance.work.context import Context
 from appliance.work.conversation import Written
 from appliance.work.seeing import Seer
@@ -21,7 +22,7 @@ NAME = "answers.json"
 _QUESTIONS, _CANDIDATES = 4, 8
 # Tokens an answer may have: on a processor each takes a fraction of a second.
 _LONGEST, _LONGEST_ON_CPU, _SHORTEST = 256, 64, 16
-_TASKS = ("sft", "dpo", "kto", "orpo", "simpo")
+_TASKS = ("sft", "dpo", "kto", "orpo", "simpo", *BY_TRIAL)
 
 
 def before(context: Context, model: Any, tokenizer: Any, task: str, seer: Seer | None = None) -> None:
@@ -36,8 +37,10 @@ def before(context: Context, model: Any, tokenizer: Any, task: str, seer: Seer |
         taught = row["messages"][-1:] if "messages" in row else row.get("chosen") or row["completion"]
         question = row["messages"][:-1] if "messages" in row else row["prompt"]
         wanted = str(taught[-1]["content"])
-        room = 2 * len(tokenizer(wanted, add_special_tokens=False)["input_ids"])
         longest = _LONGEST if context.plan.get("device") == "cuda" else _LONGEST_ON_CPU
+        room = 2 * len(tokenizer(wanted, add_special_tokens=False)["input_ids"])
+        if task in BY_TRIAL:  # the row's answer is what should come out, not how long the way to it is
+            room = longest + 1
         one = {
             "messages": question,
             "tools": row.get("tools"),

@@ -10,25 +10,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from appliance import files
 from appliance.errors import ApplianceError
 from appliance.locale import _
 from appliance.merging import weights
 from appliance.planning.quantising import NAMES
-from appliance.work import perplexity
+from appliance.work import perplexity, seeing, smoothing
 from appliance.work.context import Context
+from appliance.work.seeing import Seer
 
 
-def load(folder: Path, config: dict[str, Any], device: str, **options: Any) -> Any:
+def load(folder: Path, config: dict[str, Any], device: str, sees: bool, **options: Any) -> Any:
     """The model in its own 16 bits, or as it is quantised, on `cpu` or on the first card that this job sees."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-    named = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
-    dtype = torch.bfloat16 if named == "float32" else getattr(torch, str(named))
+    text = config.get("text_config") or {}
+    named = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
+    dtype = torch.bfloat16 if named in (None, "float32") else getattr(torch, str(named))
     if device == "cuda" or "quantization_config" in options or "quantization_config" in config:
         options["device_map"] = {"": 0 if device == "cuda" else "cpu"}
+    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model = kind.from_pretrained(
             folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
         )
     except (ValueError, KeyError, ImportError) as error:
@@ -40,7 +44,8 @@ def load(folder: Path, config: dict[str, Any], device: str, **options: Any) -> A
     return model.eval()
 
 
-def load_in_4_bits(folder: Path, config: dict[str, Any], device: str, context: Context) -> Any:
+def load_in_4_bits(folder: Path, config: dict[str, Any], device: str, sees: bool, context: Context) -> Any:
+    """The model with its linear layers packed by bitsandbytes; the head, and what sees, stay as they are."""
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -50,14 +55,25 @@ def load_in_4_bits(folder: Path, config: dict[str, Any], device: str, context: C
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=seeing.not_packed(folder) if sees else None,
     )
-    model = load(folder, config, device, quantization_config=packed)
+    model = load(folder, config, device, sees, quantization_config=packed)
     context.progress("quantising", 1, 1)
     return model
 
 
-def compress(model: Any, original: Path, tokenizer: Any, samples: list[perplexity.Example], context: Context) -> None:
-    """llm-compressor on the model, in place, layer by layer; on a card where the plan says so."""
+def compress(
+    model: Any,
+    original: Path,
+    tokenizer: Any,
+    samples: list[perplexity.Example],
+    context: Context,
+    seer: Seer | None = None,
+) -> None:
+    """llm-compressor on the model, in place, layer by layer; on a card where the plan says so.
+
+    seer  of a model that sees: its tower stays as it is
+    """
     import torch
     from llmcompressor import oneshot
     from torch.utils.data import DataLoader
@@ -68,28 +84,32 @@ def compress(model: Any, original: Path, tokenizer: Any, samples: list[perplexit
     _take_experts_apart(model, original)
     loader: Any = None
     if samples:
-        given = [
-            {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), dtype=torch.long)}
-            for ids, _l in samples
-        ]
-        loader = DataLoader(given, batch_size=1)  # type: ignore[arg-type]
+        loader = DataLoader(samples, batch_size=1, collate_fn=lambda one: perplexity.inputs(one[0], seer))  # type: ignore[arg-type]
     try:
         with _layers_told(model, len(samples), context):
             oneshot(
                 model=model,
                 processor=tokenizer,
-                recipe=_recipe(context.plan),
+                recipe=_recipe(model, context.plan, perplexity.inputs(samples[0], seer) if samples else {}, seer),
                 dataset=loader,
                 num_calibration_samples=len(samples),
                 max_seq_length=context.plan["length"],
                 pipeline="sequential" if samples else "datafree",
             )
     except ValueError as error:  # how llm-compressor refuses a model; anything else is a fault and told as one
-        raise ApplianceError(
-            _("{scheme} can't be done with this model.").format(scheme=NAMES[context.plan["scheme"]]),
-            str(error).strip().split("\n")[0],
-            _("Try another scheme: --scheme fp8 works with most models."),
-        ) from error
+        raise _refused(context.plan["scheme"], str(error).strip().split("\n")[0]) from error
+    if not any(getattr(module, "quantization_scheme", None) for module in model.modules()):
+        raise _refused(context.plan["scheme"], _("None of its layers was of a kind that it knows."))
+
+
+def _refused(scheme: str, why: str) -> ApplianceError:
+    return ApplianceError(
+        _("{scheme} can't be done with this model.").format(scheme=NAMES[scheme]),
+        why,
+        _("Try another scheme: --scheme fp8 works with most models.")
+        if scheme != "fp8"
+        else _("Try another scheme: --scheme bnb4 works with most models."),
+    )
 
 
 def _take_experts_apart(model: Any, original: Path) -> None:
@@ -130,23 +150,23 @@ def _stay_on_the_processor() -> None:
         pipeline.get_main_device = lambda: torch.device("cpu")
 
 
-def _recipe(plan: dict[str, Any]) -> list[Any]:
+def _recipe(model: Any, plan: dict[str, Any], inputs: dict[str, Any], seer: Seer | None) -> list[Any]:
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme, QuantizationStrategy
     from llmcompressor.modifiers.gptq import GPTQModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
-    from llmcompressor.modifiers.transform.awq import AWQModifier
+    from llmcompressor.modifiers.transform.awq import AWQMapping, AWQModifier
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
     # The head chooses words, a router experts: in few bits they cost the most and gain little.
-    ignore = ["re:.*lm_head", r"re:.*\.(gate|router|shared_expert_gate)$"]
+    ignore = ["re:.*lm_head", r"re:.*\.(gate|router|shared_expert_gate)$", *(_tower(model) if seer else [])]
     scheme = plan["scheme"]
     if scheme == "fp8":
         return [QuantizationModifier(targets=["Linear"], scheme="FP8_DYNAMIC", ignore=ignore)]
+    name, part = seeing.language_part(model)
     if scheme == "int8":
-        return [
-            SmoothQuantModifier(smoothing_strength=0.8),
-            GPTQModifier(targets=["Linear"], scheme="W8A8", ignore=ignore),
-        ]
+        read = [(readers, norm) for norm, readers in smoothing.pairs(part, name, model, inputs)]
+        smooth = [SmoothQuantModifier(smoothing_strength=0.8, mappings=read)] if read else []
+        return [*smooth, GPTQModifier(targets=["Linear"], scheme="W8A8", ignore=ignore)]
     # Symmetric for AWQ, too: transformers 5.23 does not load packed zero points.
     packed = QuantizationArgs(
         num_bits=4,
@@ -158,7 +178,16 @@ def _recipe(plan: dict[str, Any]) -> list[Any]:
     groups = {"group_0": QuantizationScheme(targets=["Linear"], weights=packed)}
     if scheme == "gptq":
         return [GPTQModifier(config_groups=groups, ignore=ignore)]
-    return [AWQModifier(duo_scaling=True), QuantizationModifier(config_groups=groups, ignore=ignore)]
+    spared = [*smoothing.pairs(part, name, model, inputs), *smoothing.inner(part, name)]
+    if not spared:
+        raise ValueError(_("No layer of it stands behind another one that its scales could go to."))
+    awq = AWQModifier(duo_scaling=True, mappings=[AWQMapping(first, readers) for first, readers in spared])
+    return [awq, QuantizationModifier(config_groups=groups, ignore=ignore)]
+
+
+def _tower(model: Any) -> list[str]:
+    """Patterns for everything beside the language part, under whatever wrappers its names stand in the files."""
+    return [rf"re:(.*\.)?{name.rpartition('.')[2]}\..*" for name in seeing.outside(model)]
 
 
 @contextlib.contextmanager
@@ -187,14 +216,16 @@ def _layers_told(model: Any, samples: int, context: Context) -> Iterator[None]:
 
 
 def _layers(model: Any) -> list[Any]:
-    """The decoder's layers: the longest list of equal modules."""
+    """The decoder's layers: the longest list of equal modules in the part that reads and writes words."""
     import torch
 
-    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    _name, part = seeing.language_part(model)
+    lists = [module for module in part.modules() if isinstance(module, torch.nn.ModuleList)]
     return max((list(one) for one in lists), key=len, default=[])
 
 
-def save(model: Any, original: Path, staging: Path) -> None:
+def save(model: Any, original: Path, staging: Path, sees: bool) -> None:
+    """The quantised model as transformers and servers load it."""
     from transformers import GenerationConfig
 
     # The original's own comes along as it is; saving would refuse one that holds a contradiction.
@@ -203,3 +234,10 @@ def save(model: Any, original: Path, staging: Path) -> None:
     model.save_pretrained(staging, max_shard_size=max(largest, 2**20))
     for name in ("generation_config.json", "recipe.yaml"):
         (staging / name).unlink(missing_ok=True)
+    if sees:
+        # The names of what was left alone are those in the files here; who loads it may call them otherwise.
+        config = files.read_json(staging / "config.json")
+        packed = config["quantization_config"]
+        if packed["quant_method"] == "compressed-tensors":
+            packed["ignore"] = [*packed["ignore"], *_tower(model)]
+            files.write_json(staging / "config.json", config)

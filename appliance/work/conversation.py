@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from appliance.data.turns import IMAGE
+from appliance.data.shown import IMAGE
 from appliance.errors import ApplianceError
 from appliance.locale import _
 

@@ -144,8 +144,8 @@ def train(context: Context) -> dict[str, Any]:
         whole.save(trainer.model, tokenizer, base, context, result)
     else:
         _save(trainer, tokenizer, base, adapter, context, result)
-    # The adapter is whole; the checkpoints have done their work.
-    shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
+    if not spec.get("keep_checkpoints"):  # the adapter is whole; they have done their work
+        shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
     context.progress("saving", 1, 1)
     return result
 
@@ -246,12 +246,14 @@ def _tell_about(encoded: rows.Encoded, context: Context) -> None:
             )
         )
     if encoded.refused:
-        context.warn(_("{n} rows were left out: the model's chat template can't write them.").format(n=encoded.refused))
+        context.warn(
+            _("Rows left out because the model's chat template can't write them: {n}.").format(n=encoded.refused)
+        )
     if encoded.damaged:
-        context.warn(_("{n} rows were left out: a picture of theirs can't be read.").format(n=encoded.damaged))
+        context.warn(_("Rows left out because a picture of theirs can't be read: {n}.").format(n=encoded.damaged))
     if encoded.left_out:
         context.warn(
-            _("{n} rows were left out: their question alone is longer than the length.").format(n=encoded.left_out)
+            _("Rows left out because their question alone is longer than the length: {n}.").format(n=encoded.left_out)
         )
 
 

@@ -62,7 +62,7 @@ def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=_not_packed(base) if sees else None,
+            llm_int8_skip_modules=seeing.not_packed(base) if sees else None,
         )
     if plan.get("sharding") == "fsdp":
         # FSDP2 at loading: no process ever holds the whole model. The adapters, which come later, are whole in each.
@@ -104,16 +104,6 @@ def use_liger(model: Any) -> str:
 
     apply_liger_kernel(model, LIGER)
     return ""
-
-
-def _not_packed(base: Path) -> list[str]:
-    """The parts of a model that sees that 4 bits don't reach: all but the language part, and the head."""
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-    with torch.device("meta"):
-        return ["lm_head", *seeing.outside(AutoModelForImageTextToText.from_config(config))]
 
 
 def _with_adapter(model: Any, earlier: Path) -> Any:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-# Before numpy is imported: each of our threads multiplies on its own core.
+# Before numpy is imported: the other core is busy with sha256.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from appliance import files
@@ -22,7 +22,7 @@ from appliance.hub import manifest
 from appliance.hub import model as models
 from appliance.locale import _
 from appliance.merging import base as bases
-from appliance.merging import journal, plan, stream
+from appliance.merging import journal, plan, stream, whole_model
 from appliance.merging.adapter import NotStreamed
 from appliance.work import same_answers
 from appliance.work.appear import NoRoom, appear, check_space, made_before
@@ -41,7 +41,8 @@ def run(context: Context) -> dict[str, Any]:
     weight_files = list(models.inspect(base).weight_files)
     config = files.read_json(base / "config.json")
     for folder, _weight in adapters:
-        _check_base(base, folder, config)
+        bases.check(base, folder)
+        bases.verify_adapter(folder)
     _verify(base, weight_files, context)
     staging = journal.staging_folder(to, context.id)
     try:
@@ -99,10 +100,7 @@ def _streamed(
         done += count
         context.progress("merging", done, total, "B")
 
-    cores = min(8, cpu.read(Path("/")).cores)
-    stream.write(
-        todo, staging, finished=kept.add, moved=moved, check_stopped=context.check_stopped, processes=max(1, cores)
-    )
+    stream.write(todo, staging, finished=kept.add, moved=moved, check_stopped=context.check_stopped)
     context.progress("merging", total, total, "B")
     for name, text in planned.texts.items():
         files.write_text(staging / name, text)
@@ -119,7 +117,7 @@ def _through_peft(
 ) -> dict[str, Any]:
     from appliance.work import merge_peft
 
-    merge_peft.check_memory(base)
+    whole_model.check_memory(base)
     if os.environ.get("APPLIANCE_ENVIRONMENT") != "train":
         context.note(
             _(
@@ -132,17 +130,6 @@ def _through_peft(
     check_space(files.folder_size(base), staging)
     merge_peft.merge(base, adapters, config, staging, context)
     return {"way": "peft", "reason": reason, "sha256": {}}
-
-
-def _check_base(base: Path, adapter: Path, config: dict[str, Any]) -> None:
-    described = files.read_json(adapter / "adapter_config.json")
-    try:
-        trained_on = files.read_json(adapter / models.ADAPTER_MANIFEST).get("base") or {}
-    except (OSError, ValueError):
-        trained_on = {}
-    named = str(trained_on.get("reference") or described.get("base_model_name_or_path") or "")
-    bases.check_original(base, config, named)
-    bases.check_identity(base, trained_on, described)
 
 
 def _verify(base: Path, weight_files: list[str], context: Context) -> None:

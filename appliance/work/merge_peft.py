@@ -8,32 +8,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from appliance import files, output
+from appliance import files
 from appliance.errors import ApplianceError
-from appliance.hardware import cpu
 from appliance.locale import _
 from appliance.work import checkpoints, out_of_memory
 from appliance.work.context import Context
-
-# The model, the float32 copies of one layer's weights, and the libraries.
-_TIMES_THE_WEIGHTS = 1.25
-_LIBRARIES_BYTES = 2**30
-
-
-def check_memory(base: Path) -> None:
-    """Raises ApplianceError when the model does not fit into the memory that is free."""
-    needed = (
-        int(sum(path.stat().st_size for path in base.glob("*.safetensors")) * _TIMES_THE_WEIGHTS) + _LIBRARIES_BYTES
-    )
-    free = int(cpu.read(Path("/")).free_gib * 2**30)
-    if free < needed:
-        raise ApplianceError(
-            _("The memory is not enough to merge this kind of adapter."),
-            _("It goes through peft, which needs {needed}; {free} are free.").format(
-                needed=output.size(needed), free=output.size(free)
-            ),
-            _("Close other programs, or merge it on a machine with more memory."),
-        )
 
 
 def load_base(base: Path, config: dict[str, Any], dtype: Any) -> Any:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files
+from appliance.data.images import Images
 from appliance.errors import ApplianceError
 from appliance.hardware import cpu
 from appliance.hub import manifest
@@ -23,14 +24,14 @@ from appliance.jobs.prepare.quantize import ACCEPTED, MEASURED
 from appliance.locale import _
 from appliance.merging.journal import staging_folder
 from appliance.planning.quantising import NAMES
-from appliance.work import checkpoints, compress, loading, perplexity
+from appliance.work import checkpoints, compress, loading, perplexity, seeing
 from appliance.work.appear import appear, check_space, made_before
 from appliance.work.carry import carry_over
 from appliance.work.context import Context
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Spec: model, to (folders), name, most_lost, accept_loss, data. The plan says scheme, group, samples, length."""
+    """Spec: model, to (folders), name, sees, most_lost, accept_loss, data. Plan: scheme, group, samples, length …"""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     if not context.cards:  # cards belong to jobs that lock them
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -73,30 +74,36 @@ def _quantised(model: Path, staging: Path, context: Context) -> dict[str, Any]:
     staging.mkdir(parents=True)
     context.progress("loading", 0, 1)
     tokenizer = loading.load_tokenizer(model)
-    held, samples, refused = perplexity.examples(tokenizer, context.folder, plan["length"], plan["samples"])
-    if refused:
-        context.note(_("{n} rows were left out: the model's chat template can't write them.").format(n=refused))
+    sees = bool(context.spec.get("sees"))
+    seer = seeing.load(model, tokenizer, Images(context.folder / "pictures")) if sees else None
+    held, samples, refused = perplexity.examples(tokenizer, context.folder, plan["length"], plan["samples"], seer)
+    if refused and sees:
+        context.note(
+            _("Rows left out because the model can't read them, or a picture of theirs: {n}.").format(n=refused)
+        )
+    elif refused:
+        context.note(_("Rows left out because the model's chat template can't write them: {n}.").format(n=refused))
     config = files.read_json(model / "config.json")
-    original = compress.load(model, config, plan["measure_on"])
+    original = compress.load(model, config, plan["measure_on"], sees)
     context.progress("loading", 1, 1)
-    before = _measured(original, held, context, "measuring")
+    before = _measured(original, held, context, "measuring", seer)
     began = time.time()
     with checkpoints.full_disk_told(staging):
         if plan["scheme"] == "bnb4":
             del original
             _give_back()
-            original = compress.load_in_4_bits(model, config, plan["measure_on"], context)
+            original = compress.load_in_4_bits(model, config, plan["measure_on"], sees, context)
         else:
-            compress.compress(original, model, tokenizer, samples, context)
+            compress.compress(original, model, tokenizer, samples, context, seer)
         context.progress("saving", 0, 1)
-        compress.save(original, model, staging)
+        compress.save(original, model, staging, sees)
     seconds = time.time() - began
     del original
     _give_back()
     carry_over(model, staging, keep={path.name for path in staging.iterdir()})
     context.progress("saving", 1, 1)
-    again = compress.load(staging, files.read_json(staging / "config.json"), plan["measure_on"])
-    after = _measured(again, held, context, "measuring_again")
+    again = compress.load(staging, files.read_json(staging / "config.json"), plan["measure_on"], sees)
+    after = _measured(again, held, context, "measuring_again", seer)
     del again
     _give_back()
     loss = after / before - 1
@@ -154,13 +161,15 @@ def _give_back() -> None:
         torch.cuda.empty_cache()
 
 
-def _measured(model: Any, held: list[perplexity.Example], context: Context, phase: str) -> float:
+def _measured(
+    model: Any, held: list[perplexity.Example], context: Context, phase: str, seer: seeing.Seer | None
+) -> float:
     def told(count: int) -> None:
         context.check_stopped()
         context.progress(phase, count, len(held), "rows")
 
     context.progress(phase, 0, len(held), "rows")
-    found = perplexity.measure(model, held, told)
+    found = perplexity.measure(model, held, told, seer)
     if found == float("inf") and phase == "measuring":
         raise ApplianceError(
             _("The model's own answers come out as no numbers."),

@@ -38,8 +38,9 @@ def write(folder: Path, described: dict[str, Any], result: dict[str, Any]) -> Pa
     plan = described.get("plan") or {}
     metrics = _metrics(folder / "events.jsonl")
     name = Path(result["model"]).name
+    title = _("What {model} learned").format(model=name)
     body = [
-        f"<h1>{_e(_('What {model} learned').format(model=name))}</h1>",
+        f"<h1>{_e(title)}</h1>",
         f"<p class='soft'>{_e(_about(described, result))}</p>",
         f"<p class='verdict{'' if result['good'] else ' bad'}'>{_e(result['verdict'])}</p>",
         _curves(metrics),
@@ -60,6 +61,11 @@ def write(folder: Path, described: dict[str, Any], result: dict[str, Any]) -> Pa
 
 def _e(value: object) -> str:
     return escape(str(value))
+
+
+def _heading(text: str) -> str:
+    """Sentences are never looked up within an f-string: there they are not found for the catalogue."""
+    return f"<h2>{_e(text)}</h2>"
 
 
 def _about(described: dict[str, Any], result: dict[str, Any]) -> str:
@@ -106,15 +112,14 @@ def _curves(metrics: list[dict[str, Any]]) -> str:
     caption = _("How far the answers were from the rows', step by step: lower is better.")
     if held:
         caption += " " + _("The dots are rows that it was not taught.")
-    return (
-        f"<h2>{_e(_('Loss'))}</h2><figure>{chart(loss, held)}<figcaption>{_e(caption)}</figcaption></figure>"
-        + _small(metrics)
-    )
+    drawn = f"<figure>{chart(loss, held)}<figcaption>{_e(caption)}</figcaption></figure>"
+    return _heading(_("Loss")) + drawn + _small(metrics)
 
 
 def _small(metrics: list[dict[str, Any]]) -> str:
     drawn = ""
     for name, title in (
+        ("reward", _("Reward of the answers that were tried, on average")),
         ("preferred", _("Share of pairs in which the better answer is preferred")),
         ("learning_rate", _("Learning rate")),
         ("grad_norm", _("Gradient norm")),
@@ -170,14 +175,14 @@ def _answers(answers: list[dict[str, Any]]) -> str:
         f"<td class='answer'>{_e(one['after'])}{'' if one.get('stopped', True) else ' …'}</td></tr>"
         for one in answers
     )
-    return f"<h2>{_e(_('Answers before and after'))}</h2><table><tr>{head}</tr>{rows}</table>"
+    return _heading(_("Answers before and after")) + f"<table><tr>{head}</tr>{rows}</table>"
 
 
 def _choices(plan: dict[str, Any]) -> str:
     if not plan.get("reasons"):
         return ""
     rows = "".join(f"<tr><td>{_e(label)}</td><td>{_e(text)}</td></tr>" for label, text in words.rows(plan))
-    return f"<h2>{_e(_('What was chosen, and why'))}</h2><table>{rows}</table>"
+    return _heading(_("What was chosen, and why")) + f"<table>{rows}</table>"
 
 
 def _memory(memory: dict[str, Any]) -> str:
@@ -186,7 +191,7 @@ def _memory(memory: dict[str, Any]) -> str:
         for name, label in (("predicted_gib", _("Predicted")), ("measured_gib", _("Measured")))
         if isinstance(memory.get(name), int | float)
     )
-    return f"<h2>{_e(_('Memory'))}</h2><table>{rows}</table>" if rows else ""
+    return _heading(_("Memory")) + f"<table>{rows}</table>" if rows else ""
 
 
 def _versions(result: dict[str, Any]) -> str:

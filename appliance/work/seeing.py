@@ -139,7 +139,8 @@ def _moved(place: int, signs: list[dict[str, Any]]) -> int:
 
 def load(base: Path, tokenizer: Any, images: Images) -> Seer:
     """The base model's processor. Raises ApplianceError."""
-    from transformers import AutoConfig, AutoImageProcessor
+    from transformers import AutoConfig
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
     try:
@@ -209,6 +210,16 @@ def outside(model: Any) -> list[str]:
         for part, module in above.named_children()
         if module is not decoder and module is not head
     ]
+
+
+def not_packed(base: Path) -> list[str]:
+    """The parts of a model that sees that 4 bits don't reach: all but the language part, and the head."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        return ["lm_head", *outside(AutoModelForImageTextToText.from_config(config))]
 
 
 def freeze(model: Any) -> None:

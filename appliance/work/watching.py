@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from appliance.errors import ApplianceError, Stopped
 from appliance.locale import _
+from appliance.planning.way import WHOLE
 from appliance.work import checkpoints, trackers
 from appliance.work.context import Context
 
@@ -147,10 +149,11 @@ def reporter(context: Context, steps: int) -> Any:
             self._losses = shortened([*self._losses, values["loss"]])
             if not math.isfinite(values["loss"]):
                 raise _diverged(
-                    _("The training diverged at step {step}: the loss is no number any more."), state, context
+                    _("The training diverged at step {step}: the loss is no number any more."), state, context, 1
                 )
             if exploded(self._losses):
-                raise _diverged(_("The training diverged at step {step}: the loss has exploded."), state, context)
+                sentence = _("The training diverged at step {step}: the loss has exploded.")
+                raise _diverged(sentence, state, context, _IN_A_ROW)
 
     return Reporter()
 
@@ -166,9 +169,23 @@ def _anyone(args: Any, *mine: bool) -> list[bool]:
     return [bool(one) for one in told.tolist()]
 
 
-def _diverged(sentence: str, state: Any, context: Context) -> ApplianceError:
+def _diverged(sentence: str, state: Any, context: Context, bad: int) -> ApplianceError:
+    """The error for a person. Of the checkpoints only good ones stay: the last `bad` losses were already those of
+    weights that are spoilt, which the step before had left."""
+    root = context.folder / "checkpoints"
+    if state.is_world_process_zero:
+        for step, folder in checkpoints.numbered(root):
+            if step >= state.global_step - bad:
+                shutil.rmtree(folder, ignore_errors=True)
+    next_step = _("Fine-tune again with a lower --learning-rate, a tenth of it for example.")
+    kept = checkpoints.latest_whole(root)
+    # PiSSA's is none for the base as it is, all weights are no adapter, and a judge can't go on from one.
+    if kept and context.plan["method"] not in (*WHOLE, "pissa") and context.spec.get("task") != "reward":
+        next_step += " " + _(
+            "What it had learned until step {step} is kept; to go on from there: --adapter {at}"
+        ).format(step=kept[0], at=kept[1])
     return ApplianceError(
         sentence.format(step=state.global_step),
         _("The learning rate {rate:g} is too high for this model or data.").format(rate=context.plan["learning_rate"]),
-        _("Fine-tune again with a lower --learning-rate, a tenth of it for example."),
+        next_step,
     )

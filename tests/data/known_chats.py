@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
-from known_shapes import QA, shape, 文章
-from real_sets import chat, said
+import json
+
+from known_shapes import QA, THOUGHT, shape, 文章
+from real_sets import WEATHER, chat, said
 
 # fmt: off
 # ── instructions and chats ──
@@ -120,6 +122,53 @@ shape("Claude export", {"uuid": "1", "name": "x", "chat_messages": [{"uuid": "2"
       {"uuid": "3", "sender": "assistant", "text": "Because."}]}, QA)
 shape("rows from a hub's viewer", {"row_idx": 0, "row": {"question": "Why?", "answer": "Because."},
       "truncated_cells": []}, QA)
+shape("DeepSeek export", {"id": "1", "title": "x", "mapping": {
+      "root": {"id": "root", "parent": None, "children": ["1"], "message": None},
+      "1": {"id": "1", "parent": "root", "children": ["2"], "message": {"fragments": [{"type": "REQUEST", "content":
+            "Why?"}]}},
+      "2": {"id": "2", "parent": "1", "children": [], "message": {"fragments": [{"type": "THINK", "content": "Hm."},
+            {"type": "RESPONSE", "content": "Because."}]}}}}, QA)
+shape("Open WebUI export", {"id": "1", "title": "x", "chat": {"title": "x", "models": ["m"], "messages":
+      chat("Why?", "Because.")}}, QA)
+shape("a list of turns under any name", {"id": "1", "items": said("Why?", "Because.")}, QA)
+shape("turns in Chinese words", {"对话": [{"角色": "用户", "内容": "Why?"}, {"角色": "助手", "内容": "Because."}]}, QA)
+shape("turns as rows", [*chat("Why?", "Because."), *chat("So?", "Yes.")], "u:Why? | a:Because. | u:So? | a:Yes.")
+shape("turns as rows with system turns", [{"role": "system", "content": "Be kind."}, *chat("Why?", "Because."),
+      {"role": "system", "content": "Be kind."}, *chat("So?", "Yes.")], "s:Be kind. | u:Why? | a:Because.")
+shape("SmileChat", [{"role": ("client", "counselor")[n % 2], "content": text} for n, text in enumerate(
+      ["难过", "抱抱", "谢谢", "不客气"])], "u:难过 | a:抱抱 | u:谢谢 | a:不客气")
+# ── what programs write down ──
+ASKED, SAID = {"model": "m", "messages": chat("Why?")}, {"role": "assistant", "content": "Because."}
+REPLY = {"id": "c", "object": "chat.completion", "choices": [{"index": 0, "message": SAID, "finish_reason": "stop"}]}
+CALLED = [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}]
+shape("request and response", {"request": ASKED, "response": REPLY}, QA)
+shape("request and response as text", {"request": json.dumps(ASKED), "response": json.dumps(REPLY)}, QA)
+shape("request and response with tools", {"request": {**ASKED, "tools": [{"type": "function", "function": WEATHER}]},
+      "response": {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": CALLED}}]}},
+      'u:Why? | a:→weather{"city": "Rome"} | tools:weather')
+shape("request and response of a proxy", {"timestamp": "t", "request": {"method": "POST", "url": "/v1", "body": ASKED},
+      "response": {"status_code": 200, "body": REPLY}}, QA)
+shape("a failed request among others", [{"request": ASKED, "response": REPLY}, {"request": ASKED, "response": {"error":
+      {"message": "too many"}}}, {"request": ASKED, "response": None}], QA)
+shape("OpenAI batch with its input", {"custom_id": "1", "method": "POST", "body": ASKED, "response": {"body": REPLY}}, QA)
+shape("OpenAI batch output", {"id": "b", "custom_id": "1", "response": {"status_code": 200, "request_id": "q", "body":
+      REPLY}, "error": None}, "!what was asked stands nowhere")
+shape("OpenAI batch input", {"custom_id": "1", "method": "POST", "url": "/v1", "body": ASKED}, "!not the assistant's")
+shape("OpenAI stored completions", {"object": "chat.completion", "model": "m", "input": chat("Why?"), "choices":
+      REPLY["choices"], "metadata": {}}, QA)
+shape("OpenAI responses", {"request": {"model": "m", "instructions": "Be kind.", "input": "Why?"}, "response": {"output":
+      [{"type": "reasoning", "summary": []}, {"type": "message", "role": "assistant", "content": [{"type":
+      "output_text", "text": "Because."}]}]}}, "s:Be kind. | u:Why? | a:Because.")
+shape("Anthropic log", {"request": {"model": "m", "system": "Be kind.", "messages": chat("Why?")}, "response": {"type":
+      "message", "role": "assistant", "content": [{"type": "text", "text": "Because."}]}},
+      "s:Be kind. | u:Why? | a:Because.")
+shape("Ollama log", {"request": ASKED, "response": {"model": "m", "message": SAID, "done": True}}, QA)
+shape("Langfuse", {"id": "1", "name": "t", "input": {"messages": chat("Why?")}, "output": SAID, "metadata": {}}, QA)
+shape("Langfuse as text", {"id": "1", "input": json.dumps(chat("Why?")), "output": json.dumps(SAID)}, QA)
+shape("LangSmith", {"inputs": {"question": "Why?"}, "outputs": {"answer": "Because."}, "metadata": {}}, QA)
+shape("LangSmith's traces", {"inputs": {"messages": [[{"lc": 1, "type": "constructor", "id": ["langchain", "schema",
+      "messages", "HumanMessage"], "kwargs": {"content": "Why?"}}]]}, "outputs": {"generations": [[{"text": "Because.",
+      "message": {"lc": 1, "type": "constructor", "id": ["AIMessage"], "kwargs": {"content": "Because."}}}]]}}, QA)
 # ── Chinese instruction sets ──
 shape("BelleGroup/train_1M_CN", {"instruction": "为什么？", "input": "", "output": "因为如此。"}, "u:为什么？ | a:因为如此。")
 shape("BelleGroup/multiturn_chat_0.8M", {"instruction": "Human:你好\nAssistant:您好！\nHuman:再见\nAssistant:",
@@ -139,7 +188,7 @@ shape("deepctrl-sft-data", {"id": 1, "instruction": "为什么？", "input": "",
       "num_utter": 2, "type": ["qa"], "type_keyword": ["x"]}, "u:你好 | a:您好！ | u:为什么？ | a:因为如此。")
 shape("Congliu/Chinese-DeepSeek-R1-Distill-data-110k", {"input": "为什么？", "content": "因为如此。",
       "reasoning_content": "我想想", "repo_name": "gsm8k", "prompt_tokens_len": 12, "content_tokens_len": 5,
-      "reasoning_content_tokens_len": 4, "score": 10}, "u:为什么？ | a:因为如此。")
+      "reasoning_content_tokens_len": 4, "score": 10}, "u:为什么？ | a:<think>\n我想想\n</think>\n\n因为如此。")
 shape("silk-road/alpaca-data-gpt4-chinese", {"instruction_zh": "为什么？", "input_zh": "", "output_zh": "因为。",
       "instruction": "Why?", "input": "", "output": "Because."}, QA)
 shape("wangrui6/Zhihu-KOL", {"INSTRUCTION": "为什么？", "RESPONSE": "因为如此。", "SOURCE": "Zhihu", "METADATA": "{}"},
@@ -184,6 +233,14 @@ shape("MNBVC", {"文件名": "a.txt", "是否待查文件": False, "段落数": 
 # ── as training programs write them down ──
 shape("DeepSeek's thoughts", {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content":
       "Because.", "reasoning_content": "Hm."}]}, "u:Why? | a:<think>\nHm.\n</think>\n\nBecause.")
+shape("thinking in messages", {"reasoning_language": "French", "developer": "d", "user": "Why?", "analysis": "Hm.", "final":
+      "Because.", "messages": [{"role": "user", "content": "Why?", "thinking": None}, {"role": "assistant", "content":
+      "Because.", "thinking": "Hm."}]}, THOUGHT)
+shape("Anthropic's thoughts", {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": [
+      {"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Because."}]}]}, THOUGHT)
+shape("thoughts beside messages", {"messages": chat("Why?", "Because."), "reasoning_content": "Hm.", "model": "R1"}, THOUGHT)
+shape("thoughts in a column", {"instruction": "Why?", "input": "", "thinking": "Hm.", "output": "Because."}, THOUGHT)
+shape("no thoughts in a column", {"prompt": "Why?", "response": "Because.", "reasoning": "off"}, QA)
 shape("XTuner", {"conversation": [{"system": "Be kind.", "input": "Why?", "output": "Because."}]},
       "s:Be kind. | u:Why? | a:Because.")
 shape("LAION OIG", {"text": "<human>: Why?\n<bot>: Because."}, QA)

@@ -75,7 +75,22 @@ FILES: dict[str, tuple[str, str, str]] = {
         "u:Why 0? | a:Because."),
     "Qianfan": ("qianfan.jsonl", json.dumps([{"prompt": "Why?", "response": [["Because."]]}]), QA),
     "WeChat": ("chat.txt", "".join(f"2026-01-02 10:0{n}:00 {who}\n{text}\n\n" for n, (who, text) in enumerate(
-        [("张三", 问), ("李四", 答)] * 4)), "text:2026-01-02…"),
+        [("张三", 问), ("李四", 答)] * 4)), "?text:2026-01-02…"),
+    "WeChat of a service": ("chat.txt", "".join(f"{who} 2026/1/2 10:0{n}\n{text}\n\n" for n, (who, text) in enumerate(
+        [("客户", 问), ("客服", 答)] * 4)), f"{问答} | {问答} | {问答} | {问答}"),
+    "a program's log": ("log.txt", "".join(f"2026-01-02 10:0{n}:00 INFO: started {n}\n" for n in range(9)),
+        "text:2026-01-02…"),
+    "questions and answers as text": ("faq.txt", "常见问题\n\n" + "".join(f"{n}. 问：{问}{n}\n答：{答}\n还有{n}。\n\n"
+        for n in range(1, 4)), f"u:{问}1 | a:{答}\n还有1。"),
+    "questions and answers in Markdown": ("faq.md", "# FAQ\n" + "".join(f"**Q: Why {n}?**\n\nA: Because {n}.\n\n"
+        for n in range(3)), "u:Why 0? | a:Because 0."),
+    "LCCC": ("lccc.jsonl", '["Why?", "Because."]\n["So?", "Yes.", "Bye", "Bye!"]\n', QA),
+    "one conversation": ("chat.json", json.dumps(chat("Why?", "Because.")), QA),
+    "sep=; of Excel": ("rows.csv", f"sep=;\n问题;回复;备注\n{问};{答};\n", 问答),
+    "tabs in a csv": ("rows.csv", f"问题\t回复\t备注\n{问}\t{答}\t\n", 问答),
+    "joined tables": ("rows.csv", f"问题,回复\n{问},{答}\n问题,回复\n多少？,三块。\n", 问答),
+    "a page for a spreadsheet": ("rows.xls", f"<html><table><tr><td>问题</td><td>回复</td></tr><tr><td>{问}</td><td>{答}"
+        "</td></tr></table></html>", "!web browsers"),
     "THUCNews without headers": ("news.txt", "\n".join(f"体育\t第{n}场比赛开始了，双方球员进入场地。" for n in range(12)), "?"),
 }
 # fmt: on

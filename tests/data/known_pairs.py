@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+
 from known_shapes import ARTICLE, PIXEL, QA, shape, 文章
 from real_sets import chat, said
 
@@ -105,6 +107,15 @@ shape("ms-swift DPO", {"messages": chat("Why?", "Because."), "rejected_messages"
 shape("ms-swift DPO in short", {"messages": chat("Why?", "Because."), "rejected_response": "No."}, PAIR)
 shape("ms-swift KTO", [{"messages": chat(f"Why {n}?", f"Because {n}."), "label": n % 2 == 0} for n in range(4)],
       "u:Why 0? | a:Because 0. =good")
+shape("nvidia/HelpSteer3 edit", {"domain": "x", "language": "english", "context": chat("Why?"), "original_response":
+      "No.", "edited_response": "Because.", "change_summary": "y", "feedback": ["z"]}, PAIR)
+shape("ministere-culture/comparia-votes", {"model_a_name": "x", "model_b_name": "y", "conversation_a": chat("Why?",
+      "No."), "conversation_b": chat("Why?", "Because."), "chosen_model_name": "y", "both_equal": False}, PAIR)
+shape("chosen and reject", {"prompt": "Why?", "chosen": "Because.", "reject": "No."}, PAIR)
+shape("response_w and response_l", {"prompt": "Why?", "response_w": "Because.", "response_l": "No."}, PAIR)
+shape("winner and loser", {"prompt": "Why?", "winner": "Because.", "loser": "No."}, PAIR)
+shape("openbmb/RLHF-V-Dataset", {"idx": 0, "ds_name": "x", "image": PIXEL, "text": json.dumps({"question": "Why?",
+      "chosen": "Because.", "rejected": "No."}), "origin_dataset": "y"}, "u:<image>\nWhy? | +:Because. | -:No. | img:1")
 # ── pictures ──
 SEEN = "u:<image>\nWhat? | a:A bus. | img:1"
 shape("liuhaotian/LLaVA-Instruct-150K", {"id": "1", "image": PIXEL, "conversations": said("What?\n<image>", "A bus.")},
@@ -147,6 +158,32 @@ shape("lmms-lab/multimodal-open-r1-8k-verified", {"image": PIXEL, "problem": "Wh
 shape("PMC-VQA", {"Figure_path": PIXEL, "Question": "What?", "Answer": "bus", "Choice A": "car", "Choice B": "bus",
       "Choice C": "c", "Choice D": "d", "Answer_label": "B"},
       "u:<image>\nWhat?\nA. car\nB. bus\nC. c\nD. d | a:B | img:1")
+shape("Qwen-VL", {"id": "1", "conversations": [{"from": "user", "value": f"Picture 1: <img>{PIXEL}</img>\nWhat?"},
+      {"from": "assistant", "value": "A <ref>bus</ref><box>(1,2),(3,4)</box>."}]},
+      "u:Picture 1: <image>\nWhat? | a:A <ref>bus</ref><box>(1,2),(3,4)</box>. | img:1")
+shape("Qwen-VL with two pictures", {"conversations": [{"from": "user", "value": f"Picture 1: <img>{PIXEL}</img>\n"
+      f"Picture 2: <img>{PIXEL}</img>\nWhich?"}, {"from": "assistant", "value": "Both."}]},
+      "u:Picture 1: <image>\nPicture 2: <image>\nWhich? | a:Both. | img:2")
+shape("Qwen-VL behind texts", [{"conversations": said("Why?", "Because.")}, {"conversations": said(
+      f"<img>{PIXEL}</img>So?", "Yes.")}], QA)
+shape("a page's images", {"conversations": said("What is <img>?", "A tag: <img src='a.jpg'></img>")},
+      "u:What is <img>? | a:A tag: <img src='a.jpg'></img>")
+shape("ms-swift of old", {"query": f"<img>{PIXEL}</img>What?", "response": "A bus."}, "u:<image>What? | a:A bus. | img:1")
+shape("OpenGVLab/InternVL lists", {"id": 1, "image": [PIXEL, PIXEL], "width_list": [1, 1], "height_list": [1, 1],
+      "conversations": said("Image-1: <image>\nImage-2: <image>\nWhich?", "Both.")},
+      "u:Image-1: <image>\nImage-2: <image>\nWhich? | a:Both. | img:2")
+shape("MiniCPM-V", {"id": "0", "image": {"<image_00>": PIXEL, "<image_01>": PIXEL}, "conversations":
+      chat("Which?\n<image_00>\n<image_01>", "Both.")}, "u:Which?\n<image>\n<image> | a:Both. | img:2")
+shape("MMMU/MMMU", {"id": "1", "question": "<image 1> What?", "options": "['car', 'bus']", "explanation": "", "image_1":
+      PIXEL, "image_2": None, "answer": "B", "question_type": "multiple-choice", "subfield": "x"},
+      "u:<image> What?\nA. car\nB. bus | a:B | img:1")
+shape("MMBench", {"index": 1, "question": "What?", "hint": "", "A": "car", "B": "bus", "answer": "B", "image":
+      PIXEL.partition(",")[2]}, "u:<image>\nWhat?\nA. car\nB. bus | a:B | img:1")
+shape("ms-swift boxes", {"messages": chat("<image>Where is <ref-object>?", "<bbox> and <bbox>"), "images": [PIXEL], "objects":
+      {"ref": ["the bus"], "bbox": [[1, 2, 3, 4], [5, 6, 7, 8]]}},
+      "u:<image>Where is the bus? | a:[1, 2, 3, 4] and [5, 6, 7, 8] | img:1")
+shape("pages and their text", {"image": PIXEL, "markdown": "# A page\nwith text"}, "?u:<image> | a:# A page\nwith text | img:1")
+shape("several captions", {"image": PIXEL, "captions": ["A bus.", "A red bus."]}, "u:<image> | a:A bus. | img:1")
 # ── plain text ──
 TEXT = "text:Rome is the capital…"
 shape("HuggingFaceFW/fineweb-edu", {"text": ARTICLE, "id": "<urn:1>", "dump": "CC", "url": "https://x.org",

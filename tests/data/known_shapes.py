@@ -15,6 +15,7 @@ PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 QA = "u:Why? | a:Because."
+THOUGHT = "u:Why? | a:<think>\nHm.\n</think>\n\nBecause."
 ARTICLE = "Rome is the capital of Italy. It has many old houses and many new ones. " * 3
 文章 = "北京是中国的首都，有许多古老的建筑，也有许多新的建筑，每年接待大量游客。" * 3
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 
-from known_shapes import ARTICLE, QA, shape, 文章
+from known_shapes import ARTICLE, QA, THOUGHT, shape, 文章
 from real_sets import WEATHER, chat
 
 # fmt: off
@@ -37,7 +37,7 @@ shape("lmsys/toxic-chat", {"conv_id": "1", "user_input": "Why?", "model_output":
 shape("PrimeIntellect/SYNTHETIC-1", {"response_id": "r", "problem_id": "p", "task_type": "x", "score": 1.0, "prompt":
       "Why?", "llm_response": "Because.", "metadata": "{}"}, QA)
 shape("cognitivecomputations/dolphin-r1", {"messages": chat("Why?"), "reasoning": "Hm.", "answer": "Because.",
-      "model": "R1"}, QA)
+      "model": "R1"}, THOUGHT)
 shape("THUDM/LongBench", {"input": "Why?", "context": "It rains.", "answers": ["Because."], "length": 3, "dataset":
       "qasper", "language": "en", "all_classes": None, "_id": "1"}, "u:Why?\nIt rains. | a:Because.")
 shape("BGE pairs", {"query": "Why?", "pos": ["Because."], "neg": ["No."]}, "!--map")
@@ -56,6 +56,12 @@ shape("allenai/ai2_arc", {"id": "M1", "question": "Which?", "choices": {"text": 
       "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
 shape("allenai/openbookqa", {"id": "7", "question_stem": "Which?", "choices": {"text": ["x", "y"], "label": ["A",
       "B"]}, "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
+shape("ARC as first given out", {"id": "1", "question": {"stem": "Which?", "choices": [{"label": "A", "text": "x"}, {"label":
+      "B", "text": "y"}]}, "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
+shape("choices as objects", {"question": "Which?", "choices": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}],
+      "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
+shape("deepmind/narrativeqa", {"document": {"id": "1", "text": "Long."}, "question": {"text": "Why?", "tokens": ["Why"]},
+      "answers": [{"text": "Because.", "tokens": ["Because"]}, {"text": "So.", "tokens": ["So"]}]}, QA)
 shape("tau/commonsense_qa", {"id": "0", "question": "Which?", "question_concept": "x", "choices": {"label": ["A", "B"],
       "text": ["x", "y"]}, "answerKey": "B"}, "u:Which?\nA. x\nB. y | a:B")
 shape("allenai/sciq", {"question": "Which?", "distractor3": "d", "distractor1": "e", "distractor2": "f",
@@ -126,6 +132,26 @@ shape("NousResearch/CharacterCodex", [{"media_type": "Webcomics", "genre": "Fant
 shape("proj-persona/PersonaHub", [{"input persona": f"A man of {n} years", "synthesized text":
       f"{n} years ago a man of many talents lived in Rome.", "description": "math problem"} for n in range(12)],
       "?u:A man of 0 years | a:0 years ago a man of many talents lived in Rome.")
+TOLD = "u:Rome is in Italy.\nWhere? | a:Italy | u:What? | a:Rome"
+READ = "u:Where?\nRome is in Italy. | a:Italy"
+shape("mrqa-workshop/mrqa lines", [{"header": {"dataset": "SQuAD", "split": "dev"}}, *[{"id": "", "context":
+      "Rome is in Italy.", "qas": [{"qid": "1", "question": "Where?", "answers": ["Italy", "in Italy"]}, {"qid": "2",
+      "question": "What?", "answers": ["Rome"]}], "context_tokens": [["Rome", 0]]}] * 2], READ)
+shape("SQuAD lines", {"title": "Rome", "paragraphs": [{"context": "Rome is in Italy.", "qas": [{"id": "1", "question":
+      "Where?", "answers": [{"text": "Italy", "answer_start": 11}], "is_impossible": False}, {"id": "2", "question":
+      "Why?", "answers": [], "is_impossible": True}]}]}, READ)
+shape("ucinlp/drop", {"section_id": "1", "query_id": "2", "passage": "Rome is in Italy.", "question": "Where?",
+      "answers_spans": {"spans": ["Italy", "in Italy"], "types": ["span", "span"]}}, READ)
+shape("stanfordnlp/coqa", {"source": "x", "story": "Rome is in Italy.", "questions": ["Where?", "What?"], "answers": {
+      "input_text": ["Italy", "Rome"], "answer_start": [11, 0], "answer_end": [16, 4]}}, TOLD)
+shape("allenai/quac", {"dialogue_id": "1", "context": "Rome is in Italy.", "questions": ["Where?", "What?"], "answers": {
+      "texts": [["Italy"], ["Rome"]], "answer_starts": [[11], [0]]}}, TOLD)
+shape("PsyQA", {"question": "Why?", "description": "三天了", "questionID": 1, "answers": [{"answer_text": "Because.",
+      "has_label": False}]}, QA)
+shape("rows as text in a column", [{"id": n, "data": json.dumps({"question": f"Why {n}?", "answer": f"Because {n}."})}
+      for n in range(3)], "u:Why 0? | a:Because 0.")
+shape("NaturalConv", {"dialog_id": "1", "document_id": 1, "content": ["Why?", "Because.", "So?", "Yes."]},
+      "u:Why? | a:Because. | u:So? | a:Yes.")
 # ── medicine and law ──
 shape("huatuo_encyclopedia_qa", {"questions": [["感冒怎么办？", "感冒了怎么办？"]], "answers": ["多喝水。"]},
       "u:感冒怎么办？ | a:多喝水。")
@@ -137,8 +163,8 @@ shape("MedDialog-CN", {"description": "头疼三天", "utterances": ["病人：�
 shape("Toyhom Chinese medical dialogue", {"department": "内科", "title": "头疼", "ask": "头疼三天了", "answer": "休息。"},
       "u:头疼三天了 | a:休息。")
 shape("michaelwzhu/ChatMed", {"query": "头疼", "response": "休息"}, "u:头疼 | a:休息")
-shape("FreedomIntelligence/medical-o1-reasoning-SFT", {"Question": "Why?", "Complex_CoT": "Let me think.", "Response":
-      "Because."}, QA)
+shape("FreedomIntelligence/medical-o1-reasoning-SFT", {"Question": "Why?", "Complex_CoT": "Hm.", "Response":
+      "Because."}, THOUGHT)
 shape("shibing624/medical reward", {"question": "为什么？", "response_chosen": "因为如此。", "response_rejected": "不知道。"},
       "u:为什么？ | +:因为如此。 | -:不知道。")
 shape("ShengbinYue/DISC-Law-SFT triplet", {"id": "1", "reference": ["第一条"], "input": "为什么？", "output":
@@ -202,6 +228,8 @@ shape("Azure99/blossom-math-v2", {"id": "1", "input": "2 + 2?", "output": "It is
       "u:2 + 2? | a:It is 4.")
 shape("BytedTsinghua-SIA/DAPO-Math-17k", {"data_source": "math_dapo", "prompt": chat("2 + 2?"), "ability": "MATH",
       "reward_model": {"ground_truth": "4", "style": "rule"}, "extra_info": {"index": "1"}}, "u:2 + 2? | a:4")
+shape("Skywork/Skywork-OR1-RL-Data", {"data_source": "x", "prompt": chat("2 + 2?"), "ability": "math", "reward_model": {
+      "ground_truth": '["4"]', "style": "rule"}, "extra_info": {"index": 0}}, "u:2 + 2? | a:4")
 shape("zwhe99/DeepMath-103K", {"question": "2 + 2?", "final_answer": "4", "difficulty": 4.5, "topic": "x",
       "r1_solution_1": "It is four.", "r1_solution_2": "Four it is.", "r1_solution_3": "So four."}, "u:2 + 2? | a:4")
 shape("Jiayi-Pan/Countdown-Tasks-3to4", {"target": 98, "nums": [44, 19, 35]}, "!--map")
@@ -266,4 +294,26 @@ shape("tools in OpenAI messages", {"messages": [{"role": "user", "content": "Wea
       "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments":
       '{"city": "Rome"}'}}]}, {"role": "tool", "tool_call_id": "c1", "content": "3"}, {"role": "assistant", "content":
       "3 degrees."}], "tools": TOOLS}, f"u:Weather? | a:→{CALL} | t:3 | a:3 degrees. | tools:weather")
+HERMES = [{"from": "system", "value": "You call functions. Here are they: <tools> " + json.dumps(TOOLS) + " </tools> For each "
+      "call return JSON in <tool_call>.\n<tool_call>\n{}\n</tool_call>"}, {"from": "human", "value": "Weather?"}, {"from":
+      "gpt", "value": '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'}]
+CALLING = f"s:You call functions. Here are they: | u:Weather? | a:→{CALL} | tools:weather"
+shape("NousResearch/hermes-function-calling-v1", {"id": "1", "conversations": HERMES, "tools": json.dumps(TOOLS),
+      "category": "c", "subcategory": "s", "task": "t"}, CALLING)
+shape("tools in the system message alone", {"conversations": HERMES}, CALLING)
+shape("glaiveai/glaive-function-calling-v2", {"system": "SYSTEM: Use these functions if required -\n" + json.dumps(WEATHER,
+      indent=4) + "\n", "chat": "USER: Weather?\n\n\nASSISTANT: <functioncall> {\"name\": \"weather\", \"arguments\": "
+      "'{\"city\": \"Rome\"}'} <|endoftext|>\n\n\nFUNCTION RESPONSE: 3\n\n\nASSISTANT: 3 <|endoftext|>\n\n\n"},
+      f"s:Use these functions if required - | u:Weather? | a:→{CALL} | t:3 | a:3 | tools:weather")
+shape("smolagents traces", {"messages": [{"role": "user", "content": [{"type": "text", "text": "Weather?"}]}, {"role":
+      "tool-call", "content": [{"type": "text", "text": "Calling tools:\n[{'id': 'c1', 'type': 'function', 'function': "
+      "{'name': 'weather', 'arguments': {'city': 'Rome'}}}]"}]}, {"role": "tool-response", "content": [{"type": "text",
+      "text": "3"}]}, {"role": "assistant", "content": "3 degrees."}]}, f"u:Weather? | a:→{CALL} | t:3 | a:3 degrees.")
+shape("Gemini's calls", {"contents": [{"role": "user", "parts": [{"text": "Weather?"}]}, {"role": "model", "parts": [
+      {"functionCall": {"name": "weather", "args": {"city": "Rome"}}}]}, {"role": "user", "parts": [{"functionResponse":
+      {"name": "weather", "response": {"t": 3}}}]}, {"role": "model", "parts": [{"text": "3."}]}], "tools": [
+      {"functionDeclarations": [WEATHER]}]}, f'u:Weather? | a:→{CALL} | t:{{"t": 3}} | a:3. | tools:weather')
+shape("an answer like the tool's", {"messages": [*chat("Weather?"), {"role": "assistant", "tool_calls": [{"id": "c",
+      "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}]}, {"role": "tool", "content": "3"},
+      {"role": "assistant", "content": "3"}], "tools": TOOLS}, f"u:Weather? | a:→{CALL} | t:3 | a:3 | tools:weather")
 # fmt: on

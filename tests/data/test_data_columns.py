@@ -128,6 +128,7 @@ def test_pairs(pairs):
     table = csv.writer(text)
     table.writerows([number, *(part.replace("\0", "") for part in pair)] for number, pair in enumerate(pairs))
     table.writerow(["", "", " "])
+    table.writerow(["编号", "问题", "答案"])  # the headers once more
     table.writerow([1, "a", "b"])
     layout = Layout("question_answer", "sft", {"question": "问题", "answer": "答案"})
     assert same(text.getvalue().encode(), Cells(",", ("编号", "问题", "答案"), frozenset({1})), layout, 2)

@@ -191,6 +191,57 @@ def test_labels(drawn):
     read_back("rows.json", json.dumps(labelled).encode(), rows)
 
 
+@given(sft())
+@repeatable(40)
+def test_requests_and_answers(rows):
+    def answered(row):
+        last = json.loads(json.dumps(row["messages"][-1]))
+        for call in last.get("tool_calls", ()):
+            call["function"]["arguments"] = json.dumps(call["function"]["arguments"])
+        return {"choices": [{"message": last}]}
+
+    asked = [{**row, "model": "m", "messages": row["messages"][:-1]} for row in rows]
+    plain = [{"request": one, "response": answered(row)} for one, row in zip(asked, rows, strict=True)]
+    read_back("rows.jsonl", as_jsonl(plain), rows)
+    texts = [{name: json.dumps(part) for name, part in one.items()} for one in plain]
+    read_back("rows.jsonl", as_jsonl(texts), rows)
+    traced = [{"input": one["request"], "output": row["messages"][-1]} for one, row in zip(plain, rows, strict=True)]
+    read_back("rows.json", json.dumps(traced).encode(), rows)
+
+
+CHATS = st.lists(
+    st.lists(st.tuples(SAID, SAID.map("答".__add__)), min_size=2, max_size=4), min_size=2, max_size=4, unique_by=repr
+)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["2026-05-{day:02d} 10:{minute:02d}:00 {name}\n", "{name} 2026/5/{day} 10:{minute:02d}\n",
+     "[{day:02d}.05.26, 10:{minute:02d}:00] {name}: ", "5/{day}/26, 10:{minute:02d} PM - {name}: ",
+     "2026-05-{day:02d} 10:{minute:02d}:00 {name}(10001)\n"],
+)  # fmt: skip
+@given(CHATS)
+@repeatable(15)
+def test_saved_chats(head, drawn):
+    rows = [
+        {"messages": [said(*turn) for q, a in pairs for turn in (("user", q), ("assistant", a))]} for pairs in drawn
+    ]
+    text = "".join(
+        head.format(day=day, minute=minute, name="李 四" if minute % 2 else "张三") + one["content"] + "\n\n"
+        for day, row in enumerate(rows, 1)
+        for minute, one in enumerate(row["messages"])
+    )
+    read_back("chat.txt", text.encode(), rows, mapping={"assistant": "李 四"})
+
+
+@given(PLAIN)
+@repeatable(20)
+def test_questions_above_answers(drawn):
+    rows = [{"messages": [said("user", question), said("assistant", answer)]} for question, answer in drawn]
+    text = "".join(f"{n}. 问：{q}\n答：{a}\n\n" for n, (q, a) in enumerate(drawn, 1))
+    read_back("faq.txt", text.encode(), rows)
+
+
 @pytest.mark.parametrize(
     "names",
     [("instruction", "output"), ("prompt", "completion"), ("query", "response"), ("问题", "答案")],
@@ -273,7 +324,9 @@ JSON = st.recursive(
             st.sampled_from(
                 ["question", "answer", "messages", "conversations", "role", "content", "from", "value", "chosen",
                  "rejected", "prompt", "completion", "label", "kto_tag", "tools", "tool_calls", "function", "name",
-                 "arguments", "text", "history", "system", "input", "instruction", "output", "x", ""]
+                 "arguments", "text", "history", "system", "input", "instruction", "output", "x", "", "request",
+                 "response", "choices", "body", "inputs", "outputs", "image", "image_1", "<image_00>", "qas", "context",
+                 "thinking"]
             ),
             inner,
             max_size=5,
@@ -391,6 +444,10 @@ def test_images_in_every_layout(drawn):
                 said("user", [shown, {"type": "text", "text": f"\n{q}"}]),
                 said("assistant", a)]} for q, a in drawn],
             [{"image": "a.png", "question": q, "answer": a} for q, a in drawn],
+            [{"conversations": [{"from": "user", "value": f"<img>a.png</img>\n{q}"}, {"from": "assistant", "value": a}]}
+             for q, a in drawn],
+            [{"image": {"<image_00>": "a.png"}, "conversations": [
+                said("user", f"<image_00>\n{q}"), said("assistant", a)]} for q, a in drawn],
         ]  # fmt: skip
         for layout in layouts:
             file = Path(folder) / "rows.jsonl"

@@ -9,6 +9,7 @@ import tracemalloc
 import pytest
 from spreadsheets import write_xls, write_xlsx
 
+from appliance import show_data
 from appliance.data import check, load
 from appliance.errors import ApplianceError, UsageError
 
@@ -38,6 +39,73 @@ def test_encodings(tmp_path, encoding, found, packed):
     file.write_bytes(gzip.compress(content) if packed else content)
     assert pairs(file) == ROWS
     assert check(file).encoding == found
+
+
+def test_utf16_without_a_mark_and_little_else_than_chinese(tmp_path):
+    text = "问题,回复,备注\r\n几点开门？,早上九点开门，周末不休息。,\r\n多少钱一个？,三块钱一个，十个起送。,\r\n"
+    for encoding in ("utf-16-le", "utf-16-be"):
+        (tmp_path / "rows.csv").write_bytes(text.encode(encoding))
+        assert pairs(tmp_path / "rows.csv")[1] == ("多少钱一个？", "三块钱一个，十个起送。")
+
+
+def test_tables_beside_and_below_each_other(tmp_path):
+    """A second one beside is told about; below, its headers are no row. Notes at the end are left out, and counted."""
+    head, rows = ["问题", "答案"], [["几点？", "九点"], ["多少？", "三块"]]
+    write_xlsx(
+        tmp_path / "a.xlsx", {"问答": [[*head, None, *head], *[[*row, None, "还" + row[0], "x"] for row in rows]]}
+    )
+    report = check(tmp_path / "a.xlsx")
+    assert (report.rows, report.kept) == (2, 2) and "headers_twice" in [note.key for note in report.warnings]
+    write_xlsx(tmp_path / "b.xlsx", {"问答": [head, *rows, head, ["在哪？", "这里"], [], ["注：仅供参考"]]})
+    report = check(tmp_path / "b.xlsx")
+    assert (report.rows, report.kept) == (5, 3)
+    assert {note.key: note.lines for note in report.dropped} == {"header_again": [4], "empty_answer": [7]}
+
+
+def test_whose_answers_a_saved_chat_teaches_has_to_be_said(tmp_path):
+    said = [
+        ("张三", "几点？"),
+        ("李四", "九点。"),
+        ("李四", "周末不开。"),
+        ("张三", "[图片]"),
+        ("张三", "多少？"),
+        ("李四", "三块。"),
+    ]
+    talk = "".join(f"2026-05-01 10:0{n}:00 {name}\n{text}\n\n" for n, (name, text) in enumerate(said))
+    (tmp_path / "chat.txt").write_text(f"{talk}2026-05-02 09:00:00 张三\n在吗？\n")
+    (asked,) = check(tmp_path / "chat.txt").questions
+    assert asked.key == "speaker" and {"map": {"assistant": "李四"}} in asked.ways and asked.ways[-1] == {}
+    report = check(tmp_path / "chat.txt", mapping={"assistant": "李四"})
+    assert (report.rows, report.kept, report.questions) == (2, 1, [])
+    assert [(note.key, note.lines) for note in report.dropped] == [("last_not_assistant", [19])]
+    assert [one["content"] for one in report.sample[0]["messages"]] == [
+        "几点？",
+        "九点。\n周末不开。",
+        "多少？",
+        "三块。",
+    ]
+    with pytest.raises(UsageError, match="王五"):
+        check(tmp_path / "chat.txt", mapping={"assistant": "王五"})
+    rows = [{"session": 1, "speaker": name, "text": text} for name, text in said]
+    (tmp_path / "chat.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ApplianceError, match="who asks"):
+        check(tmp_path / "chat.jsonl")
+    assert check(tmp_path / "chat.jsonl", mapping={"assistant": "李四"}).kept == 1
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"question": "q", "answer": "a"}))
+    with pytest.raises(UsageError) as raised:
+        check(tmp_path / "rows.jsonl", mapping={"assistant": "李四"})
+    assert "assistant" in raised.value.problems[0]
+
+
+def test_thoughts_and_several_answers_are_told(tmp_path, capsys):
+    rows = [{"question": f"q{n}", "thinking": "hm", "answers": [f"a{n}", "b"]} for n in range(3)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    report = check(tmp_path / "rows.jsonl")
+    assert {"thoughts", "several_answers"} <= {note.key for note in report.warnings}
+    show_data.report(report)
+    assert "thinking" in capsys.readouterr().out
+    assert pairs(tmp_path / "rows.jsonl")[0] == ("q0", "<think>\nhm\n</think>\n\na0")
+    assert pairs(tmp_path / "rows.jsonl", mapping={"question": "question", "answer": "answers"})[0] == ("q0", "a0")
 
 
 def test_big5_is_not_taken_for_gb18030(tmp_path):

@@ -84,7 +84,7 @@ class FakeHub:
     rate                 bytes a second of each connection
     hear                 told about every request at the hub: its path and headers
 
-    What is pushed stands in `pushed`, by repository; the first `cut_uploads` large files are refused.
+    What is pushed stands in `pushed`, by repository; once `cut_after` large files have come, `cut_uploads` are refused.
     """
 
     def __init__(self, files: dict[str, bytes], tls: ssl.SSLContext | None = None, cdn_tls: bool = True):
@@ -107,7 +107,7 @@ class FakeHub:
         self.pushed: dict[str, Pushed] = {}
         self.blobs: dict[str, bytes] = {}
         self.uploads: list[int] = []  # sizes of the large files that came
-        self.cut_uploads = 0
+        self.cut_uploads = self.cut_after = 0
         self.signed = 0  # addresses that were made
         self.valid_from = 0  # addresses made before that one have expired
         self.lock = threading.Lock()
@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.send(403, b'{"Code": 403, "Message": "read only"}', {}, True)
             answer = self.received(path, raw)
             return self.send(404 if answer is None else 200, json.dumps(answer or {}).encode(), {}, True)
-        if hub.cut_uploads:
+        if hub.cut_uploads and len(hub.uploads) >= hub.cut_after:
             hub.cut_uploads -= 1
             return self.send(400, b"no", {}, True)
         assert hashlib.sha256(raw).hexdigest() == blob[1]

@@ -24,6 +24,7 @@ from appliance import settings
 from appliance.errors import ApplianceError, Stopped, UsageError
 from appliance.hub import export as exporting
 from appliance.hub import export_plan, manifest, workspace
+from appliance.jobs import prepare
 
 COMMIT = "c0ffee" * 6
 FORMS = ["stick/owner--tiny", "stick/any name.tar"]
@@ -89,6 +90,13 @@ def test_there_and_back(model: Path, to: Path, bring: Bring, monkeypatch: pytest
     assert workspace.resolve("owner/tiny") == folder == workspace.resolve("brought")
     bring(to, "brought")
     assert "Already here" in bring.notes[-1]
+
+
+def test_a_model_in_a_tar_is_brought_here_first(model: Path, tmp_path: Path) -> None:
+    out(model, tmp_path / "m.tar")
+    with pytest.raises(ApplianceError, match="is an archive") as told:
+        prepare.serve(str(tmp_path / "m.tar"))
+    assert f"appliance models import {tmp_path / 'm.tar'}" in told.value.next_step
 
 
 def test_the_system_s_own_tar_reads_it(model: Path, tmp_path: Path) -> None:

@@ -57,9 +57,13 @@ def test_a_model_goes_whole_and_unseen_by_others(model: Path, hub: Any, tmp_path
     code, said, error = pushed(model, hub, tmp_path / "first")
     assert code == 1 and error["what"] and error["next"], said
     assert hub.pushed[PLACE].private and hub.uploads == []
+    hub.cut_after = 1  # the next try gets half of it there, the one after that only sends the rest
+    assert pushed(model, hub, tmp_path / "half")[0] == 1 and len(hub.uploads) == 1
     hub.cut_uploads = 0
     code, said, result = pushed(model, hub, tmp_path / "second")
     assert code == 0, said
+    shards = {path.stat().st_size for path in model.glob("*.safetensors")}
+    assert shards < set(hub.uploads) and len(hub.uploads) == len(shards) + 1, hub.uploads  # each of them once
     there = hub.pushed[PLACE]
     files = [path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()]
     sent = {name for name in files if not name.endswith((".py", ".bin"))} - KEPT_HERE.keys() - {manifest.NAME}

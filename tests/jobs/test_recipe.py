@@ -76,6 +76,21 @@ def test_any_file_is_steps_or_problems(tmp_path: Path, raw: bytes) -> None:
     assert read(path)
 
 
+def test_rewards_are_looked_at_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").touch()
+    (tmp_path / "bad.json").write_text('{"type": "nothing"}')
+    path = tmp_path / "recipe.yaml"
+    words = "model: m, data: rows.jsonl"
+    path.write_text(
+        f"jobs:\n- finetune: {{{words}, task: grpo, rewards: ['regex:(', 'schema:bad.json']}}\n"
+        f"- finetune: {{{words}, task: rloo}}\n- finetune: {{{words}, rewards: [number]}}\n"
+    )
+    problems = read(path)
+    assert len(problems) == 4 and all(problem.startswith("finetune: ") for problem in problems), problems
+    path.write_text(f"jobs:\n- finetune: {{{words}, task: grpo, rewards: [number]}}\n")
+    assert recipe.read(path)[0][1]["rewards"] == ["number"]
+
+
 def test_a_push_takes_what_was_made() -> None:
     place = {"push": {"to": "hf:me/x"}}
     download = {"download": {"model": "owner/name"}}

@@ -10,7 +10,15 @@ from appliance import questions
 from appliance.menu import finetune
 from appliance.planning.wish import SHARDINGS, read_wish
 
-PLAN = {"rank": 16, "length": 512, "micro_batch": 4, "epochs": 3.0, "learning_rate": 2e-4, "gpus": 1, "device": "cuda"}
+PLAN: dict[str, Any] = {
+    "rank": 16,
+    "length": 512,
+    "micro_batch": 4,
+    "epochs": 3.0,
+    "learning_rate": 2e-4,
+    "gpus": 1,
+    "device": "cuda",
+}
 
 
 @pytest.mark.parametrize("cards", [1, 2])
@@ -27,3 +35,26 @@ def test_how_cards_work_together_is_asked_where_there_are_several(monkeypatch: p
     wish = finetune._advanced(PLAN, cards)
     assert wish == ({} if cards == 1 else {"gpus": 2, "sharding": "zero2"})
     assert read_wish(wish) and len(asked) == cards
+
+
+def test_techniques_can_be_switched_and_answers_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left as planned is no wish; what is switched is one that the plan takes."""
+    offered: list[str] = []
+
+    def several(_title: str, ways: list[tuple[str, Any]], planned: list[str]) -> list[str]:
+        offered[:] = [name for _label, name in ways]
+        return [name for name in offered if name not in planned]
+
+    monkeypatch.setattr(questions, "several", several)
+    planned = {**PLAN, "packing": False, "padding_free": True, "liger": True, "checkpointing": True,
+               "optimizer": "adamw_torch_fused", "neftune": 0.0}  # fmt: skip
+    wish = finetune._switched(planned)
+    assert wish == {"packing": True, "padding_free": False, "liger": False, "checkpointing": False,
+                    "optimizer": "paged_adamw_8bit", "neftune": 5.0}  # fmt: skip
+    back = finetune._switched({**planned, **wish, "device": "cpu"})
+    assert back["optimizer"] == "adamw_torch_fused" and back["neftune"] == 0 and "liger" not in back
+    assert read_wish(wish) and read_wish(back)
+    monkeypatch.setattr(questions, "choose", lambda _title, ways, default=None: ways[-1][1])
+    assert finetune._way_of_answering("sft") == {"task": "grpo", "rewards": ("exact",)}
+    monkeypatch.setattr(questions, "choose", lambda _title, ways, default=None: default)
+    assert finetune._way_of_answering("sft") == {"task": "sft", "rewards": ()}

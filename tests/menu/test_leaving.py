@@ -83,6 +83,7 @@ def questions_of(entry: str, workspace: Path, shelf: Path, rows: Path) -> list[l
                 data,
                 learn,
                 (_("Start?"), [UP, UP, ENTER]),
+                (_("How should it learn from the rows?"), [ENTER]),
                 (_("Method:"), [ENTER]),
                 (_("Rank:"), [ENTER]),
                 (_("Longest row, in tokens:"), [ENTER]),
@@ -165,6 +166,7 @@ def test_a_number_that_no_training_has_is_refused_where_it_is_typed(menu: Menu, 
     screen = menu("zh")
     screen.keys("3", ENTER).asks(_("Your data file (Excel, CSV, JSON, text):")).keys(str(rows), ENTER)
     screen.asks(_("Which model should learn from it?")).pick("tiny-base").asks(_("Start?")).pick(_("advanced"))
+    screen.asks(_("How should it learn from the rows?"), "GRPO").keys(ENTER)
     screen.asks(_("Method:"), "QLoRA", _("all weights")).keys(ENTER).asks(_("Rank:"))
     problem = _("must be a number from {least} to {most}, not {given}")
     for wrong in (0, 99999):
@@ -256,13 +258,13 @@ def test_ctrl_c_while_watching(menu: Menu, long_job: Job) -> None:
     at_first_screen(screen).keys("q", ENTER)
     assert screen.end() == 0
     assert long_job.state().state == "running" and long_job.state().attempt == 2
-    assert squeezed(_("{n} jobs go on: appliance jobs list").format(n=1)) in squeezed("".join(screen.seen))
+    assert squeezed(_("Jobs that go on: {n} (appliance jobs list)").format(n=1)) in squeezed("".join(screen.seen))
 
 
 def test_the_menu_goes_on_where_a_container_would_end(home: Path, long_job: Job) -> None:
     screen = Screen(home, env={"APPLIANCE_CONTAINER": "1"})
     at_first_screen(screen).keys("q", ENTER)
-    question = _("{n} jobs are running, and leaving ends this container.").format(n=1)
+    question = _("Jobs still running: {n}. Leaving ends this container.").format(n=1)
     screen.asks(question, _("stay"), _("save, stop them and leave")).interrupt()
     at_first_screen(screen).keys("q", ENTER)
     screen.asks(question).pick(_("save, stop them and leave"))

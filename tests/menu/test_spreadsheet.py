@@ -76,6 +76,17 @@ def test_two_readings_are_asked_with_three_rows_shown(menu: Menu, workspace: Pat
     assert rows == longer and words["sheet"] == "二月" and words["map"] == {"question": "甲", "answer": "乙"}
 
 
+def test_whose_answers_a_saved_chat_teaches(menu: Menu, workspace: Path, tmp_path: Path) -> None:
+    """One question; the name that is picked is in the recipe."""
+    said = [(f"2026/1/2 10:{n:02d}", pair) for n, pair in enumerate(ASKED)]
+    text = "".join(f"张三 {when}\n{q}\n\n李四 {when}\n{a}\n\n" for when, (q, a) in said)
+    (tmp_path / "chat.txt").write_text(text)
+    screen = to_the_plan(menu("zh"), tmp_path / "chat.txt")
+    screen.asks(_("This is a saved chat. Whose answers should the model learn?"), "张三").pick("李四")
+    rows, words = recipe_rows(workspace, screen)
+    assert rows == ASKED[-1:] and words["map"] == {"assistant": "李四"}
+
+
 def test_a_title_above_a_text_is_asked_about(menu: Menu, workspace: Path, tmp_path: Path) -> None:
     """Articles to read, or titles that ask? One question, and the answer is in the recipe."""
     rows = [(f"第{n}条怎么办理", f"{n}。" + "先到窗口登记，再等通知，" * 12) for n in range(4)]

@@ -78,6 +78,7 @@ def test_the_four_entries_one_by_one(menu: Menu, home: Path, shelf: Path, rows: 
     screen.keys("3", ENTER).asks(_("Your data file (Excel, CSV, JSON, text):")).keys(str(rows), ENTER)
     screen.asks(_("Which model should learn from it?")).pick("base-bfloat16")
     screen.asks(_("Start?"), _("start"), _("advanced"), _("back")).pick(_("advanced"))
+    screen.asks(_("How should it learn from the rows?")).keys(ENTER)
     screen.asks(_("Method:"), _("as planned"), "LoRA", "QLoRA").keys(ENTER)
     screen.asks(_("Rank:")).keys("\x15", "none", ENTER).wait_for(_("A number above 0.")).keys("\x15", "4", ENTER)
     for question in (_("Longest row, in tokens:"), _("Rows at once:")):

@@ -20,6 +20,7 @@ from machines import MACHINES, MODELS, TINY
 from appliance.planning import catalogue
 from appliance.planning.lengths import Lengths
 from appliance.planning.plan import plan
+from appliance.planning.way import Way
 
 _EXPLAINED = {
     "device", "profile", "method", "dtype", "micro_batch", "accumulation", "length", "rank", "learning_rate", "epochs",
@@ -98,7 +99,7 @@ def test_how_many_cards() -> None:
     many = plan(two, MODELS["8B"], rows=1000, longest=900, wish={"gpus": 4})
     assert many.gpus == 2 and "You asked for 4 cards; 2 can be used." in many.warnings[0]
     assert plan(MACHINES["processor"], TINY, wish={"gpus": 2}).gpus == 1
-    quick = plan(eight, MODELS["0.6B"], rows=100, longest=100)
+    quick = plan(eight, MODELS["1.7B"], rows=100, longest=100)
     assert quick.gpus == 1 and "the others stay free" in quick.reasons["gpus"]
     few = plan(eight, MODELS["72B"], rows=20, longest=4000, wish={"gpus": 8})
     assert few.gpus == 8 and few.micro_batch == 1
@@ -124,13 +125,13 @@ def test_an_old_card_and_an_old_driver_say_so() -> None:
 
 
 def test_a_quantised_model_is_warned_of_and_of_a_seeing_one_it_is_told() -> None:
-    made = plan(MACHINES["A10"], replace(MODELS["0.6B"], quantised="gptq", vision=True))
+    made = plan(MACHINES["A10"], replace(MODELS["1.7B"], quantised="gptq", vision=True))
     assert len(made.warnings) == 1 and "from text alone" in made.reasons["pictures"]
 
 
 def test_wishes_win() -> None:
     wish = {"method": "qlora", "rank": 64, "batch": 2, "length": 300, "steps": 7, "learning_rate": 1e-5}
-    made = plan(MACHINES["A100 80"], MODELS["0.6B"], rows=100, wish=wish)
+    made = plan(MACHINES["A100 80"], MODELS["1.7B"], rows=100, wish=wish)
     assert (made.method, made.rank, made.alpha, made.micro_batch, made.length) == ("qlora", 64, 128, 2, 300)
     assert (made.steps, made.learning_rate) == (7, 1e-5)
     assert made.reasons["rank"] == "You asked for it."
@@ -144,7 +145,7 @@ def test_a_wish_that_does_not_fit_is_warned_of() -> None:
 
 def test_qlora_without_an_nvidia_card_is_lora() -> None:
     for name in ("M2 16", "processor"):
-        made = plan(MACHINES[name], MODELS["0.6B"], wish={"method": "qlora"})
+        made = plan(MACHINES[name], MODELS["1.7B"], wish={"method": "qlora"})
         assert made.method == "lora"
         assert "bitsandbytes" in made.warnings[0]
         assert made.optimizer == ("adamw_torch" if name == "M2 16" else "adamw_torch_fused")
@@ -214,3 +215,15 @@ def test_pictures_are_counted_or_said_to_be_guessed() -> None:
     assert made.length >= 1300 and "guessed to be 1300 tokens" in made.reasons["pictures"]
     counted = plan(MACHINES["A100 80"], seeing, rows=2, lengths=Lengths.of([90, 900], rough=False), images=2)
     assert counted.length == 960 and "own processor makes of it" in counted.reasons["pictures"]
+
+
+def test_what_compares_without_a_reference_holds_all_logits() -> None:
+    """TRL's trainers for ORPO and SimPO keep them, those for DPO and the others don't: 12 bytes a token and word."""
+    ways = {
+        task: Way("lora", "float32", 4, 256, 8, "adamw_torch", False, "cpu", task=task).formula(MODELS["1.7B"])
+        for task in ("dpo", "orpo", "simpo")
+    }
+    every = 12 * 2 * 4 * 256 * MODELS["1.7B"].vocab / 2**30
+    for task in ("orpo", "simpo"):
+        assert ways[task].parts["logits"] == pytest.approx(every, rel=0.05)
+        assert ways[task].total_gib > ways["dpo"].total_gib

@@ -105,3 +105,31 @@ def test_how_an_engine_serves_it() -> None:
         with pytest.raises(ApplianceError) as told:
             served(quantisation, engine, on)
         assert told.value.why and told.value.next_step
+
+
+def test_what_is_passed_over_and_what_is_not_seen_is_refused() -> None:
+    with pytest.raises(ApplianceError, match="can't be quantised") as told:
+        quantising(MACHINES["H100"], replace(TINY, model_type="gpt2"))
+    assert "--scheme bnb4" in told.value.next_step
+    assert quantising(MACHINES["H100"], replace(TINY, model_type="gpt2"), scheme="bnb4").samples == 0
+    with pytest.raises(ApplianceError, match="3 pictures"):
+        quantising(BIG, SMALL, scheme="fp8", images=3)
+    sees = replace(SMALL, vision=True)
+    with_pictures, without = (quantising(BIG, sees, scheme="gptq", images=n) for n in (3, 0))
+    assert with_pictures.memory_gib > without.memory_gib + 2  # pixels are kept, too
+
+
+def test_who_serves_it_and_what_else_would_do() -> None:
+    made = quantising(BIG, SMALL, serving=MACHINES["H100"])
+    assert made.engines == ("vllm",) and set(made.others) == {"gptq", "awq", "int8", "bnb4"}
+    assert (
+        made.others["gptq"] < made.after_gib and made.others["gptq"] == quantising(BIG, SMALL, scheme="gptq").after_gib
+    )
+    assert quantising(BIG, SMALL, serving=MACHINES["3090"]).engines == ("vllm", "lmdeploy")  # in groups of 128
+    old = quantising(BIG, SMALL, serving=MACHINES["V100 32"])
+    assert old.engines == ("transformers",) and old.others == {}
+    mixture = replace(TINY, experts=8, experts_per_token=2, expert_intermediate=128)
+    assert quantising(MACHINES["H100"], mixture).others == {}
+    odd = quantising(MACHINES["H100"], replace(TINY, intermediate=200))
+    assert set(odd.others) == {"int8", "bnb4"}
+    assert quantising(BIG, replace(SMALL, vision=True), scheme="awq").engines == ("vllm",)

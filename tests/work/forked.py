@@ -24,16 +24,21 @@ class Forked:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
         )  # fmt: skip
         assert self._process.stdout and self._process.stdout.readline() == "ready\n"
+        self._running = False
         return self
 
     def __call__(self, job: Job, *_more: Any) -> None:
         assert self._process.stdin and self._process.stdout
+        if self._running:  # nobody asked how the last one ended
+            self.ended()
         self._process.stdin.write(f"{job.folder}\n")
         self.pid = int(self._process.stdout.readline())
+        self._running = True
 
     def ended(self) -> int:
         """Wait for the last one; 0, or minus the signal that ended it."""
         assert self._process.stdout
+        self._running = False
         return int(self._process.stdout.readline())
 
     def __exit__(self, *_error: object) -> None:

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from workers import adapter_hash, done, ended, finetune, kill, saved, trained, until
 
-from appliance import files
+from appliance.errors import UsageError
 from appliance.jobs import control, prepare
 from appliance.jobs.watch import summary
 from appliance.work import checkpoints
@@ -102,27 +102,6 @@ def test_resumed_after_the_last_step_it_takes_no_step_more(home: Path, shelf: Pa
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("method", ["dora", "rslora", "lora+", "pissa"])
-def test_a_method_leaves_its_mark(home: Path, shelf: Path, rows: Path, method: str) -> None:
-    draft = prepare.finetune(
-        str(shelf / "base-float32"), str(rows), wish={"steps": 20, "method": method, "learning_rate": 2e-3}
-    )
-    job = control.submit(draft)
-    result = done(job)
-    assert result["loss_last"] < result["loss_first"]
-    config = files.read_json(Path(result["adapter"]) / "adapter_config.json")
-    assert config["use_dora"] is (method == "dora") and config["use_rslora"] is (method == "rslora")
-    # PiSSA changes the base at its beginning; what it leaves is an ordinary adapter, for the base as it was.
-    assert config["r"] == draft.plan["rank"] * (2 if method == "pissa" else 1)
-    assert config["init_lora_weights"] is True
-    assert not (job.folder / "pissa-beginning").exists()
-    written = files.read_json(Path(result["adapter"]) / "appliance-adapter.json")
-    weights = {path.name: files.sha256(path) for path in (shelf / "base-float32").glob("*.safetensors")}
-    assert written["base"]["weights"] == weights and {"torch", "peft", "trl"} <= set(written["result"]["versions"])
-    merged = done(control.submit(prepare.merge(job.id)))
-    assert Path(merged["model"]).is_dir()
-
-
 def test_a_worker_sees_no_credentials(home: Path, shelf: Path, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "MODELSCOPE_API_TOKEN"):
         monkeypatch.setenv(name, "secret-of-mine")
@@ -153,6 +132,18 @@ def test_an_event_for_every_step_that_matters(home: Path, shelf: Path, rows: Pat
     assert ended(job).heartbeat
 
 
+def test_checkpoints_stay_where_they_are_asked_for(home: Path, shelf: Path, rows: Path) -> None:
+    words = {"wish": {"steps": 8, "batch": 2}, "save_steps": 2}
+    draft = prepare.finetune(str(shelf / "base-float32"), str(rows), **words, keep_checkpoints=3)
+    assert "--keep-checkpoints 3" in draft.command
+    job = control.submit(draft)
+    done(job)
+    kept = checkpoints.numbered(job.folder / "checkpoints")
+    assert [step for step, _folder in kept] == [4, 6, 8] and all(checkpoints.is_whole(folder) for _step, folder in kept)
+    with pytest.raises(UsageError, match="2 checkpoints"):
+        prepare.finetune(str(shelf / "base-float32"), str(rows), keep_checkpoints=0)
+
+
 def test_spec_of_a_removed_data_file(home: Path, shelf: Path, tmp_path: Path) -> None:
     """The job has its own copy of the rows."""
     mine = tiny.write_rows(tmp_path / "mine.jsonl", 8)
@@ -166,9 +157,15 @@ def test_a_training_that_diverges_ends_with_a_sentence(home: Path, shelf: Path, 
     draft = prepare.finetune(str(shelf / "base-float32"), str(rows), wish={"steps": 60, "batch": 2})
     assert draft.plan
     draft.plan["learning_rate"] = 1e30
+    draft.spec["save_steps"] = 1
     job = control.submit(draft)
     state = ended(job)
     assert state.state == "failed" and state.error
-    assert "diverged" in state.error["what"] and "learning-rate" in state.error["next"]
+    assert "diverged at step 3" in state.error["what"] and "learning-rate" in state.error["next"]
+    # The first step is still one of rate 0. What the second one has left was saved as well, and is worth nothing.
+    ((step, kept),) = checkpoints.numbered(job.folder / "checkpoints")
+    assert step == 1 and checkpoints.is_whole(kept) and str(kept) in state.error["next"]
+    again = prepare.finetune(None, str(rows), adapter=str(kept), wish={"steps": 2, "batch": 2})
+    assert done(control.submit(again))["loss_last"] < 6
     assert all("NaN" not in line for line in (job.folder / "events.jsonl").read_text().splitlines())
     summary(job)  # a loss that is no number is drawn without an accident

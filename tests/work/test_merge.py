@@ -21,7 +21,7 @@ from appliance.hub import export_plan, manifest, push
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, events
 from appliance.merging import base as bases
-from appliance.merging import weights
+from appliance.merging import weights, whole_model
 
 
 def draft(shelf: Path, base: str, adapter: str, to: str = "out", proof: bool = False, **more: Any) -> control.Draft:
@@ -96,10 +96,15 @@ def with_tokenizer(case: Path, shelf: Path, to: Path) -> Path:
     ],
 )
 def test_the_rest_goes_through_peft_and_says_so(
-    home: Path, shelf: Path, cases: Path, tmp_path: Path, case: str
+    home: Path, shelf: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     base = with_tokenizer(cases / case, shelf, tmp_path / "base")
+    monkeypatch.setattr(whole_model, "_LIBRARIES_BYTES", 2**50)
+    with pytest.raises(ApplianceError, match="memory is not enough"):
+        prepare.merge(str(cases / case / "adapter"), base=str(base), to="out")
+    monkeypatch.setattr(whole_model, "_LIBRARIES_BYTES", 2**30)
     made = prepare.merge(str(cases / case / "adapter"), base=str(base), to="out")
+    assert "peft merges it, with the whole model in memory" in str(made.facts)
     made.spec["proof"] = False
     job = control.submit(made)
     result = done(job)
@@ -131,10 +136,8 @@ def test_several_adapters_with_weights(home: Path, shelf: Path) -> None:
         assert np.allclose(double - was, 1.5 * (single - was), atol=1e-6)
     with pytest.raises(ApplianceError, match="2 adapters and 3 weights"):
         draft(shelf, "base-float32", "plain", more=[plain], weights=[1.0, 2.0, 3.0])
-    assert (
-        "weights can't be merged"
-        in refused(draft(shelf, "base-float32", "dora", to=str(home / "else" / "out"), more=[plain]))["what"]
-    )
+    with pytest.raises(ApplianceError, match="weights can't be merged"):
+        draft(shelf, "base-float32", "dora", to="other", more=[plain])
 
 
 def test_the_merged_model_answers_as_base_and_adapter_do(home: Path, shelf: Path) -> None:
@@ -143,6 +146,26 @@ def test_the_merged_model_answers_as_base_and_adapter_do(home: Path, shelf: Path
     assert proof["done"] and proof["dtype"] == "float32" and proof["prompts"] == 8 and proof["places"] > 20
     assert proof["same"] >= 0.99
     assert proof["sentence"] in notes(job)
+
+
+def test_what_answers_otherwise_when_merged_is_said_before(
+    home: Path, shelf: Path, cases: Path, tmp_path: Path
+) -> None:
+    def warnings(kind: str, number: int) -> list[str]:
+        case = cases / f"llama-{kind}-bfloat16-{number}"
+        base = with_tokenizer(case, shelf, tmp_path / kind)
+        return prepare.merge(str(case / "adapter"), base=str(base)).warnings
+
+    for kind, number in (("embedtied", 4), ("headtied", 4), ("bothtied", 1)):
+        assert any("one matrix" in warning for warning in warnings(kind, number)), kind
+    for kind, number in (("embed", 1), ("head", 1), ("tiedtogether", 4), ("savedhead", 4)):
+        assert warnings(kind, number) == [], kind
+    adapter = shutil.copytree(shelf / "adapters" / "plain", tmp_path / "prompt")
+    described = files.read_json(adapter / "adapter_config.json")
+    files.write_json(adapter / "adapter_config.json", {**described, "peft_type": "PROMPT_TUNING"})
+    with pytest.raises(ApplianceError, match="can't be merged") as told:
+        prepare.merge(str(adapter), base=str(shelf / "base-float32"))
+    assert "PROMPT_TUNING" in told.value.why
 
 
 def test_without_the_training_environment_it_merges_and_says_what_was_not_done(
@@ -178,6 +201,17 @@ def test_a_quantised_base_is_refused(home: Path, shelf: Path, tmp_path: Path, me
     files.write_json(base / "config.json", {**config, "quantization_config": {"quant_method": method}})
     with pytest.raises(ApplianceError, match="quantised"):
         draft(base.parent, base.name, str(shelf / "adapters" / "plain"))
+    for words, instead in (
+        ({"base_model_name_or_path": "Qwen/Qwen3-8B"}, "Download Qwen/Qwen3-8B and"),
+        ({"base_model_name_or_path": f"me/Qwen3-8B-{method}"}, "Download some/original and"),  # from the base's card
+    ):
+        adapter = shutil.copytree(shelf / "adapters" / "plain", tmp_path / "adapter", dirs_exist_ok=True)
+        described = files.read_json(adapter / "adapter_config.json")
+        files.write_json(adapter / "adapter_config.json", {**described, **words})
+        (base / "README.md").write_text("---\nlicense: mit\nbase_model:\n- some/original\n---\nhi")
+        with pytest.raises(ApplianceError, match="quantised") as told:
+            prepare.merge(str(adapter), base=str(base))
+        assert instead in told.value.next_step
     if method == "gptq":
         error = refused(made)
         assert f"quantised ({method})" in error["what"] and "base-float32" in error["next"]
@@ -193,8 +227,9 @@ def test_a_base_of_another_shape_is_refused(home: Path, shelf: Path, tmp_path: P
     header[name]["shape"] = [rows * 2, columns // 2]
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + path.read_bytes()[len(shard.header) :])
-    error = refused(draft(tmp_path, "other", str(shelf / "adapters" / "plain")))
-    assert "does not fit" in error["what"] and name in error["why"]
+    with pytest.raises(ApplianceError, match="does not fit") as told:
+        draft(tmp_path, "other", str(shelf / "adapters" / "plain"))
+    assert name in told.value.why and "--base" in told.value.next_step
 
 
 def _download(shelf: Path, to: Path, revision: str = "r1") -> Path:
@@ -216,6 +251,23 @@ def test_a_damaged_base_is_refused_before_anything_is_written(home: Path, shelf:
     assert "damaged" in error["what"] and shards[1].name in error["why"] and shards[0].name not in error["why"]
     shards[0].write_bytes(shards[0].read_bytes()[:200])  # a cut header
     assert shards[0].name in json.dumps(refused(made))
+
+
+def test_a_damaged_adapter_is_refused_before_anything_is_written(home: Path, shelf: Path, tmp_path: Path) -> None:
+    adapter = shutil.copytree(shelf / "adapters" / "plain", tmp_path / "adapter")
+    weights_file = adapter / "adapter_model.safetensors"
+    noted = {weights_file.name: {"sha256": files.sha256(weights_file)}}
+    files.write_json(adapter / "appliance-adapter.json", {"base": {}, "result": {"files": noted}})
+    bases.verify_adapter(adapter)
+    raw = bytearray(weights_file.read_bytes())
+    raw[-5] ^= 1
+    weights_file.write_bytes(raw)
+    made = prepare.merge(str(adapter), base=str(shelf / "base-bfloat16"), to="out")
+    assert "damaged" in refused(made)["what"]
+    weights_file.write_bytes(raw[:200])  # a cut header
+    with pytest.raises(ApplianceError, match="can't be used") as told:
+        prepare.merge(str(adapter), base=str(shelf / "base-bfloat16"))
+    assert weights_file.name in told.value.why
 
 
 def test_only_files_that_someone_wrote_to_are_read_again(

@@ -57,7 +57,7 @@ def expected(large: Path, shelf: Path) -> dict[str, str]:
     made = plan.make(large, names, [(shelf / "adapters" / "plain", 1.0)], files.read_json(large / "config.json"))
     told: dict[str, str] = {}
     stream.write(
-        made.outputs, target, processes=1, moved=lambda _count: None, check_stopped=lambda: None,
+        made.outputs, target, moved=lambda _count: None, check_stopped=lambda: None,
         finished=lambda name, _size, digest: told.__setitem__(name, digest),
     )  # fmt: skip
     for name in names:
@@ -150,7 +150,7 @@ def test_a_slow_disk_gets_what_was_hashed(
     )
     told: dict[str, str] = {}
     stream.write(
-        made.outputs, tmp_path, processes=3, moved=lambda _count: None, check_stopped=lambda: None,
+        made.outputs, tmp_path, moved=lambda _count: None, check_stopped=lambda: None,
         finished=lambda name, _size, digest: told.__setitem__(name, digest),
     )  # fmt: skip
     assert told == expected == {name: files.sha256(tmp_path / name) for name in expected}
@@ -218,9 +218,7 @@ def test_a_disk_that_is_full_at_each_shard(
     def go_on() -> journal.Journal:
         kept = journal.Journal(staging, plan.identity(large, names, adapters))
         todo = [output for output in made.outputs if output.name not in kept.finished]
-        stream.write(
-            todo, staging, finished=kept.add, moved=lambda _count: None, check_stopped=lambda: None, processes=2
-        )
+        stream.write(todo, staging, finished=kept.add, moved=lambda _count: None, check_stopped=lambda: None)
         return kept
 
     for number, output in enumerate(made.outputs):

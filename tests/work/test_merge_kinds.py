@@ -75,7 +75,6 @@ def check(case: Path) -> None:
         finished=lambda name, _size, digest: told.__setitem__(name, digest),
         moved=lambda _count: None,
         check_stopped=lambda: None,
-        processes=2,
     )
     assert sorted(path.name for path in target.iterdir()) == sorted(told)
     assert all(files.sha256(target / name) == digest for name, digest in told.items())

@@ -58,7 +58,7 @@ def test_adding_in_place_is_adding_in_float32(bits: np.ndarray, delta: float, dt
     delta32 = np.full(bits.shape, delta, np.float32)
     changed = bits.copy()
     with np.errstate(all="ignore"):
-        numbers.add(changed, delta32, dtype)
+        numbers.add(changed, delta32.copy(), dtype)
         expected = numbers.from_float32(numbers.to_float32(bits, dtype) + delta32, dtype)
     quiet = 0x7F80 if dtype == "BF16" else 0x7C00
     nan = (expected & 0x7FFF) > quiet

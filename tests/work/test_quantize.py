@@ -10,8 +10,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
+from machines import MACHINES
+from test_seeing import write_rows as pictures
+from test_serve import ask as ask_server
 from workers import done, ended, gone, kill, until
 
 from appliance import files, settings
@@ -28,13 +32,22 @@ from appliance.merging.journal import staging_folder
 ASK = """
 import json, sys
 from pathlib import Path
-from transformers import AutoModelForCausalLM
-from appliance.work import loading, perplexity
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+from appliance.data.images import Images
+from appliance.work import loading, perplexity, seeing
 told = []
 for model, job in zip(sys.argv[1::2], sys.argv[2::2]):
     tokenizer = loading.load_tokenizer(Path(model))
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True, device_map="cpu").eval()
-    held, _samples, _refused = perplexity.examples(tokenizer, Path(job), 512, 0)
+    sees = json.loads(Path(job, "job.json").read_text())["spec"]["sees"]
+    seer = seeing.load(Path(model), tokenizer, Images(Path(job, "pictures"))) if sees else None
+    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    loaded = kind.from_pretrained(model, dtype="auto", local_files_only=True, device_map="cpu").eval()
+    held, _samples, _refused = perplexity.examples(tokenizer, Path(job), 512, 0, seer)
+    if sees:
+        made = loaded.generate(**perplexity.inputs(held[0], seer), max_new_tokens=8, min_new_tokens=8, do_sample=False)
+        told.append([perplexity.measure(loaded, held, lambda _n: None, seer), made.shape[1] - len(held[0].ids)])
+        told[-1].append(sum(bool(one.pictures) for one in held))
+        continue
     asked = tokenizer.apply_chat_template(
         [{"role": "user", "content": "1 + 1?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
@@ -66,7 +79,8 @@ def draft(shelf: Path, rows: Path, scheme: str, **more: Any) -> control.Draft:
 
 
 def ask(jobs: list[Job]) -> list[list[float]]:
-    """(perplexity, tokens of an answer) of each job's model, as transformers loads it in the serving environment."""
+    """(perplexity, tokens of an answer) of each job's model, as transformers loads it in the serving environment; of
+    one that sees also how many of the rows it was measured on show pictures."""
     words = [word for job in jobs for word in (str((job.result or {})["model"]), str(job.folder))]
     variables = {**settings.child_environment(), "HF_HUB_OFFLINE": "1"}
     told = subprocess.run(
@@ -77,7 +91,7 @@ def ask(jobs: list[Job]) -> list[list[float]]:
     return found
 
 
-def check_whole(job: Job, shelf: Path) -> None:
+def check_whole(job: Job, original: Path) -> None:
     """What every quantised model must be."""
     result = done(job)
     folder = Path(result["model"])
@@ -89,7 +103,7 @@ def check_whole(job: Job, shelf: Path) -> None:
     assert all(entry["sha256"] == files.sha256(folder / name) for name, entry in written["files"].items())
     assert files.read_json(folder / "config.json")["quantization_config"]["quant_method"]
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        assert (folder / name).read_bytes() == (shelf / "base-bfloat16" / name).read_bytes()
+        assert (folder / name).read_bytes() == (original / name).read_bytes()
     assert not list(folder.glob(".*")) and stock.find(folder.name).state == "whole"
     with pytest.raises(ApplianceError, match="quantised already"):
         prepare.quantize(str(folder), "rows.jsonl", scheme="fp8")
@@ -107,7 +121,7 @@ def test_fp8_and_gptq_answer_as_measured_and_a_killed_one_is_not_there(home: Pat
     assert [model.name for model in workspace.list_models() if "gptq" in model.name] == []
     gptq = control.resume(killed)
     for job in (fp8, gptq):
-        check_whole(job, shelf)
+        check_whole(job, shelf / "base-bfloat16")
     told = [event for event in events(gptq)[0] if event.get("phase") == "quantising"]
     assert told[-1]["done"] == told[-1]["total"] == 2 and any(0 < event["done"] < 2 for event in told)
     for job, (perplexity, answered) in zip((fp8, gptq), ask([fp8, gptq]), strict=True):
@@ -139,6 +153,17 @@ def test_what_has_lost_too_much_waits_for_a_yes(home: Path, shelf: Path, rows: P
     assert stock.find("base-bfloat16-bnb4").state == "whole" and not prepare.lost_too_much(job)
 
 
+def test_what_is_planned_for_another_machine_is_said(home: Path, shelf: Path, rows: Path) -> None:
+    made = prepare.quantize(str(shelf / "base-bfloat16"), str(rows), hardware=MACHINES["H100"])
+    told = dict(made.facts)
+    assert "H100" in told["Why"] and told["Served by"] == "vllm" and "times smaller" in told["Size"]
+    assert "--scheme gptq 7" in told["Instead"] and "kB" in told["Instead"]
+    assert "--scheme fp8" in made.command  # this machine alone would choose none
+    assert (
+        made.plan and made.plan["engines"] == ("vllm",) and set(made.plan["others"]) == {"gptq", "awq", "int8", "bnb4"}
+    )
+
+
 def test_what_can_not_be_is_refused_before_it_starts(home: Path, shelf: Path, rows: Path, tmp_path: Path) -> None:
     few = tiny.write_rows(tmp_path / "few.jsonl", 5)
     base = str(shelf / "base-bfloat16")
@@ -159,7 +184,7 @@ def test_what_can_not_be_is_refused_before_it_starts(home: Path, shelf: Path, ro
 def test_awq_int8_and_bitsandbytes_answer_as_measured(home: Path, shelf: Path, rows: Path) -> None:
     jobs = [control.submit(draft(shelf, rows, scheme, accept_loss=True)) for scheme in ("awq", "int8", "bnb4")]
     for job in jobs:
-        check_whole(job, shelf)
+        check_whole(job, shelf / "base-bfloat16")
     for job, (perplexity, answered) in zip(jobs, ask(jobs), strict=True):
         assert perplexity == pytest.approx((job.result or {})["perplexity"]["after"], rel=0.02)
         assert answered == 8
@@ -207,3 +232,59 @@ def test_a_stop_ends_it_and_leaves_nothing(home: Path, shelf: Path, rows: Path) 
     assert ended(job).state == "stopped", job.log.read_text()[-2000:]
     gone(pid)
     assert list((home / "models").glob("*")) == [] and list((home / "models").glob(".*")) == []
+
+
+def stored(folder: Path) -> dict[str, tuple[str, bytes]]:
+    """Every tensor of a model by its name: (dtype, bytes)."""
+    found = {}
+    for path in folder.glob("*.safetensors"):
+        raw = path.read_bytes()
+        for tensor in weights.read(path).tensors:
+            found[tensor.name] = (tensor.dtype, raw[tensor.start : tensor.end])
+    return found
+
+
+def check_seeing(jobs: list[Job], original: Path) -> None:
+    """Its language part is packed under the original's names, what sees is not touched, and it looks and answers."""
+    before = stored(original)
+    for job in jobs:
+        check_whole(job, original)
+        after = stored(Path((job.result or {})["model"]))
+        sees = [name for name in before if any(word in name for word in ("visual", "vision_tower", "projector"))]
+        assert sees and all(after[name][0] == "BF16" for name in sees)
+        for name in sees:  # 16 bits of what is stored in 32
+            wide = np.frombuffer(before[name][1], np.uint32)
+            assert np.array_equal((wide + 0x7FFF + (wide >> 16 & 1)) >> 16, np.frombuffer(after[name][1], np.uint16))
+        packed = {
+            name.split("_proj")[0] for name, (dtype, _raw) in after.items() if dtype in ("F8_E4M3", "I32", "I8", "U8")
+        }
+        linear = {name.split("_proj")[0] for name in before if name.endswith("_proj.weight") and name not in sees}
+        assert packed == linear and len(linear) == 14
+    for job, (perplexity, answered, shown) in zip(jobs, ask(jobs), strict=True):
+        assert perplexity == pytest.approx((job.result or {})["perplexity"]["after"], rel=0.02)
+        assert answered == 8 and shown > 3
+
+
+def quantised(seers: Path, name: str, file: Path, *schemes: str) -> list[Job]:
+    words = {"samples": 8, "length": 512, "accept_loss": True}
+    return [
+        control.submit(prepare.quantize(str(seers / name), str(file), scheme=scheme, **words)) for scheme in schemes
+    ]
+
+
+def test_a_model_that_sees_is_quantised_on_its_pictures(home: Path, shelf: Path, seers: Path, tmp_path: Path) -> None:
+    file = pictures(tmp_path / "rows")
+    check_seeing(quantised(seers, "qwen2.5-vl", file, "gptq"), seers / "qwen2.5-vl")
+    with pytest.raises(ApplianceError, match="show 25 pictures, and this model can't see"):
+        prepare.quantize(str(shelf / "base-bfloat16"), str(file), scheme="gptq")
+
+
+@pytest.mark.slow
+def test_each_scheme_leaves_a_tower_alone(home: Path, seers: Path, tmp_path: Path) -> None:
+    file = pictures(tmp_path / "rows")
+    for name, schemes in (("qwen3-vl", ("fp8", "awq")), ("gemma3", ("int8",)), ("qwen2.5-vl", ("bnb4",))):
+        check_seeing(quantised(seers, name, file, *schemes), seers / name)
+    told = control.submit(prepare.serve("qwen2.5-vl-bnb4", name="tiny", port=18767))
+    until(told, lambda seen: any(event["kind"] == "ready" for event in seen))
+    assert ask_server(told)["choices"]
+    control.stop(told)

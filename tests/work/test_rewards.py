@@ -53,10 +53,24 @@ def test_a_pattern_in_a_schema_that_takes_for_ever_is_given_up() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_every_problem_at_once() -> None:
+def test_every_problem_at_once(tmp_path: Path) -> None:
+    """What only the libraries that judge can tell as well: a worker would say so after the model was loaded."""
+    wrong = {
+        "type": {"type": "nothing"},
+        "pattern": {"pattern": "("},
+        "network": {"$ref": "http://127.0.0.1:9/other.json"},
+        "deep": {"$defs": {"a": {"items": {"$ref": "#/$defs/b"}}}},
+    }
+    for name, schema in wrong.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(schema))
+    words = ["exactly", "length:9-1", "regex:(", "number:3", "schema:/nowhere.json"]
     with pytest.raises(UsageError) as caught:
-        rewards.parse(["exactly", "length:9-1", "regex:(", "number:3", "schema:/nowhere.json"])
-    assert len(caught.value.problems) == 5
+        rewards.parse([*words, *(f"schema:{tmp_path / name}.json" for name in wrong)])
+    told = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == len(words) + len(wrong) and "http://127.0.0.1:9" in told and "$defs/b" in told
+    good = {"$ref": "#/$defs/a", "$defs": {"a": {"$anchor": "b", "items": {"$ref": "#b"}}}}
+    (tmp_path / "good.json").write_text(json.dumps(good))
+    assert len(rewards.parse([r"regex:\p{Han}", f"schema:{tmp_path / 'good.json'}"])) == 2
     with pytest.raises(UsageError):
         rewards.parse([])
 
@@ -82,9 +96,5 @@ def test_a_schema(tmp_path: Path) -> None:
     word = f"schema:{file}"
     assert give(word, '```json\n{"name": 1}\n```') == 1.0
     assert give(word, '{"other": 1}') == give(word, "{") == give(word, "[" * 9000) == 0.0
-    file.write_text(json.dumps({"type": "nothing"}))
-    with pytest.raises(ApplianceError, match="schema"):
-        give(word, "{}")
-    file.write_text(json.dumps({"$ref": "http://127.0.0.1:9/other.json"}))  # nothing is fetched
-    with pytest.raises(ApplianceError, match="schema"):
-        give(word, "{}")
+    with pytest.raises(ApplianceError, match="schema"):  # nothing is fetched
+        rewards.judge({"kind": "schema", "weight": 1.0, "value": {"$ref": "http://127.0.0.1:9/other.json"}})

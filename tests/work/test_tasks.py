@@ -17,6 +17,7 @@ from appliance.jobs import control, prepare, recipe
 from appliance.jobs.folder import Job, State
 
 PREFERS = Path(__file__).with_name("prefers.py")
+VOWELS = Path(__file__).with_name("vowels.py")
 
 
 def write_pairs(path: Path, count: int = 24) -> Path:
@@ -34,9 +35,13 @@ def write_thumbs(path: Path, count: int = 24) -> Path:
 
 def prefers(shelf: Path, job: Job) -> dict[str, float]:
     """How much likelier (log-probability a token) `yes` is than `no`, or the reward's difference: before and after."""
-    result = done(job)
+    return peft(PREFERS, shelf, done(job)["adapter"])
+
+
+def peft(script: Path, shelf: Path, adapter: str) -> dict[str, float]:
+    """What the script measures of base and adapter, which plain peft loads: {before, after}."""
     told = subprocess.run(
-        [settings.python_of("train"), PREFERS, shelf / "base-float32", result["adapter"]],
+        [settings.python_of("train"), script, shelf / "base-float32", adapter],
         env=settings.child_environment(),
         capture_output=True,
         text=True,
@@ -50,6 +55,7 @@ def submit(base: Path, data: Path, **words: Any) -> Job:
     return control.submit(prepare.finetune(str(base) if base.name else None, str(data), wish=wish, **words))
 
 
+@pytest.mark.usefixtures("spawn")
 @pytest.mark.parametrize("task", ["dpo", "orpo", "simpo", "reward"])
 def test_pairs_teach_a_preference(home: Path, shelf: Path, tmp_path: Path, task: str) -> None:
     job = submit(shelf / "base-float32", write_pairs(tmp_path / "pairs.jsonl"), task=task)
@@ -65,12 +71,14 @@ def test_pairs_teach_a_preference(home: Path, shelf: Path, tmp_path: Path, task:
             prepare.serve(str(shelf / "base-float32"), adapters=[job.id])
 
 
+@pytest.mark.usefixtures("spawn")
 @pytest.mark.parametrize("batch", [4, 1])
 def test_thumbs_teach_a_preference(home: Path, shelf: Path, tmp_path: Path, batch: int) -> None:
     """One row at a time as well, where KTO's usual loss has nothing to compare with."""
     job = submit(shelf / "base-float32", write_thumbs(tmp_path / "thumbs.jsonl"), batch=batch)
     result = done(job)
     assert result["task"] == "kto"  # found by itself
+    assert result["loss_last"] < 0.97 * result["loss_first"]
     measured = prefers(shelf, job)
     assert measured["after"] > measured["before"] + 0.2, measured
 
@@ -128,14 +136,20 @@ def test_what_can_not_be_is_said(home: Path, shelf: Path, tmp_path: Path) -> Non
         prepare.finetune(None, str(rows))
 
 
+@pytest.mark.usefixtures("spawn")
 @pytest.mark.parametrize("task", ["grpo", "rloo"])
 def test_what_is_rewarded_is_said_more_often(home: Path, shelf: Path, tmp_path: Path, task: str) -> None:
-    """A vowel is rewarded; the untaught model says any sign as often as any other."""
+    """A vowel is rewarded, by every kind of reward together; the untaught model says any sign as often as any other."""
+    (tmp_path / "vowel.json").write_text(json.dumps({"enum": list("aeiou")}))
     rows = tiny.write_rows(tmp_path / "rows.jsonl", 24)
-    wish = {"steps": 25, "batch": 8, "length": 64, "learning_rate": 2e-2}
-    draft = prepare.finetune(
-        str(shelf / "base-float32"), str(rows), task=task, rewards=["2*regex:[aeiou]", "length:0-9999"], wish=wish
-    )
-    result = done(control.submit(draft))
+    wish = {"steps": 25, "batch": 8, "length": 64, "learning_rate": 1e-2}
+    rewards = ["2*regex:[aeiou]", "length:0-9999", "exact", "number", f"schema:{tmp_path / 'vowel.json'}"]
+    draft = prepare.finetune(str(shelf / "base-float32"), str(rows), task=task, rewards=rewards, wish=wish)
+    job = control.submit(draft)
+    result = done(job)
     assert result["task"] == task and result["reward"]["last"] > result["reward"]["first"] + 0.3, result["reward"]
     assert "Reward" in result["verdict"] and result["good"]
+    assert len(result["answers"]) == 4 and all(one["after"] != one["before"] for one in result["answers"])
+    assert "Reward of the answers" in Path(result["report"]).read_text(encoding="utf-8")
+    measured = peft(VOWELS, shelf, result["adapter"])
+    assert measured["after"] > 1.2 * measured["before"], measured

@@ -59,9 +59,13 @@ def loaded(*folders: str | Path) -> list[tuple[float, str]]:
 def test_all_weights_learn(home: Path, shelf: Path, rows: Path) -> None:
     base = shelf / "base-bfloat16"
     made = []
-    for method in ("full", "galore"):
-        job = start(base, rows, method=method, **({"neftune": 5.0} if method == "full" else {}))
-        assert job.described["plan"]["optimizer"] == ("galore" if method == "galore" else "adamw_torch_fused")
+    for method, more, optimizer in (
+        ("full", {"neftune": 5.0}, "adamw_torch_fused"),
+        ("galore", {}, "galore"),
+        ("full", {"optimizer": "adamw_8bit", "checkpointing": True}, "adamw_8bit"),
+    ):
+        job = start(base, rows, method=method, **more)
+        assert job.described["plan"]["optimizer"] == optimizer
         result = done(job)
         assert "adapter" not in result and result["loss_last"] < 0.8 * result["loss_first"]
         folder = Path(result["made"])
@@ -69,16 +73,18 @@ def test_all_weights_learn(home: Path, shelf: Path, rows: Path) -> None:
         models.inspect(folder, need_chat_template=True)
         assert "served" in result["verdict"] or not result["good"]
         made.append(folder)
-    assert [path.name for path in made] == ["base-bfloat16-tuned", "base-bfloat16-tuned-2"]
-    (before, _kind), (full, kind), (galore, _same) = loaded(base, *made)
-    assert full < 0.8 * before and galore < 0.8 * before and kind == "torch.bfloat16"
+    assert [path.name for path in made] == [f"base-bfloat16-tuned{more}" for more in ("", "-2", "-3")]
+    (before, _kind), *after = loaded(base, *made)
+    assert all(loss < 0.8 * before and kind == "torch.bfloat16" for loss, kind in after), after
 
 
 @pytest.mark.slow
-def test_killed_it_ends_with_the_same_model(home: Path, shelf: Path, rows: Path) -> None:
+@pytest.mark.parametrize("wish", [{"method": "galore", "rank": 4}, {"method": "full", "optimizer": "adamw_8bit"}])
+def test_killed_it_ends_with_the_same_model(home: Path, shelf: Path, rows: Path, wish: dict[str, Any]) -> None:
+    """Their own states come back from a checkpoint as well: projections, and moments in 8 bits."""
     hashes = []
     for killed in (False, True):
-        job = start(shelf / "base-float32", rows, method="galore", rank=4)
+        job = start(shelf / "base-float32", rows, **wish)
         if killed:
             until(job, saved(job, 20))
             kill(job)

@@ -19,6 +19,8 @@ from appliance.jobs.prepare.words import command, flags, manifest_of, model_fold
 from appliance.locale import _
 from appliance.planning.way import WHOLE
 
+_FEWEST = 2  # checkpoints: the last one and the best one
+
 
 def finetune(
     model: str | None,
@@ -33,6 +35,7 @@ def finetune(
     accept_drops: bool = False,
     seed: int = 42,
     save_steps: int | None = None,
+    keep_checkpoints: int | None = None,
     held_out: float | None = None,
     rewards: Sequence[str] = (),
     track: Sequence[str] = (),
@@ -42,6 +45,7 @@ def finetune(
     adapter   one to go on training from; without `model`, its own base is taken
     rewards   what makes an answer a good one, for learning by trial (rewards.py)
     track     where its figures go as well: wandb, swanlab
+    keep_checkpoints  so many stay, also when it is done; None: two while it learns, none afterwards
     held_out  the share of rows kept back to measure on; None: a small one, where there are enough rows
     """
     from appliance import data
@@ -52,6 +56,8 @@ def finetune(
     how = rows_from(file, task=task, mapping=mapping, sheet=sheet)
     judged = _rewards(task, rewards)
     _check_trackers(track)
+    if keep_checkpoints is not None and keep_checkpoints < _FEWEST:
+        raise UsageError(_("At least {n} checkpoints are kept.").format(n=_FEWEST), "", "--keep-checkpoints 3")
     earlier = adapter_folder(adapter) if adapter else None
     base, model = _base_and_name(model, earlier)
     wished_task = None if task == "auto" else task
@@ -78,6 +84,8 @@ def finetune(
             _("Choose a smaller model. `appliance plan` shows what would fit."),
             [alternative["sentence"] for alternative in plan.alternatives],
         )
+    if keep_checkpoints:
+        plan.disk_gib = round(plan.disk_gib * keep_checkpoints / _FEWEST, 3)
     described = plan.as_dict()
     to = target(None, base.name) if plan.method in WHOLE else None
     manifest = manifest_of(base)
@@ -89,7 +97,7 @@ def finetune(
         *(f"--no-{switch.replace('_', '-')}" for switch in SWITCHES if wish.get(switch) is False),
         *(word for reward in rewards for word in ("--reward", reward)),
         *(word for tracker in track for word in ("--track", tracker)),
-        *flags(held_out=held_out, yes=accept_drops),
+        *flags(held_out=held_out, keep_checkpoints=keep_checkpoints, yes=accept_drops),
     )
     return Draft(
         kind="finetune",
@@ -114,6 +122,7 @@ def finetune(
             },
             "seed": seed,
             "save_steps": save_steps,
+            "keep_checkpoints": keep_checkpoints,
         },
         environment="train",
         accelerators=plan.accelerators,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance import settings
+from appliance import files, output, settings
 from appliance.errors import ApplianceError, UsageError
 from appliance.hub import model as models
 from appliance.hub import workspace
@@ -14,8 +14,14 @@ from appliance.jobs.control import Draft
 from appliance.jobs.prepare.adapters import adapter_folder, base_of, refuse_judge
 from appliance.jobs.prepare.words import command, flags, model_folder
 from appliance.locale import _
+from appliance.merging import base as bases
+from appliance.merging import whole_model
 
 _MERGED_SUFFIX = "-tuned"
+# peft's kinds that put something before the words instead of changing weights.
+_NOT_WEIGHTS = {
+    "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "ADAPTION_PROMPT", "CPT", "CARTRIDGE",
+}  # fmt: skip
 
 
 def merge(
@@ -40,19 +46,22 @@ def merge(
     folders = [adapter_folder(name) for name in names]
     facts = models.inspect_adapter(folders[0])
     for folder in folders:
-        models.inspect_adapter(folder)
+        _check_kind(models.inspect_adapter(folder))
         refuse_judge(folder)
     base_folder = model_folder(base) if base else base_of(folders[0], facts.base)
     model = models.inspect(base_folder)
-    if model.quantised:
-        raise ApplianceError(
-            _("The base model {name} is quantised ({method}).").format(name=base_folder.name, method=model.quantised),
-            _("Merging onto 4- or 8-bit weights loses what was learned."),
-            _("Download the original 16-bit model and name it with --base."),
-        )
+    for folder in folders:
+        bases.check(base_folder, folder)
     goes_to = target(to, base_folder.name)
     size = model.size_bytes / 2**30
     numbers = list(weights) or [1.0] * len(folders)
+    by_peft, shared = _planned(base_folder, list(model.weight_files), list(zip(folders, numbers, strict=True)))
+    memory = _("under 0.2 GiB, no GPU; comparing answers afterwards takes more where it is free")
+    if by_peft:
+        whole_model.check_memory(base_folder)
+        memory = _("about {size}: peft merges it, with the whole model in memory ({reason})").format(
+            size=output.gib(whole_model.needed_bytes(base_folder) / 2**30), reason=by_peft
+        )
     return Draft(
         kind="merge",
         name=goes_to.name,
@@ -70,13 +79,44 @@ def merge(
                 ),
             ),
             (_("To"), str(goes_to)),
-            (_("Memory"), _("under 0.2 GiB, no GPU; comparing answers afterwards takes more where it is free")),
+            (_("Memory"), memory),
             (_("Disk"), _("{n:.1f} GiB").format(n=size)),
         ],
+        warnings=[
+            _(
+                "The adapter changes {name}, but in this model embedding and head are one matrix: merged, both change "
+                "alike, and answers can be others than base + adapter gives. The comparison afterwards says how many."
+            ).format(name=shared)
+        ]
+        if shared
+        else [],
         command=command("merge", *folders, *flags(weights=",".join(f"{w:g}" for w in weights), base=base, to=to)),
         disk_gib=size,
         disk_at=goes_to.parent,
     )
+
+
+def _planned(base: Path, weight_files: list[str], adapters: list[tuple[Path, float]]) -> tuple[str, str]:
+    """(what in the adapters is not streamed, an embedding or head that changes with its twin); "" for nothing.
+
+    Raises ApplianceError for what does not fit the base.
+    """
+    from appliance.merging import plan
+    from appliance.merging.adapter import NotStreamed
+
+    try:
+        return "", plan.make(base, weight_files, adapters, files.read_json(base / "config.json")).shared
+    except NotStreamed as reason:
+        return str(reason), ""
+
+
+def _check_kind(adapter: models.Adapter) -> None:
+    if adapter.peft_type in _NOT_WEIGHTS:
+        raise ApplianceError(
+            _("{name} can't be merged.").format(name=_adapter_name(adapter.folder)),
+            _("It is of the kind {kind}, which changes no weights of its base.").format(kind=adapter.peft_type),
+            _("Use it with peft beside its base, or train a LoRA on the same rows: appliance finetune"),
+        )
 
 
 def _adapter_name(folder: Path) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from appliance import files, settings
+from appliance import files, output, settings
 from appliance.engines import installable
 from appliance.errors import ApplianceError
 from appliance.hub import model as models
@@ -15,6 +15,9 @@ from appliance.jobs.folder import Job
 from appliance.jobs.prepare.words import command, flags, manifest_of, model_folder
 from appliance.locale import _
 from appliance.merging.journal import staging_folder
+
+if TYPE_CHECKING:
+    from appliance.planning.quantising import Quantising
 
 # Written into the job's folder by a person's yes; the worker looks for it.
 ACCEPTED = "accepted.json"
@@ -62,8 +65,13 @@ def quantize(
             _("A model is quantised with rows of yours, and measured on others of them."),
             _("Name the file of questions and answers that it is for: --data FILE"),
         )
+    rows_from: dict[str, Any] = {"file": file, "mapping": mapping, "task": None, "sheet": sheet}
+    report = data.check(**rows_from)
     here = probe(settings.home())
-    plan = quantising(here, read_shape(folder), scheme=scheme, samples=samples, length=length, serving=hardware)
+    shape = read_shape(folder)
+    plan = quantising(
+        here, shape, scheme=scheme, samples=samples, length=length, serving=hardware, images=report.images
+    )
     if plan.memory_gib > here.cpu.free_gib:
         raise ApplianceError(
             _("The memory is not enough to quantise this model."),
@@ -72,8 +80,6 @@ def quantize(
             ),
             _("Close other programs, use fewer or shorter rows (--samples, --length), or a machine with more memory."),
         )
-    rows_from: dict[str, Any] = {"file": file, "mapping": mapping, "task": None, "sheet": sheet}
-    report = data.check(**rows_from)
     if report.kept < FEWEST_ROWS:
         raise ApplianceError(
             _("{n} usable rows are too few.").format(n=report.kept),
@@ -93,6 +99,7 @@ def quantize(
             "base": {key: manifest_of(folder).get(key) for key in ("source", "reference", "revision")},
             "to": str(target),
             "name": target.name,
+            "sees": facts.vision,
             "most_lost": MOST_LOST,
             "accept_loss": accept_loss,
         },
@@ -104,7 +111,10 @@ def quantize(
         facts=[
             (_("What"), _("Quantise {model}: {name}.").format(model=folder.name, name=NAMES[plan.scheme])),
             (_("Why"), plan.reason),
+            (_("Served by"), ", ".join(plan.engines)),
             (_("Size"), plan.shrinks),
+            *([(_("Instead"), _others(plan))] if plan.others else []),
+            *([(_("Pictures"), _("what sees stays as it is, in 16 bits"))] if facts.vision else []),
             (
                 _("Rows"),
                 _("up to {n} rows of {file} to calibrate, others to measure").format(n=samples_used, file=file.name)
@@ -120,7 +130,7 @@ def quantize(
             "quantize",
             model,
             *flags(
-                data=file, scheme=None if scheme == "auto" else scheme, to=to, samples=samples, length=length,
+                data=file, scheme=plan.scheme if scheme != "auto" or hardware else None, to=to, samples=samples, length=length,
                 sheet=sheet,
             ),
             *(word for key, value in (mapping or {}).items() for word in ("--map", f"{key}={value}")),
@@ -129,6 +139,11 @@ def quantize(
         disk_gib=plan.after_gib + _SPARE_GIB,
         disk_at=target.parent,
     )  # fmt: skip
+
+
+def _others(plan: Quantising) -> str:
+    """The other schemes that would do, with their size and how to have them."""
+    return " · ".join(f"--scheme {name} {output.size(gib * 2**30)}" for name, gib in plan.others.items())
 
 
 def data_share() -> float:
@@ -176,12 +191,6 @@ def _check_model(facts: models.Model) -> None:
             _("{name} is quantised already ({method}).").format(name=facts.name, method=facts.quantised),
             _("Quantising it once more would lose more and gain nothing."),
             _("Take the original 16-bit model."),
-        )
-    if facts.vision:
-        raise ApplianceError(
-            _("{name} is a model that sees pictures; those can't be quantised here yet.").format(name=facts.name),
-            "",
-            _("Download a quantised version of it from a hub."),
         )
 
 

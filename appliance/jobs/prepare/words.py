@@ -10,6 +10,8 @@ from appliance.errors import ApplianceError
 from appliance.hub import workspace
 from appliance.locale import _
 
+_NAMED = 12  # models of the workspace that an error lists
+
 
 class NotHere(ApplianceError):
     """The model is not on this machine, but a hub may have it: `reference` can be downloaded."""
@@ -51,7 +53,14 @@ def model_folder(reference: str) -> Path:
         return found
     if workspace.is_hub_name(name):
         raise NotHere(name)
-    here = ", ".join(model.name for model in workspace.list_models())
+    if Path(reference).expanduser().is_file() and reference.lower().endswith(workspace.ARCHIVES):
+        raise ApplianceError(
+            _("{name} is an archive.").format(name=reference),
+            _("A model is used from its folder in the workspace."),
+            _("Bring it here first: {command}").format(command=command("models", "import", reference)),
+        )
+    names = [model.name for model in workspace.list_models()]
+    here = ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])])
     raise ApplianceError(
         _("There is no model {name}.").format(name=reference),
         _("It is neither a folder nor a model in the workspace ({models}).").format(models=here or _("none yet")),
