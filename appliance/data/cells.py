@@ -1,8 +1,8 @@
 """Where the cells of a delimited table stand in a block, found for all rows at once.
 
-Cells are read as Python's csv module reads them. A quotation mark counts where it opens a cell, and from there on to the
-one that closes it; in between two in a row mean one. So of all marks that count the odd ones (from 1) open and the even
-ones close, and a text with such marks in it is several pieces of the block: each ends with the first mark of two.
+Cells are read as Python's csv module reads them. A quotation mark counts where it opens a cell, and from there on to
+the one that closes it; in between two in a row mean one. So of all marks that count the odd ones (from 1) open and the
+even ones close, and a text with such marks in it is several pieces of the block: each ends with the first mark of two.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def _in_pairs(octets: Octets, marks: Places, delimiter: int) -> bool:
 
 
 def _any(octets: Octets, *wanted: int) -> NDArray[np.bool_]:
-    return np.logical_or.reduce([octets == byte for byte in wanted])
+    found: NDArray[np.bool_] = np.logical_or.reduce([octets == byte for byte in wanted])
+    return found
 
 
 def _counting(octets: Octets, marks: Places, delimiter: int) -> NDArray[np.bool_] | None:

@@ -18,7 +18,7 @@ from appliance.data.columns import Columns, Ends, is_text, placed
 from appliance.data.formats import Recogniser
 from appliance.data.parse import Cells
 from appliance.data.rows import Row, Unusable
-from appliance.data.search import Places
+from appliance.data.search import Octets, Places, any_of
 from appliance.data.texts import ROLE, Texts, continued
 
 _ROLES = ("user", "assistant")
@@ -30,8 +30,6 @@ def pairs_of(data: bytes, block: Block, parser: Cells, recogniser: Recogniser) -
     """A block's rows; None where it has to be read row by row."""
     if block.last or block.line <= max(parser.skipped, default=0) or not parser.delimiter.isascii():
         return None
-    if b"<img>" in data:  # a question may show a picture
-        return None
     try:
         layout = recogniser.layout(dict.fromkeys(parser.columns, ""))
     except Unusable:
@@ -41,6 +39,8 @@ def pairs_of(data: bytes, block: Block, parser: Cells, recogniser: Recogniser) -
     octets = np.frombuffer(data, dtype=np.uint8)
     found = cut(octets, ord(parser.delimiter))
     if found is None or not is_text(data):
+        return None
+    if b"<" in data and len(any_of(octets, [b"<img>"])):  # a question may show a picture
         return None
     most = len(found.sizes) - 1
     questions, answers = (np.minimum(found.first + parser.columns.index(name), most) for name in layout.pair)
@@ -55,12 +55,11 @@ def pairs_of(data: bytes, block: Block, parser: Cells, recogniser: Recogniser) -
         return None
     rest: tuple[list[int], list[Any]] = [], []
     for number in np.flatnonzero(odd).tolist():
-        row = data[found.rows[number] : found.rows[number + 1]]
-        parsed = parser(row, Block(block.line + int(found.lines[number]), 0, 0, 0, None))
+        alone = data[found.rows[number] : found.rows[number + 1]]
+        parsed = parser(alone, Block(block.line + int(found.lines[number]), 0, 0, 0, None))
         assert parsed is not None
         rest[0].extend(parsed[0])
         rest[1].extend(parsed[1])
-
     texts, said = _texts(data, found, questions[plain], answers[plain])
 
     def row(number: int) -> Row:

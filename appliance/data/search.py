@@ -54,7 +54,8 @@ def counts(found: NDArray[np.bool_], starts: Places) -> Places:
     before = np.concatenate([[0], np.cumsum(np.bitwise_count(words), dtype=np.int64)])
     word = starts >> 6
     within = words[word] & ((np.uint64(1) << (starts & 63).astype(np.uint64)) - np.uint64(1))
-    return np.diff(before[word] + np.bitwise_count(within))
+    many: Places = np.diff(before[word] + np.bitwise_count(within))
+    return many
 
 
 def any_byte(octets: Octets, below: int, *wanted: int) -> Places:

@@ -8,6 +8,7 @@ over it, both in pickles. It ends when its socket does, so none outlives the fro
 from __future__ import annotations
 
 import gc
+import io
 import os
 import pickle
 import signal
@@ -20,7 +21,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from appliance import settings
 from appliance.errors import ApplianceError
@@ -87,7 +88,7 @@ class Workers:
 
     def given(self, do: Callable[[Block], T], plain: bool) -> Callable[[Block], Future[T]]:
         """A function that has `do` done elsewhere. `plain`: the workers read a block from the file by themselves."""
-        idle: SimpleQueue[IO[bytes]] = SimpleQueue()
+        idle: SimpleQueue[io.BufferedRWPair[Any, Any]] = SimpleQueue()
         work = pickle.dumps(do)
 
         def one(block: Block) -> T:
@@ -119,8 +120,9 @@ class Workers:
     def __exit__(self, *_error: object) -> None:
         """End them all, whatever they are doing."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for line in self._ours:
-            line.shutdown(socket.SHUT_RDWR)
+        for ours in self._ours:
+            with suppress(OSError):  # it has ended already
+                ours.shutdown(socket.SHUT_RDWR)
         for process in self._made:
             try:
                 process.wait(_SECONDS)
@@ -128,9 +130,10 @@ class Workers:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._threads.shutdown()
-        for one in (*self._lines, *self._ours):
+        for line, ours in zip(self._lines, self._ours, strict=True):
             with suppress(OSError):  # what could not be sent any more
-                one.close()
+                line.close()
+            ours.close()
 
 
 def _ended() -> ApplianceError:

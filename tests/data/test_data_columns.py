@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.data.blocks import Block, Text
+from appliance.data.cells import cut
 from appliance.data.convert import Layout
+from appliance.data.duplicates import Seen
 from appliance.data.formats import Recogniser
 from appliance.data.images import Images
 from appliance.data.look import Findings, Look
-from appliance.data.parse import Cells, Lines, Parser
+from appliance.data.parse import Cells, Lines, Parser, rows_of
 from appliance.data.stream import _Block
 
 SAID = st.sampled_from(
@@ -130,3 +132,47 @@ def test_pairs(pairs):
     table.writerow([1, "a", "b"])
     layout = Layout("question_answer", "sft", {"question": "问题", "answer": "答案"})
     assert same(text.getvalue().encode(), Cells(",", ("编号", "问题", "答案"), frozenset({1})), layout, 2)
+
+
+@given(st.text(alphabet='ab",\n\r é', max_size=60), st.sampled_from([",", "\t", "a"]))
+@settings(max_examples=400, derandomize=True, deadline=None)
+def test_cells_are_cut_as_a_reader_of_rows_reads_them(text, delimiter):
+    data = f"{text}\n".encode()
+    found = cut(np.frombuffer(data, dtype=np.uint8), ord(delimiter))
+    if found is None:
+        return
+    cells = [
+        b"".join(data[found.begins[one] : found.ends[one]] for one in range(piece, piece + count)).decode()
+        for piece, count in zip(found.piece, found.counts, strict=True)
+    ]
+    assert found.sizes.tolist() == [len(cell.encode()) for cell in cells]
+    rows, clean = rows_of(data.decode(), delimiter, 7)
+    ours = [
+        (7 + line, cells[first : first + width])
+        for line, first, width in zip(found.lines, found.first, found.widths, strict=True)
+    ]
+    # A line without anything is a row without cells, or with one that is empty.
+    assert clean and ours == [(line, row or [""]) for line, row in rows]
+    assert b"".join(data[a:b] for a, b in zip(found.rows, found.rows[1:], strict=False)) == data
+
+
+@pytest.mark.parametrize("text", ["a,b\n", '"a","b"\n', 'a 5" screen,b\n"x, ""y""",""\r\n', '"a\nb",\n', "a\n\n,\n"])
+def test_plain_cells_are_cut_and_marks_within_texts_are_no_reason_not_to(text):
+    assert cut(np.frombuffer(text.encode(), dtype=np.uint8), ord(",")) is not None
+
+
+def test_one_turn_in_a_block_is_left_to_the_reader_of_rows():
+    line = json.dumps({"messages": [{"role": "user", "content": "a"}]})
+    assert not same(f"{line}\n".encode(), Lines(), talking("messages"))
+
+
+def test_what_was_seen_before_is_known_exactly():
+    chance, seen, known = np.random.default_rng(1), Seen(), set()
+    for number in range(300):
+        some = chance.integers(0, 3000 if number % 2 else 2**64, chance.integers(0, 40), dtype=np.uint64)
+        some <<= np.uint64(52 * (number % 2))
+        expected = []
+        for one in some.tolist():
+            expected.append(one in known)
+            known.add(one)
+        assert seen.again(some).tolist() == expected

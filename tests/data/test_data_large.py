@@ -112,3 +112,10 @@ def test_the_short_way_of_a_conversation_is_the_long_one_or_none(plain: bool, ra
     assert (short is None) == (not plain)
     if short is not None:
         assert short == ordered(turns.turns_of(raw, []))
+
+
+def test_damage_behind_the_beginning_of_a_file_is_told(tmp_path: Path) -> None:
+    rows = "".join(f"问题 {number},answer {number} {'x' * 500}\n" for number in range(1000)).encode()
+    (tmp_path / "rows.csv").write_bytes(b"question,answer\n" + rows.replace(b"answer 900 ", b"answer \xff900 "))
+    report = check(tmp_path / "rows.csv").as_dict()
+    assert report["rows"] == 1000 and "damaged_text" in [one["kind"] for one in report["warnings"]]
