@@ -73,32 +73,52 @@ class Text:
 
     def blocks(self, quoted: bool) -> Iterator[Block]:
         """The file in blocks; `quoted`: rows may go over several lines between quotation marks."""
-        rest, wanted, line, start, before = bytearray(), SIZE, 1, 0, None
         plain = self.plain  # then whoever needs a block's bytes reads them from the file
-        if plain:
-            with self.file.open("rb") as opened:
-                start = 3 if opened.read(3) == codecs.BOM_UTF8 else 0
+        line, before = 1, None
+        for start, data, size in self._in_place(quoted) if plain else self._decoded(quoted):
+            if not size:
+                raise self._too_long(line)
+            if before:
+                yield before
+            before = Block(line, start, size, count(data, b"\n", size), None if plain else bytes(data[:size]))
+            line += before.ends
+        if before:
+            yield replace(before, last=True)
+
+    def _in_place(self, quoted: bool) -> Iterator[tuple[int, bytearray, int]]:
+        """(where a block begins in the file, its bytes and perhaps more, its size), in the same memory again and again.
+
+        A size of 0: its first row is too long.
+        """
+        with readable(self.file), open(self.file, "rb", buffering=0) as opened:
+            start = 3 if opened.read(3) == codecs.BOM_UTF8 else 0
+            data = bytearray(SIZE)
+            while there := _filled(opened.fileno(), data, start):
+                end = there if there < len(data) else _end(data, quoted)
+                if not end and len(data) <= _LONGEST_ROW:
+                    data = bytearray(2 * len(data))
+                    continue
+                yield start, data, end
+                start += end
+                if len(data) > SIZE:
+                    data = bytearray(SIZE)
+
+    def _decoded(self, quoted: bool) -> Iterator[tuple[int, bytearray, int]]:
+        """The same of a text that is not as it stands in the file; where a block begins, in UTF-8."""
+        rest, wanted, start = bytearray(), SIZE, 0
         for piece in self._pieces():
             rest += piece
             if len(rest) < wanted:
                 continue
             end = _end(rest, quoted)
-            if not end and len(rest) > _LONGEST_ROW:
-                raise self._too_long(line)
-            if not end:
+            if not end and len(rest) <= _LONGEST_ROW:
                 wanted *= 2
                 continue
-            if before:
-                yield before
-            before = Block(line, start, end, count(rest, b"\n", end), None if plain else bytes(rest[:end]))
-            line, start, wanted = line + before.ends, start + end, SIZE
+            yield start, rest, end
+            start, wanted = start + end, SIZE
             del rest[:end]
         if rest:
-            if before:
-                yield before
-            before = Block(line, start, len(rest), count(rest, b"\n", len(rest)), None if plain else bytes(rest))
-        if before:
-            yield replace(before, last=True)
+            yield start, rest, len(rest)
 
     def read(self, block: Block) -> bytes:
         """A block's bytes."""
@@ -129,6 +149,14 @@ class Text:
                     part = part if begun else part.lstrip("\ufeff")
                     yield (part.replace("\r", "\n") if self.old_ends else part).encode(errors="replace")
                     begun = True
+
+
+def _filled(handle: int, data: bytearray, start: int) -> int:
+    """Read into all of `data`; how many bytes there were."""
+    done, view = 0, memoryview(data)
+    while done < len(data) and (more := os.preadv(handle, [view[done:]], start + done)):
+        done += more
+    return done
 
 
 def _end(data: bytearray, quoted: bool) -> int:

@@ -103,6 +103,7 @@ def write_rows(
             if pictures is not None and "images" in row:
                 row = stream.images.copied(row, pictures, known)
             opened.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        tally.report.sha256 = stream.sha256()
     return tally.report
 
 

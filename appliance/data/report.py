@@ -116,11 +116,11 @@ class Report:
     """What a file holds. Lengths in characters; lines count from 1 (row numbers in a spreadsheet)."""
 
     file: str
-    sha256: str
     format: str
     task: str
     encoding: str | None
     sheet: str | None = None
+    sha256: str = ""  # of the file, known where its rows were written out: a look alone should not wait for it
     columns: dict[str, str] = field(default_factory=dict)  # our words -> the file's columns, as they were read
     columns_unread: list[str] = field(default_factory=list)  # that the file has besides
     read_as: str = ""  # how rows were put together from several columns, in a sentence
@@ -178,7 +178,6 @@ class Report:
         """For `--json`, job.json and events."""
         return {
             "file": self.file,
-            "sha256": self.sha256,
             "format": self.format,
             "task": self.task,
             "rows": self.rows,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -94,14 +93,12 @@ class Tally:
     def __init__(self, stream: Stream, task: str | None = None, length: int | None = None):
         source, main = stream.source, stream.recogniser.main
         self.stream = stream
-        self.report = Report(str(stream.file), "", main.format, main.task, source.encoding, source.sheet)
+        self.report = Report(str(stream.file), main.format, main.task, source.encoding, source.sheet)
         self.report.columns = dict(main.fields)
         self.report.columns_unread = stream.recogniser.unread
         self.report.read_as = _(READ_AS[stream.recogniser.composed]) if stream.recogniser.composed else ""
         self.report.questions = questions(stream, task)
         self.report.length = length
-        # Meanwhile: in a large file it takes seconds, and none of them Python's.
-        self._checksum = ThreadPoolExecutor(1).submit(stream.sha256)
         self._seen = duplicates.Seen()
         self._dropped: dict[str, Note] = {}
         self._notes = {kind: Note(kind, "") for kind in WARNINGS}
@@ -149,7 +146,6 @@ class Tally:
     def finished(self, counting: Counting | None = None) -> Report:
         """The report. Raises ApplianceError where no row can be used."""
         report = self.report
-        report.sha256 = self._checksum.result()
         report.dropped = sorted(self._dropped.values(), key=lambda note: -note.count)
         if not report.kept:
             raise _nothing_usable(self.stream.file, report.dropped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -198,6 +199,7 @@ def test_write_rows_can_be_loaded_again_and_is_all_or_nothing(tmp_path):
     source, target = jsonl(tmp_path, [*rows, "broken"]), tmp_path / "job" / "rows.jsonl"
     report = write_rows(source, target)
     assert report.kept == len(rows) and report.rows == len(rows) + 1
+    assert report.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
     assert list(load(target)) == list(load(source)) and len(target.read_text().splitlines()) == len(rows)
     with pytest.raises(ApplianceError):
         write_rows(jsonl(tmp_path, [{"question": "", "answer": ""}]), target)

@@ -14,7 +14,7 @@ import pytest
 from real_sets import SETS
 from spreadsheets import write_xlsx
 
-from appliance.data import check, load
+from appliance.data import check, load, write_rows
 from appliance.data.images import Images
 from appliance.errors import ApplianceError, UsageError
 
@@ -118,7 +118,8 @@ def test_a_folder_or_a_zip_with_images(tmp_path, packed):
         place = tmp_path / "set.zip"
     assert [row["images"] for row in load(place)] == [[f"pictures/{n}.png"] for n in (1, 2)]
     report = check(place)
-    assert (report.rows, report.format) == (4, "sharegpt") and len(report.sha256) == 64
+    assert (report.rows, report.format) == (4, "sharegpt")
+    assert len(write_rows(place, tmp_path / "rows.jsonl").sha256) == 64
     assert [(note.key, note.lines) for note in report.dropped] == [("image_unreadable", [1]), ("image_missing", [1])]
 
 
