@@ -19,6 +19,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -103,15 +104,21 @@ def ours(file: Path, rows: int) -> tuple[float, float, float]:
         [sys.executable, "-m", "appliance", "data", "check", str(file), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
     )  # fmt: skip
-    whole, most = psutil.Process(process.pid), 0
-    while process.poll() is None:
-        most = max(most, _held(whole))
-        time.sleep(0.2)  # looking through all processes takes one of the cores for a while
-    seconds = time.perf_counter() - begin
+    whole, held, ended = psutil.Process(process.pid), [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):  # looking through all processes takes one of the cores for a while
+            held.append(_held(whole))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
     report = json.loads(process.communicate()[0])
+    seconds = time.perf_counter() - begin
+    ended.set()
+    watching.join()
     accounted = report["kept"] + sum(item["count"] for item in report["dropped"])
     assert report["rows"] == rows == accounted, report
-    return seconds, _computed() - before, most / 1e6
+    return seconds, _computed() - before, max(held) / 1e6
 
 
 def _computed() -> float:

@@ -23,7 +23,7 @@ from appliance.data.search import count
 from appliance.errors import ApplianceError
 from appliance.locale import _
 
-SIZE = 1 << 20  # bytes in a block, where lines are shorter than that
+SIZE = 1 << 21  # bytes in a block, where lines are shorter than that
 AHEAD = 8  # blocks that are under way at once
 _LONGEST_ROW = 64 << 20  # bytes: where a quotation mark is not closed until then, it never will be
 _MOST_UNPACKED = 200  # times its size that a gz archive may hold
