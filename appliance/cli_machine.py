@@ -50,6 +50,7 @@ def plan(
     optimizer: cli_words.Optimizer = "auto",
     packing: cli_words.Packing = None,
     padding_free: cli_words.PaddingFree = None,
+    flash: cli_words.Flash = None,
     liger: cli_words.Liger = None,
     checkpointing: cli_words.Checkpointing = None,
     neftune: cli_words.Neftune = None,

@@ -41,7 +41,7 @@ _WORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "steps": int, "epochs": _NUMBER, "learning_rate": _NUMBER, "gpus": int, "sharding": str, "map": dict,
         "sheet": str, "name": str, "held_out": _NUMBER, "rewards": list, "track": list, "accept_drops": bool,
         "keep_checkpoints": int,
-        "optimizer": str, "neftune": _NUMBER, "packing": bool, "padding_free": bool, "liger": bool,
+        "optimizer": str, "neftune": _NUMBER, "packing": bool, "padding_free": bool, "flash": bool, "liger": bool,
         "checkpointing": bool,
     },
     "merge": {"adapter": str, "base": str, "to": str},

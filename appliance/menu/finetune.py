@@ -149,6 +149,7 @@ def _switched(plan: dict[str, Any]) -> dict[str, Any]:
     """The techniques that are to be otherwise than planned."""
     names = {"packing": _("Short rows share a place (packing)"), "padding_free": _("Rows end to end, without padding")}
     if plan.get("device") == "cuda":
+        names["flash"] = _("Attention by the flash_attn package, where it is installed")
         names["liger"] = _("Liger's kernels")
     names["checkpointing"] = _("Layers computed twice, to save memory (checkpointing)")
     if plan.get("device") != "mps":

@@ -63,6 +63,7 @@ class Plan:
     checkpointing: bool
     padding_free: bool
     packing: bool
+    flash: bool
     liger: bool
     neftune: float
     verdict: str
@@ -197,6 +198,7 @@ def plan(
         checkpointing=chosen.checkpointing,
         padding_free=used.padding_free,
         packing=used.packing,
+        flash=used.flash,
         liger=used.liger,
         neftune=wanted.neftune or 0.0,
         verdict=verdict,

@@ -31,6 +31,7 @@ class Techniques:
 
     padding_free: bool
     packing: bool
+    flash: bool
     liger: bool
     micro_batch: int
     accumulation: int
@@ -50,7 +51,8 @@ def decide(
     accumulation = max(1, round(batch / (chosen.micro_batch * chosen.gpus)))
     free = _padding_free(chosen, shape, wanted, reasons)
     liger = _liger(chosen, shape, wanted, reasons)
-    alone = Techniques(free, False, liger, chosen.micro_batch, accumulation)
+    flash = _flash(chosen, free, wanted, reasons)
+    alone = Techniques(free, False, flash, liger, chosen.micro_batch, accumulation)
     if not free:
         if wanted.packing:
             reasons["packing"] = _("Not possible where rows are padded.")
@@ -59,7 +61,7 @@ def decide(
     together = max(1.0, _FILLED * chosen.length / mean)
     packs = max(1, round(batch / together / chosen.gpus))  # on each card
     micro = max(1, min(chosen.micro_batch, packs))
-    packed = Techniques(True, True, liger, micro, max(1, round(packs / micro)), together)
+    packed = Techniques(True, True, flash, liger, micro, max(1, round(packs / micro)), together)
     if wanted.packing is not None:
         reasons["packing"] = _("You asked for it.")
         return packed if wanted.packing else alone
@@ -97,6 +99,20 @@ def _padding_free(chosen: Way, shape: Shape, wanted: Wish, reasons: dict[str, st
         return True
     reasons["padding_free"] = why
     return False
+
+
+def _flash(chosen: Way, free: bool, wanted: Wish, reasons: dict[str, str]) -> bool:
+    if chosen.device != "cuda":
+        reasons["flash"] = _("The flash_attn package is for NVIDIA cards: attention by PyTorch's own kernels.")
+        return False
+    if not free:
+        reasons["flash"] = _("Rows that are laid out side by side go through PyTorch's own kernels.")
+        return False
+    if wanted.flash is not None:
+        reasons["flash"] = _("You asked for it.")
+        return wanted.flash
+    reasons["flash"] = _("By the flash_attn package where it is installed, else by PyTorch's own kernels.")
+    return True
 
 
 def _liger(chosen: Way, shape: Shape, wanted: Wish, reasons: dict[str, str]) -> bool:

@@ -13,7 +13,7 @@ from appliance.planning.way import METHODS
 # What transformers calls them.
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor")
 OPTIMIZER_CHOICES = " | ".join(("auto", *OPTIMIZERS))
-SWITCHES = ("packing", "padding_free", "liger", "checkpointing")
+SWITCHES = ("packing", "padding_free", "flash", "liger", "checkpointing")
 # ddp: each card holds the model; fsdp: each a share of it; zero2, zero3: DeepSpeed.
 SPLITTING = ("fsdp", "zero2", "zero3")
 SHARDINGS = ("ddp", *SPLITTING)
@@ -39,6 +39,7 @@ class Wish:
     neftune: float | None = None
     packing: bool | None = None
     padding_free: bool | None = None
+    flash: bool | None = None  # attention by the flash_attn package, where it is installed
     liger: bool | None = None
     checkpointing: bool | None = None
     sharding: str | None = None  # of SHARDINGS: how several cards work together

@@ -35,6 +35,7 @@ def _labels() -> dict[str, str]:
         "optimizer": _("Optimizer"),
         "padding_free": _("No padding"),
         "packing": _("Packing"),
+        "flash": _("FlashAttention"),
         "liger": _("Liger kernels"),
         "neftune": _("NEFTune noise"),
         "rank": _("Rank"),

@@ -67,14 +67,17 @@ def collator_of(padding: int) -> Any:
     return EndToEnd(pad_token_id=padding, padding_free=True)
 
 
-def use(model: Any) -> str:
-    """Let the model take rows end to end. "" when it can; else the sentence why not, and it stays as it was."""
+def use(model: Any, flash: bool = True) -> str:
+    """Let the model take rows end to end. "" when it can; else the sentence why not, and it stays as it was.
+
+    flash  by the flash_attn package, where that is possible
+    """
     before = model.config._attn_implementation
     if before != "sdpa":
         return _("its attention is computed its own way ({name})").format(name=before)
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, _mask)
-    model.set_attn_implementation(FLASH if _has_flash(model) else NAME)
+    model.set_attn_implementation(FLASH if flash and _has_flash(model) else NAME)
     if _keeps_apart(model):
         return ""
     model.set_attn_implementation(before)

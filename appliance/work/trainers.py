@@ -209,7 +209,7 @@ def _end_to_end(model: Any, context: Context) -> bool:
     if context.plan.get("sharding") in ("fsdp", "zero3"):  # no model to look at before all processes share it
         why = _("its weights are shared between the cards")
     else:
-        why = attention.use(model)
+        why = attention.use(model, context.plan.get("flash", True))
     if why:
         context.note(_("Rows are padded to the same length: {why}.").format(why=why))
     elif model.config._attn_implementation == attention.FLASH:

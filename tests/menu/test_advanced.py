@@ -46,13 +46,13 @@ def test_techniques_can_be_switched_and_answers_tried(monkeypatch: pytest.Monkey
         return [name for name in offered if name not in planned]
 
     monkeypatch.setattr(questions, "several", several)
-    planned = {**PLAN, "packing": False, "padding_free": True, "liger": True, "checkpointing": True,
+    planned = {**PLAN, "packing": False, "padding_free": True, "flash": True, "liger": True, "checkpointing": True,
                "optimizer": "adamw_torch_fused", "neftune": 0.0}  # fmt: skip
     wish = finetune._switched(planned)
-    assert wish == {"packing": True, "padding_free": False, "liger": False, "checkpointing": False,
+    assert wish == {"packing": True, "padding_free": False, "flash": False, "liger": False, "checkpointing": False,
                     "optimizer": "paged_adamw_8bit", "neftune": 5.0}  # fmt: skip
     back = finetune._switched({**planned, **wish, "device": "cpu"})
-    assert back["optimizer"] == "adamw_torch_fused" and back["neftune"] == 0 and "liger" not in back
+    assert back["optimizer"] == "adamw_torch_fused" and back["neftune"] == 0 and not {"liger", "flash"} & back.keys()
     assert read_wish(wish) and read_wish(back)
     monkeypatch.setattr(questions, "choose", lambda _title, ways, default=None: ways[-1][1])
     assert finetune._way_of_answering("sft") == {"task": "grpo", "rewards": ("exact",)}

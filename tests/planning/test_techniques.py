@@ -52,6 +52,8 @@ def test_kernels_where_there_are_some() -> None:
     assert not plan(MACHINES["4090"], replace(llama, model_type="unheard")).liger
     assert not made("processor", "0.6B").liger and not made("M2 16", "0.6B").liger
     assert made("processor", "0.6B").reasons["liger"]
+    assert plan(MACHINES["4090"], llama).flash and not plan(MACHINES["4090"], llama, wish={"flash": False}).flash
+    assert not made("processor", "0.6B", wish={"flash": True}).flash
 
 
 def test_optimizers_by_memory_and_by_wish() -> None:
