@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from appliance.data.blocks import Block
 
 LARGE = 16 << 20  # bytes of a file: from here on starting processes pays
-_MOST = (
-    4  # processes: each takes some tens of megabytes, and reading the file from the disk is the limit sooner or later
-)
+# Processes: each takes some tens of megabytes, and reading the file from the disk is the limit sooner or later.
+_MOST = 4
 _LINES = {".csv", ".tsv", ".tab", ".jsonl", ".ndjson"}  # names of files that are most often read in blocks
 _SECONDS = 0.2  # after which a worker is killed that has not ended by itself
 _FORKS = sys.platform != "darwin"  # what a Mac's libraries have begun does not go on in a fork

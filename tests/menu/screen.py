@@ -24,7 +24,10 @@ PATIENCE = 60.0  # seconds; only a machine under heavy load comes near it
 # The start of lines that are there to be copied: they run over the edge on purpose, so that they work when pasted.
 _TO_COPY = ("appliance ", "curl ")
 # Commands, paths and what Python's own JSON reader says.
-_NAMES = re.compile(r"appliance( (--)?[a-z]+)+|sudo chown -R|--map( \w+=\w+)|--scheme( \w+)?|/[!-~]+|Expecting value")
+_NAMES = re.compile(
+    r"appliance( (--)?[a-z]+)+|sudo chown -R|--map( \w+=\w+)|--scheme( \w+)?|/[!-~]+|Expecting value"
+    r"|[a-z]+ serve BASE"  # a line may end within a command
+)
 _ENGLISH = re.compile(r"[A-Za-z]+ +[a-z]{2,}")
 
 
