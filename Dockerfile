@@ -40,13 +40,19 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["/opt/envs/core
 # a second menu (docker exec) may come and go.
 ENTRYPOINT ["tini", "-s", "--", "env", "APPLIANCE_CONTAINER=1", "/opt/appliance/entrypoint.sh"]
 
-# The code with its Chinese and its bytecode, once for both images.
+# The code with its Chinese, its bytecode and the merge's sum in machine code, once for both images.
 FROM core AS code
+# hadolint ignore=DL3008
+RUN apt-get update && \
+    apt-get install -y --no-install-recommends gcc libc6-dev && \
+    rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
 COPY entrypoint.sh healthcheck.py /opt/appliance/
 COPY profiles/ /opt/appliance/profiles/
 COPY appliance/ /opt/appliance/appliance/
 RUN po=/opt/appliance/appliance/locale/zh_CN/LC_MESSAGES/messages.po && \
     if [ -e "$po" ]; then /opt/envs/core/bin/pybabel -q compile -i "$po" -o "${po%.po}.mo" -l zh_CN; fi && \
+    /opt/appliance/appliance/merging/compile.sh && \
+    test -e /opt/appliance/appliance/merging/low_rank.so && \
     python3 -m compileall -q /opt/appliance && \
     chmod -R a+rX /opt/appliance
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from appliance.merging import numbers
+from appliance.merging import compiled, numbers
 from appliance.merging.numbers import Array
 
 # Changes a block in place: stored numbers as (rows, columns), and the number of the first of these rows.
@@ -65,14 +65,13 @@ class LowRank:
 
         def apply(block: Array, first: int) -> None:
             left = self.left.rows(first, first + len(block))
+            if lengths is None:
+                _add_product(block, left, right, scale, dtype, self.rounded)
+                return
             for some in _few_rows(block):
                 delta = _product(left[some], right)
-                if scale != 1:
-                    delta *= scale
-                if lengths is None:
-                    _add(block[some], delta, dtype, self.rounded)
-                else:
-                    _stretch(block[some], delta, lengths[first + some.start : first + some.stop], dtype)
+                delta *= scale
+                _stretch(block[some], delta, lengths[first + some.start : first + some.stop], dtype)
 
         return apply
 
@@ -98,8 +97,7 @@ class Weighted:
         def apply(block: Array, first: int) -> None:
             last = first + len(block)
             left = np.concatenate([part.left.rows(first, last) for part, _weight in self.parts], axis=1)
-            for some in _few_rows(block):
-                _add(block[some], _product(left[some], right), dtype, rounded)
+            _add_product(block, left, right, np.float32(1), dtype, rounded)
 
         return apply
 
@@ -160,10 +158,17 @@ def _few_rows(block: Array) -> Iterator[slice]:
         yield slice(start, min(start + rows, len(block)))
 
 
-def _add(block: Array, delta: Array, dtype: str, rounded: bool) -> None:
-    if rounded and dtype != "F32":
-        delta = numbers.to_float32(numbers.from_float32(delta, dtype), dtype)
-    numbers.add(block.reshape(-1), delta.reshape(-1), dtype)
+def _add_product(block: Array, left: Array, right: Array, scale: np.float32, dtype: str, rounded: bool) -> None:
+    rounded = rounded and dtype != "F32"
+    if not rounded and compiled.add_low_rank(block, left, right, float(scale), dtype):
+        return
+    for some in _few_rows(block):
+        delta = _product(left[some], right)
+        if scale != 1:
+            delta *= scale
+        if rounded:
+            delta = numbers.to_float32(numbers.from_float32(delta, dtype), dtype)
+        numbers.add(block[some].reshape(-1), delta.reshape(-1), dtype)
 
 
 def _product(left: Array, right: Array) -> Array:

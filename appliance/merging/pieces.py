@@ -14,8 +14,8 @@ from appliance.locale import _
 from appliance.merging.changes import Apply, Section
 from appliance.merging.numbers import STORED, WIDTH, Array
 
-# Together with what the arithmetic needs it stays in a core's own cache.
-BLOCK_BYTES = 2**20
+# Of 1, 2, 4 and 8 MiB this was the fastest: few hand-overs, and yet a core's own cache holds it.
+BLOCK_BYTES = 2**21
 
 
 @dataclass(frozen=True)

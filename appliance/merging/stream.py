@@ -1,7 +1,6 @@
 """Weight files written anew, block by block: one thread reads, one changes, one hashes in order, one writes.
 
-Only one does arithmetic: two that do lose half of their time to each other, because numpy gives Python's lock back and
-takes it again for every step. sha256, which cannot be shared at all, needs about as long on its core.
+sha256, which cannot be shared, needs longer than all the others together and has a core for itself, where there are two.
 
 What is written goes past the page cache: to go through it takes a fifth of a second of a core for every GB, and what
 lies there has to be waited for in the end. In memory it begins with a whole page of the file, for that is what the
@@ -17,7 +16,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -96,7 +95,7 @@ def _pour(output: Output, handle: int, memory: Array, take: Callable[[Array], No
     for place in memory:
         free.put(place)
     digest, end, rest = hashlib.sha256(), 0, b""
-    with ThreadPoolExecutor(3) as others:
+    with ThreadPoolExecutor(3, initializer=_second) as others:
         reading = others.submit(_read, blocks(output), free, raw)
         changing = others.submit(_change, raw, made)
         writing = others.submit(_write, handle, ready, free)
@@ -117,6 +116,13 @@ def _pour(output: Output, handle: int, memory: Array, take: Callable[[Array], No
     changing.result()
     writing.result()
     return digest.hexdigest()
+
+
+def _second() -> None:
+    """This thread never takes the core from the one that hashes, which all others wait for in the end."""
+    if hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):  # a sandbox may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _read(coming: Iterator[Block], free: _Free, raw: _Raw) -> None:

@@ -65,6 +65,11 @@ def test_exit_codes(box, command, code, said):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_the_sum_of_a_merge_is_compiled(box):
+    load = "import ctypes\nfrom appliance.merging.compiled import LIBRARY\nctypes.CDLL(str(LIBRARY)).add_low_rank"
+    well(box().run("/opt/envs/core/bin/python", "-c", load))
+
+
 def test_any_user_can_work_in_a_new_volume(box):
     done = box(None, "--user", "1234").run(
         "/bin/sh", "-c", "touch /data/file && echo $HOME && appliance jobs list --json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from appliance.merging import changes, numbers
+from appliance.merging import changes, compiled, numbers
 
 quick = hypothesis_settings(max_examples=200, deadline=None, database=None)
 sixteen = hnp.arrays(np.uint16, st.integers(0, 64), elements=st.integers(0, 0xFFFF))
@@ -78,3 +79,57 @@ def test_rows_have_the_same_bits_however_they_are_cut(rank: int) -> None:
         for first, last in itertools.pairwise(cuts):
             change(made[first:last], first)
         assert np.array_equal(made, expected)
+
+
+@pytest.fixture(scope="module")
+def compiler_made_it() -> None:
+    assert compiled.LIBRARY.exists(), "make setup builds it where there is a C compiler, and the gate has one"
+    ctypes.CDLL(str(compiled.LIBRARY))
+
+
+def in_numpy(step: changes.Step, weight: np.ndarray, dtype: str) -> np.ndarray:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiled, "add_low_rank", lambda *_given: False)
+        made = weight.copy()
+        step.open(dtype)(made, 0)
+    return made
+
+
+@pytest.mark.usefixtures("compiler_made_it")
+@quick
+@given(
+    rows=st.integers(1, 11), columns=st.sampled_from([16, 32, 48, 64, 80, 128, 192, 1040]), rank=st.integers(1, 40),
+    scale=st.sampled_from([1.0, 2.0, 0.5, 1.7, -0.3]), dtype=st.sampled_from(["BF16", "F32"]),
+    rare=st.sampled_from([None, np.nan, np.inf, -np.inf, 3e38, 1e-40, -0.0]), seed=st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_the_compiled_sum_has_the_bits_of_numpys(
+    rows: int, columns: int, rank: int, scale: float, dtype: str, rare: float | None, seed: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    left, right = chance.standard_normal((rows, rank), np.float32), chance.standard_normal((rank, columns), np.float32)
+    values = chance.standard_normal((rows, columns), np.float32)
+    if rare is not None:
+        for some in (left, right, values):
+            some.reshape(-1)[chance.integers(0, some.size, 2)] = rare
+    with np.errstate(all="ignore"):
+        weight = numbers.from_float32(values, dtype)
+        step = changes.LowRank(changes.Matrix(left, "F32"), changes.Matrix(right, "F32"), scale)
+        made = weight.copy()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(changes, "_product", None)  # what numpy would begin with
+            step.open(dtype)(made, 0)
+        expected = in_numpy(step, weight, dtype)
+    # Of two NaNs that meet, either may go on.
+    neither = np.isnan(numbers.to_float32(made, dtype)) & np.isnan(numbers.to_float32(expected, dtype))
+    assert ((made.view(np.uint8) == expected.view(np.uint8)).reshape(*made.shape, -1).all(axis=-1) | neither).all()
+
+
+@pytest.mark.usefixtures("compiler_made_it")
+@pytest.mark.parametrize(("columns", "rank", "dtype"), [(24, 8, "BF16"), (64, 257, "BF16"), (64, 8, "F16")])
+def test_what_the_compiled_sum_is_not_made_for_stays_as_it_was(columns: int, rank: int, dtype: str) -> None:
+    chance = np.random.default_rng(1)
+    left, right = chance.standard_normal((5, rank), np.float32), chance.standard_normal((rank, columns), np.float32)
+    weight = numbers.from_float32(chance.standard_normal((5, columns), np.float32), dtype)
+    made = weight.copy()
+    assert not compiled.add_low_rank(made, left, right, 1.0, dtype)
+    assert np.array_equal(made, weight)

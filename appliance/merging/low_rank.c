@@ -1,0 +1,62 @@
+/* weight += scale * left @ right in one pass over the weight: what numpy does in ten.
+ *
+ * Built by `make` into low_rank.so where there is a C compiler; compiled.py calls it. The same bits as numpy's way in
+ * changes.py: the products of one element in the order of the ranks, each added with one rounding (fused multiply-add),
+ * the sum with the weight rounded once, ties to even.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+/* Rows of the weight that lie one behind the other; left (rows, rank), right (rank, columns). */
+struct sum {
+    char *stored;
+    const float *left, *right;
+    size_t rows, columns, rank;
+    float scale;
+    int bfloat16; /* else float32 */
+};
+
+#if defined(__x86_64__)
+
+#define NAME avx512
+#define TARGET __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#define LANES 16
+#define PARTS 4
+#define ROWS 4
+#include "low_rank.h"
+
+#define NAME avx2
+#define TARGET __attribute__((target("arch=x86-64-v3")))
+#define LANES 8
+#define PARTS 2
+#define ROWS 4
+#include "low_rank.h"
+
+#elif defined(__aarch64__) && defined(__AARCH64EL__)
+
+#define NAME neon
+#define TARGET
+#define LANES 4
+#define PARTS 4
+#define ROWS 4
+#include "low_rank.h"
+
+#endif
+
+/* 0: this processor, or this number of columns, is not what it is made for; nothing was changed. */
+int add_low_rank(const struct sum *sum)
+{
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return 0;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd") && add_avx512(sum))
+        return 1;
+    return add_avx2(sum);
+#elif defined(__aarch64__) && defined(__AARCH64EL__)
+    return add_neon(sum);
+#else
+    (void)sum;
+    return 0;
+#endif
+}
