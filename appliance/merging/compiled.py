@@ -1,6 +1,6 @@
 """The sum that a merge consists of, compiled: a third of numpy's time, and Python's lock is free meanwhile.
 
-`make` builds low_rank.c where there is a C compiler, and the images have it. Without it numpy does the same: to the bit.
+`make setup` builds low_rank.c where there is a C compiler; the images have it. Without it numpy makes the same bits.
 """
 
 from __future__ import annotations

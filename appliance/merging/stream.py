@@ -1,6 +1,6 @@
 """Weight files written anew, block by block: one thread reads, one changes, one hashes in order, one writes.
 
-sha256, which cannot be shared, needs longer than all the others together and has a core for itself, where there are two.
+sha256, which cannot be shared, needs longer than all the others together, and has a core of two for itself.
 
 What is written goes past the page cache: to go through it takes a fifth of a second of a core for every GB, and what
 lies there has to be waited for in the end. In memory it begins with a whole page of the file, for that is what the
