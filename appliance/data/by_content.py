@@ -92,7 +92,8 @@ def class_of(record: Mapping[str, Any], text: str) -> str | None:
 
 
 def _is_class(value: Any) -> bool:
-    return isinstance(value, (str, int)) and 0 < len(str(value)) <= _CLASS_NAME
+    plain = isinstance(value, (str, int)) or (isinstance(value, float) and value.is_integer())
+    return plain and 0 < len(str(value)) <= _CLASS_NAME
 
 
 def are_turns(value: Any) -> bool:

@@ -26,15 +26,17 @@ from appliance.data.rows import Unusable, listed, message
 Record = Mapping[str, Any]
 
 _SIDE = re.compile(r"^(?P<stem>.*?)[_ ]?(?P<side>[01234abjk甲乙]|[一二])(?:的)?(?P<rest>(?:[_ ].*)?)$", re.I)
-_ANSWERS = re.compile(r"response|answer|completion|output|conversation|human_ref|candidate|回答|回复|答案|输出", re.I)
+_ANSWERS = re.compile(r"response|answer|completion|output|conv|human_ref|candidate|回答|回复|答案|输出", re.I)
 _CHOICES = (
     "better_response_id", "better_response", "better", "preferred", "preference", "winner", "choice", "chosen_id",
-    "preferred_response", "labels", "label", "更好", "更好的", "选择", "胜者", "偏好", "优选",
+    "preferred_response", "overall_response", "better_answer", "labels", "label", "更好", "哪个更好", "哪个好", "更优", "胜出", "更好的", "选择", "胜者", "偏好", "优选",
 )  # fmt: skip
 _MODELS = ("winner", "chosen_model", "chosen_model_name", "preferred_model")
 _FIRST, _SECOND = {"0", "a", "j", "甲", "一"}, {"1", "b", "k", "乙", "二"}
 _SCORES = ("overall_score", "score", "pm_score", "rating", "reward", "评分", "得分", "分数")
-_LISTS = ("completions", "responses", "answers", "responses_and_scores", "candidates", "outputs", "generations")
+_LISTS = ("completions", "responses", "answers", "responses_and_scores", "candidates", "outputs", "generations",
+    "all_generated_responses",
+)
 _TEXTS = ("response", "answer", "text", "output", "completion", "content")
 _COMPARED = (
     ("premise", "hypothesis"), ("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("text1", "text2"),
@@ -50,7 +52,7 @@ _LANGUAGES = {
     "english", "chinese", "中文", "英文", "英语", "汉语", "日文", "日语", "韩文", "韩语", "法语", "德语", "俄语",
     "西班牙语",
 }  # fmt: skip
-_PIECES = ("paragraphs", "段落", "sentences", "lines")
+_PIECES = ("paragraphs", "段落", "sentences", "lines", "chapters")
 _ROLES = ("user", "assistant")
 _KEPT = ("system", "tools", "images", "history")
 
@@ -160,7 +162,10 @@ def _better(record: Record, first: str, second: str) -> float | None:
     plain = {words.plain(key): key for key in record}
     marks = tuple(match["side"] for key in (first, second) if (match := _SIDE.match(key)))
     for name in _SCORES:
-        scored = [record.get(plain.get(f"{name}_{mark}".lower(), "")) for mark in marks]
+        scored = [
+            next((record[plain[key]] for key in (f"{name}_{mark}".lower(), f"{words.plain(answer)}_{name}") if key in plain), None)
+            for mark, answer in zip(marks, (first, second), strict=False)
+        ]
         if len(scored) == 2 and all(_number(score) is not None for score in scored):
             return float(scored[1]) - float(scored[0])  # type: ignore[arg-type]
     for name in ("preference_strength", "overall_preference"):  # HelpSteer: negative where the first is better
@@ -221,7 +226,7 @@ def ranked(record: Record) -> Record | None:
 
 def _scored(record: Record, value: list[Any]) -> list[tuple[float, str]] | None:
     if all(isinstance(one, str) for one in value):
-        for name in ("scores", "ratings", "rewards", "overall_scores"):
+        for name in ("scores", "ratings", "rewards", "overall_scores", "all_rm_scores"):
             numbers = record.get(name)
             if isinstance(numbers, list) and len(numbers) == len(value):
                 read = [_number(one) for one in numbers]

@@ -10,7 +10,7 @@ from typing import Any
 from appliance.data import spoken_calls, words
 from appliance.data.rows import Message, Row, Unusable, calls_of, joined, listed, message, ordered, text_of, tools_of
 from appliance.data.shown import IMAGE, named_images, show, taken_out
-from appliance.data.turns import is_thought, plain_talk, transcript, turns_of, with_thought
+from appliance.data.turns import by_columns, is_thought, plain_talk, transcript, turns_of, with_thought
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
         raise Unusable("header_again")
 
     def get(word: str) -> Any:
-        return record.get(fields[word]) if word in fields else None
+        value = record.get(fields[word]) if word in fields else None
+        if type(value) is list and word == "question" and words.plain(fields[word]) in words.DOCUMENTS:
+            return read_with(value) if all(isinstance(one, str) for one in value) else value  # an article by sentences
+        return value
 
     if layout.task == "pretrain":
         text = text_of(get("text"))
@@ -136,6 +139,8 @@ def _conversation(value: Any, images: list[str]) -> list[Message] | None:
     if isinstance(value, dict):
         if "replies" in value:
             return turns_of(_thread(value), images)
+        if (turns := by_columns(value)) is not None:
+            return turns_of(turns, images)
         return [one for part in value.values() for one in _marked(part, images)] if value else None
     raw = listed(value)
     return turns_of(raw, images) if raw is not None else transcript(value)
@@ -221,8 +226,12 @@ def read_with(value: Any) -> str:
             return "\n".join(
                 part for head, text in zip(heads, texts, strict=True) for part in (head, _line(text)) if part
             )
+    if isinstance(value, dict) and isinstance(value.get("passage_text"), list):  # MS MARCO
+        value = value["passage_text"]
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         return "\n".join(value)
+    if isinstance(value, list) and value and all(isinstance(one, list) and len(one) == 2 for one in value):
+        return "\n".join(f"{head}\n{_line(text)}" for head, text in value)  # 2Wiki
     return said(value)
 
 

@@ -13,7 +13,7 @@ from appliance.data.convert import Layout
 from appliance.data.rows import Unusable, listed
 from appliance.data.shown import named_images
 from appliance.data.tables import letter
-from appliance.data.turns import is_thought, speakers, transcript
+from appliance.data.turns import by_columns, is_thought, speakers, transcript
 from appliance.errors import ApplianceError, UsageError
 from appliance.locale import _
 
@@ -120,6 +120,8 @@ def _with_turns(record: Mapping[str, Any], fields: Mapping[str, str]) -> Mapping
 def _shape(value: Any) -> str:
     """sharegpt or messages for something that holds turns, "" for everything else."""
     if isinstance(value, dict):
+        if (turns := by_columns(value)) is not None:
+            return _named(turns)
         return "messages" if "replies" in value or (value and all(isinstance(v, dict) for v in value.values())) else ""
     if isinstance(value, str) and value.lstrip()[:1] != "[":
         return "transcript" if transcript(value) else ""

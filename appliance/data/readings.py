@@ -119,7 +119,7 @@ def _beside_text(text: str, unread: list[str], stream: Stream) -> Question | Non
     ]
     if not marked:
         return None
-    plain = [column for column in marked if isinstance(first[column], (str, int))]
+    plain = [column for column in marked if isinstance(first[column], (str, int, float))]
     return _columns_question(
         as_text,
         [text, *unread],

@@ -146,13 +146,15 @@ def listed(value: Any) -> list[Any] | None:
 
 
 def joined(messages: list[Message]) -> list[Message]:
-    """The same conversation: an answer's text and the call after it in one message, no empty system message."""
+    """The same conversation: an answer's text and the call after it in one message, one system message."""
     result: list[Message] = []
     for one in messages:
         last = result[-1] if result else {}
         both = one["role"] == last.get("role") == "assistant" and one.get("weight") == last.get("weight")
         if both and one.get("tool_calls") and not one["content"]:
             result[-1] = {**last, "tool_calls": [*last.get("tool_calls", []), *one["tool_calls"]]}
+        elif one["role"] == "system" and len(result) == 1 and last["role"] == "system":  # and the developer's
+            result[0] = message("system", "\n\n".join(part for part in (last["content"], one["content"]) if part.strip()))
         else:
             result.append(one)
     if result and result[0]["role"] == "system" and not result[0]["content"].strip():

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from appliance.data import words
+from appliance.data import harmony, words
 from appliance.data.rows import Message, Unusable, calls_of, literal, message, text_of
 from appliance.data.shown import IMAGE, named_images, taken_out
 
 # None of the patterns begins with blanks of any number: on a long run of them that takes time without end.
-_CALL = re.compile(r"<(tool_call|functioncall|function_call)>(.*?)(?:</\1>|$)", re.S)
+_CALL = re.compile(
+    r"<(tool_call|functioncall|function_call|\|python_tag\|(?=>\s?\{))>(.*?)(?:</\1>|<\|eom_id\|>|$)", re.S
+)
 _ASKING = ("human", "user", "question", "query", "prompt", "instruction", "q", "input", "问", "问题", "用户")
 _ANSWERING = ("assistant", "gpt", "answer", "response", "output", "bot", "a", "moss", "答", "回答", "答案", "助手")
 # One pattern for all marks: a role and a colon, at the start of a line, or anywhere behind "### ", "[" or "<|".
@@ -32,8 +34,15 @@ _CHATML = re.compile(r"<\|im_start\|>\s*(\w+)\n(.*?)(?:<\|im_end\|>|$)", re.S)
 _HEADED = re.compile(
     r"<\|start_header_id\|>(\w+)<\|end_header_id\|>(.*?)(?=<\|eot_id\|>|<\|start_header_id\|>|$)", re.S
 )
+_DEEPSEEK = re.compile(r"<｜(User|Assistant)｜>(.*?)(?=<｜(?:User|Assistant|end▁of▁sentence)｜>|$)", re.S)
+# Marks in capitals or in angle brackets, which tell turns apart within a line too (Vicuna, RefGPT).
+_INLINE = (
+    ("ASSISTANT:", re.compile(r"\b(USER|ASSISTANT):(.*?)(?=\b(?:USER|ASSISTANT):|$)", re.S)),
+    ("<assistant>", re.compile(r"<(user|assistant)>\s?[:：]?(.*?)(?=<(?:user|assistant)>|$)", re.S)),
+)
 _GEMMA = re.compile(r"<start_of_turn>(\w+)\n(.*?)(?=<end_of_turn>|<start_of_turn>|$)", re.S)
 _TAGGED = re.compile(r"<\|(system|user|assistant)\|>(.*?)(?=<\|(?:system|user|assistant|end)\|>|$)", re.S)
+_FOREWORD = 400  # characters that may stand before the first turn
 _ENDS = ("<|endoftext|>", "<eoh>", "<eoa>", "<eom>", "<eoc>", "<eor>", "</s>")
 
 
@@ -46,7 +55,7 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
         if messages:
             return messages
         return [message(("user", "assistant")[number % 2], text) for number, text in enumerate(raw)]
-    for one in raw:
+    for one in harmony.heard(raw) if harmony.is_heard(raw) else raw:
         if type(one) is dict:
             # The usual turn, at a glance.
             named = one.get("role") or one.get("from")
@@ -61,7 +70,21 @@ def turns_of(raw: list[Any], images: list[str]) -> list[Message]:
                     messages.append({"role": role, "content": text})
                     continue
         _add(messages, one, images)
+    if any(one["role"] == "system" for one in messages[1:][-2:]) and not any(
+        one["role"] == "assistant" for one in messages
+    ):
+        # Who answers is called the system (MultiWOZ).
+        messages[1:] = [{**one, "role": "assistant"} if one["role"] == "system" else one for one in messages[1:]]
     return messages
+
+
+def by_columns(value: Any) -> list[dict[str, Any]] | None:
+    """Turns that stand by columns, {"from": […], "value": […]}, as lists of objects are kept in Parquet; or None."""
+    if not isinstance(value, dict) or not value or not all(isinstance(one, list) for one in value.values()):
+        return None
+    if len(set(map(len, value.values()))) > 1 or not any(value.get(key) for key in _WHO):
+        return None
+    return [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
 
 
 def speakers(texts: list[str]) -> list[re.Match[str]]:
@@ -265,7 +288,7 @@ def _quoted(text: str) -> Any:
 
 _TEMPLATES = (
     ("<|im_start|>", _CHATML), ("<|start_header_id|>", _HEADED), ("<start_of_turn>", _GEMMA),
-    ("<|assistant|>\n", _TAGGED),
+    ("<|assistant|>\n", _TAGGED), ("<｜Assistant｜>", _DEEPSEEK),
 )  # fmt: skip
 
 
@@ -275,15 +298,32 @@ def transcript(text: Any) -> list[Message] | None:
         return None
     written = next((pattern for mark, pattern in _TEMPLATES if mark in text), None)
     if written is not None:
-        found = [(name, said) for name, said in written.findall(text)]
-    elif "[INST]" in text:
+        found = written.findall(text)
+        before = written.split(text, maxsplit=1)[0].rpartition("｜>")[2] if written is _DEEPSEEK else ""
+        return _talk([("system", before), *found])
+    if "[INST]" in text:
         return _llama(text)
-    else:
-        marks = list(_MARK.finditer(text))
-        if len(marks) < 2 or len(text[: marks[0].start()].strip()) > 400:
+    if (turns := harmony.written(text)) is not None:
+        try:
+            messages = turns_of(turns, [])
+        except Unusable:
             return None
+        return messages if {"user", "assistant"} <= {one["role"] for one in messages} else None
+    inline = next((pattern for mark, pattern in _INLINE if mark in text), None)
+    marks = list(_MARK.finditer(text)) if "<assistant>" not in text else []
+    talk = None
+    if len(marks) > 1 and len(text[: marks[0].start()].strip()) <= _FOREWORD:
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        found = [(mark[1] or mark[2], text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)]
+        talk = _talk([(mark[1] or mark[2], text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)])
+    if talk is None and inline is not None:
+        found = [(one[1], one[2]) for one in inline.finditer(text)]
+        before = inline.split(text, maxsplit=1)[0].strip()
+        talk = _talk([("system", before), *found]) if len(before) <= _FOREWORD else None
+    return talk
+
+
+def _talk(found: Iterable[tuple[str, str]]) -> list[Message] | None:
+    """Who says what, as messages; None where nobody asks first, or nobody answers."""
     messages: list[Message] = []
     shown: list[str] = []
     for name, said in found:

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 FIELDS: dict[str, tuple[str, ...]] = {
     "turns": (
         "messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "dialogs", "对话",
-        "多轮对话", "对话内容", "聊天记录", "chat_rounds", "chat_messages", "contents", "utterances", "trajectory",
+        "多轮对话", "对话内容", "聊天记录", "chat_rounds", "chat_messages", "contents", "utterances", "trajectory", "qa_pairs", "问答对",
     ),
     "tools": ("tools", "functions", "function_description", "available_tools", "工具"),
     "chosen": (
@@ -24,7 +24,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "label": ("kto_tag", "label", "is_safe", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
     "images": (
         "images", "image", "image_path", "image_paths", "image_file", "image_url", "figure_path", "img", "img_path",
-        "picture", "pictures", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
+        "picture", "pictures", "image_base64_str", "image_base64", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
     ),
     "system": (
         "system", "system_prompt", "system_message", "meta_instruction", "系统", "系统提示", "系统提示词", "人设",
@@ -44,7 +44,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "answer": (
         "multiple_choice_answer", "answer", "output", "completion", "response", "generated_solution", "reply",
-        "answers", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案", "输出", "响应", "解答",
+        "answers", "outputs", "generated", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案", "输出", "响应", "解答",
         "客服回复", "a", "target", "solution", "gpt", "bot",
         "医生回复", "医生回答", "回答内容", "解决方案", "解决办法", "解决方法", "处理结果", "处理方案", "处理意见",
         "targets_pretokenized", "targets", "canonical_solution", "gold_standard_solution", "sql", "patch",
@@ -53,7 +53,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "captions", "助手",
     ),
     "input": (
-        "input", "context", "passage", "article", "sql_context", "evidence", "desc", "输入", "材料", "阅读材料", "补充",
+        "input", "context", "passage", "article", "sql_context", "evidence", "desc", "body", "selftext", "passages",
+        "contexts", "输入", "材料", "阅读材料", "补充",
         "背景", "上下文",
     ),
     "text": (
@@ -73,6 +74,8 @@ ALIASES = {
 # A better answer and a worse one, by names that say it only where both are there.
 _SIDES = (
     ("chosen", "reject"), ("winner", "loser"), ("win", "lose"), ("response_w", "response_l"), ("y_w", "y_l"),
+    ("优质答案", "劣质答案"), ("优质回复", "劣质回复"), ("好答案", "差答案"), ("好的答案", "差的答案"),
+    ("更优回答", "较差回答"), ("较好回答", "较差回答"), ("较优回答", "较差回答"), ("更好的答案", "更差的答案"),
     ("edited_response", "original_response"), ("revised_response", "original_response"),
 )  # fmt: skip
 
@@ -83,25 +86,25 @@ _CONTAINED = {
 }
 _ABOUT = re.compile(
     r"编号|序号|类型|分类|类别|时间|日期|数量|来源|等级|人员|字数|人$|者$|姓名|部门|状态|渠道|次数|得分|评分|标签|关键词|链接"
-    r"|_id\b|\bid\b|(type|category|date|time|source|concept|index|idx|score|len|counts?|user|author|toks|tokens)\d*$"
+    r"|_id\b|\bid\b|(type|category|date|time|source|concept|index|idx|score|len|counts?|user|author|toks|tokens|url|link)\d*$"
 )
 # What is asked is answered under a word of its own, before any other that could mean an answer.
 _PARTNERS = {
     "instruction": ("output", "response"), "input": ("output",), "prompt": ("completion", "response"),
-    "query": ("response",), "question": ("answer",), "problem": ("solution",),
+    "query": ("response",), "question": ("solution", "answer"), "problem": ("solution",),
 }  # fmt: skip
 
 # What is written about something longer, and what that is called: the longer one asks for it.
 _SUMMARIES = ("summary", "highlights", "摘要", "总结", "tldr", "abstract")
-_DOCUMENTS = (
+DOCUMENTS = (
     "article", "document", "dialogue", "dialog", "passage", "全文", "原文", "文章", "对话", "text", "文本", "正文",
-    "content", "内容", "post",
+    "content", "内容", "post", "文章内容", "文章正文", "新闻内容", "新闻正文",
 )  # fmt: skip
 
 # Columns that say what kind a text is.
 CLASSES = (
     "label_desc", "label_des", "label_text", "label", "labels", "标签", "类别", "分类", "category", "class",
-    "sentiment", "情感", "情感倾向", "intent", "意图", "类型", "emotion", "cat",
+    "sentiment", "情感", "情感倾向", "intent", "意图", "类型", "emotion", "cat", "stars", "rating", "星级", "评分",
 )  # fmt: skip
 
 # What somebody marked in a text: names, relations. Nothing that a model can be asked for as it stands.
@@ -126,40 +129,34 @@ ROLES = {
     "client": "user", "counselor": "assistant", "seeker": "user", "supporter": "assistant", "patient": "user",
     "doctor": "assistant", "student": "user", "teacher": "assistant", "来访者": "user", "咨询师": "assistant",
     "咨询者": "user", "律师": "assistant", "学生": "user", "老师": "assistant", "agent": "assistant",
+    "usr": "user", "sys": "system", "q": "user", "a": "assistant", "买家": "user", "卖家": "assistant", "访客": "user", "顾问": "assistant",
+    "visitor": "user", "end-user": "user", "end_user": "user", "admin": "assistant", "support": "assistant",
+    "商家": "assistant", "inbound": "user", "outbound": "assistant", "人工": "assistant", "人工客服": "assistant",
     "机器人": "assistant", "chatbot": "assistant", "坐席": "assistant", "专家": "assistant", "顾客": "user",
     "function_call": "call", "function-call": "call", "tool_call": "call", "tool_calls": "call", "tool-call": "call",
     "tool": "tool", "observation": "tool", "function": "tool", "function_response": "tool", "function response": "tool",
     "function-response": "tool", "tool_response": "tool", "tool-response": "tool", "ipython": "tool", "工具": "tool",
 }  # fmt: skip
 
-_YES = {"true", "1", "1.0", "yes", "y", "good", "up", "是", "好", "对", "正确", "满意", "赞", "合格"}
+_YES = {
+    "true", "1", "1.0", "yes", "y", "good", "up", "thumbs_up", "like", "liked", "upvote", "helpful", "desirable",
+    "chosen", "accepted", "accept", "👍", "是", "好", "对", "正确", "满意", "赞", "点赞", "合格", "好评", "采纳", "有用",
+    "有帮助", "喜欢", "优",
+}  # fmt: skip
 _NO = {
-    "false",
-    "0",
-    "0.0",
-    "no",
-    "n",
-    "bad",
-    "down",
-    "-1",
-    "否",
-    "坏",
-    "差",
-    "错",
-    "错误",
-    "不满意",
-    "踩",
-    "不合格",
-    "不好",
-}
+    "false", "0", "0.0", "no", "n", "bad", "down", "-1", "thumbs_down", "dislike", "disliked", "downvote", "unhelpful",
+    "undesirable", "rejected", "reject", "👎", "否", "坏", "差", "错", "错误", "不满意", "踩", "点踩", "不合格", "不好",
+    "差评", "未采纳", "不采纳", "没用", "无用", "没帮助", "无帮助", "不喜欢", "劣",
+}  # fmt: skip
 
 
 _LONGEST = 200  # characters of a header that count
+_HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[a-z])(?=ID\b)")  # questionText, questionID
 
 
 def plain(header: object) -> str:
     """A header for comparing: lower case, without blanks, marks and remarks in brackets (`问题（必填）` -> `问题`)."""
-    text = re.sub(r"[(（\[【].*?[)）\]】]", "", str(header)[:_LONGEST].lower())
+    text = re.sub(r"[(（\[【].*?[)）\]】]", "", _HUMPS.sub("_", str(header)[:_LONGEST]).lower())
     return re.sub(r"[\s\-]+", "_", text.strip().strip(":：*#?？_\ufeff").strip())
 
 
@@ -183,6 +180,12 @@ def match(headers: Iterable[str]) -> dict[str, str]:
             found = {word: key for word, key in found.items() if key not in (names[better], names[worse])}
             found |= {"chosen": names[better], "rejected": names[worse]}
             used |= {better, worse}
+    letter = plain(found.get("answer", "")) in ARTICLES
+    replied = [name for name in _containing("answer", names, used) if letter and _REPLY.search(name)]
+    if replied and ("question" not in found or plain(found["question"]) in TITLES):  # a letter, and what was answered
+        found = {word: key for word, key in found.items() if word != "text"}
+        found |= {"question": found["answer"], "answer": names[replied[-1]]}
+        used.add(replied[-1])
     asked = plain(found.get("question", ""))
     if asked in _PEOPLE and (fitting := _containing("question", names, used)):
         found["question"] = names[fitting[-1]]
@@ -197,7 +200,7 @@ def match(headers: Iterable[str]) -> dict[str, str]:
             found[field] = names[fitting[-1]]
             used.add(fitting[-1])
     summary = next((word for word in _SUMMARIES if word in names), None)
-    whole = next((word for word in _DOCUMENTS if word in names), None)
+    whole = next((word for word in DOCUMENTS if word in names), None)
     asked = plain(found.get("question", ""))
     if summary and whole and (not asked or asked in TITLES or asked in (summary, whole)):
         kept = {word: key for word, key in found.items() if key not in (names[summary], names[whole])}
@@ -219,7 +222,12 @@ def match(headers: Iterable[str]) -> dict[str, str]:
 def _containing(field: str, names: Iterable[str], used: Container[str]) -> list[str]:
     """Longer headers that hold one of a field's words and do not only tell about it."""
     parts = _CONTAINED[field]
-    return [n for n in names if n not in used and any(part in n for part in parts) and not _ABOUT.search(n)]
+    fitting = [n for n in names if n not in used and any(part in n for part in parts) and not _ABOUT.search(n)]
+    return sorted(fitting, key=lambda n: not n.endswith(_HEADINGS))  # those taken first stand last
+
+
+_HEADINGS = ("title", "标题")
+_REPLY = re.compile("回复|答复|reply")
 
 
 def rivals(answer: str, headers: Iterable[str]) -> list[str]:
