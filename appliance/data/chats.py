@@ -44,7 +44,8 @@ _NOTICE = re.compile(rf"\u200e?[\[(]?{_WHEN}[\])]?[ \t]")  # what the program it
 _MEDIA = re.compile(r"\u200e.*|\[[^\[\]\n]{1,12}\]|<[^<>\n]{1,40}>|[^\n]{0,30}(?:omitted|已忽略|已省略)", re.S)
 _MARKED = re.compile(
     r"\s{0,8}(?:[#>-]{1,6}\s?)?(?P<bold>\*\*)?(?:[\d一二三四五六七八九十]{1,4}\s?[.、．)）]\s?)?"
-    r"(?:(?P<ask>Q|Question|问|问题|提问)|(?P<say>A|Answer|答|答案|回答))\s?\d{0,4}\s?[:：](?P<text>.*)",
+    r"[【\[]?(?:(?P<ask>Q|Question|问|问题|提问)|(?P<say>A|Answer|答|答案|回答))\s?\d{0,4}\s?(?:[】\]]\s?[:：]?|[:：])"
+    r"(?P<text>.*)",
     re.I | re.S,
 )
 

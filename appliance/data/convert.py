@@ -64,6 +64,8 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
         raise Unusable("header_again")
 
     def get(word: str) -> Any:
+        if word == "title":
+            return next((record[name] for name in record if words.plain(name) in words.TITLES), None)
         value = record.get(fields[word]) if word in fields else None
         if type(value) is list and word == "question" and words.plain(fields[word]) in words.DOCUMENTS:
             return read_with(value) if all(isinstance(one, str) for one in value) else value  # an article by sentences
@@ -200,6 +202,8 @@ def _asked(get: Get, images: list[str]) -> list[Message]:
     parts = [taken_out(part, images) for part in (said(question), read_with(get("input"))) if part.strip()]
     if not parts and (get("chosen") is not None or named_images(get("images"))):
         return start if get("chosen") is not None else [*start, message("user", IMAGE)]
+    if not parts and said(title := get("title")).strip():  # what is asked stands in the title alone
+        parts = [said(title)]
     if not parts:
         raise Unusable("empty_question")
     return [*start, message("user", "\n".join(parts))]

@@ -82,13 +82,19 @@ def _objects(walk: _Walk) -> Iterator[Record]:
 
 
 def _turned(members: dict[str, Any]) -> Iterator[Any]:
-    """The rows in an object: itself; or by number, {"0": row …}; or by column, as pandas writes a table."""
+    """The rows in an object: itself; or by number, {"0": row …}; or by column, as pandas writes a table; or those in
+    a list further in, {"code": 0, "data": {"list": [row …]}}; or questions with their answers, {"Why?": "Because."}.
+    """
     values = list(members.values())
-    if len(values) > 1 and all(isinstance(value, dict) and len(value) == len(values[0]) for value in values):
-        if sum(words.is_known(key) for key in members) > 1:
-            yield from (dict(zip(members, row, strict=True)) for row in zip(*(v.values() for v in values), strict=True))
-        else:
-            yield from values
+    alike = all(isinstance(value, dict) and len(value) == len(values[0]) for value in values)
+    if len(values) > 1 and alike and sum(words.is_known(key) for key in members) > 1:
+        yield from (dict(zip(members, row, strict=True)) for row in zip(*(v.values() for v in values), strict=True))
+    elif len(values) > 1 and all(isinstance(value, dict) and value.keys() & values[0].keys() for value in values):
+        yield from values
+    elif (rows := _split(members)) is not None or (rows := _further_in(members)) is not None:
+        yield from rows
+    elif _asking(members):
+        yield from ({"question": key, "answer": value} for key, value in members.items())
     elif len(values) > 1 and all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
         if not any(isinstance(one, (dict, list)) for value in values for one in value):
             yield from (dict(zip(members, row, strict=True)) for row in zip(*values, strict=True))
@@ -96,6 +102,34 @@ def _turned(members: dict[str, Any]) -> Iterator[Any]:
             yield members
     else:
         yield members
+
+
+def _split(members: dict[str, Any]) -> list[Any] | None:
+    """The rows of a table as pandas splits it: names of columns, and lists of cells."""
+    names, rows = members.get("columns"), members.get("data")
+    if not isinstance(names, list) or not isinstance(rows, list) or not all(isinstance(one, str) for one in names):
+        return None
+    whole = all(isinstance(row, list) and len(row) == len(names) for row in rows)
+    return [dict(zip(names, row, strict=True)) for row in rows] if whole and rows else None
+
+
+def _further_in(members: dict[str, Any], depth: int = 3) -> list[Any] | None:
+    """The longest list of objects in an object that is no row itself, however few levels down."""
+    if _ROW_WORDS & members.keys() or any(words.plain(key) in words.FIELDS["turns"] for key in members):
+        return None
+    found: list[list[Any]] = []
+    for value in members.values():
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            found.append(value)
+        elif isinstance(value, dict) and depth and (rows := _further_in(value, depth - 1)):
+            found.append(rows)
+    return max(found, key=len, default=None)
+
+
+def _asking(members: dict[str, Any]) -> bool:
+    """Whether an object's keys are questions, and what stands under them are answers."""
+    asking = sum(key.strip().endswith(("?", "？", "吗", "呢", "么")) for key in members)
+    return asking * 2 > len(members) > 1 and all(isinstance(value, str) for value in members.values())
 
 
 class _Walk:
@@ -203,6 +237,9 @@ class _Walk:
                 raise self.broken(_("a comma or ] is missing"), 0)
             self.take(1)
             self.skip()
+            if self.next() == "]":  # a comma too many
+                self.take(1)
+                return
 
     def holds_objects(self) -> bool:
         """Whether the array that begins here has an object first."""

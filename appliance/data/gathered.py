@@ -27,10 +27,18 @@ from appliance.locale import _
 
 _NUMBERS = (
     "conversation_id", "session_id", "dialogue_id", "dialog_id", "chat_id", "conv_id", "thread_id", "session",
-    "会话id", "会话编号", "会话号", "对话id", "对话编号", "会话",
+    "会话id", "会话编号", "会话号", "对话id", "对话编号", "会话", "ticket_id", "ticket", "case_id", "call_id", "工单号",
+    "工单编号", "工单id", "咨询编号", "通话编号", "通话id", "聊天编号", "session_no", "chatid", "dialogueid",
 )  # fmt: skip
-_SPEAKERS = ("role", "speaker", "sender", "from", "sender_type", "角色", "发送者", "发送人", "说话人", "发言人", "身份")
-_TEXTS = ("content", "text", "message", "utterance", "value", "消息内容", "消息", "内容", "发言", "文本", "对话内容")
+_SPEAKERS = (
+    "role", "speaker", "sender", "from", "sender_type", "角色", "发送者", "发送人", "说话人", "发言人", "身份",
+    "author_role", "author_type", "sender_role", "发送方", "发言者", "发言人类型", "说话角色", "发言角色", "消息方向",
+    "direction",
+)  # fmt: skip
+_TEXTS = (
+    "content", "text", "message", "utterance", "value", "消息内容", "消息", "内容", "发言", "文本", "对话内容", "body",
+    "comment_body", "发言内容", "识别文本", "聊天内容", "message_text", "message_content", "comment",
+)  # fmt: skip
 _MOST_TURNS = 50  # of a conversation, where no number tells when it ends
 _TREE = {"message_id", "parent_id", "text", "role"}
 
@@ -183,10 +191,15 @@ class _Talks:
                     turns[-1]["content"] += f"\n{text}"
                 else:
                     turns.append({"role": speaker, "content": text})
-            while turns and words.ROLES.get(str(turns[-1]["role"]).strip().lower()) == "user":
+            while turns and self._speaks(turns[-1]) == "user":
                 turns.pop()  # a question that nobody answered
+            asking = (place for place, one in enumerate(turns) if self._speaks(one) != "assistant")
+            greeted = next(asking, 0)  # what was said before anybody asked answers nothing
             if name is not None:
-                yield Record(group[0].line, {"conversation": turns})
+                yield Record(group[0].line, {"conversation": turns[greeted:]})
+
+    def _speaks(self, turn: Mapping[str, Any]) -> str | None:
+        return words.ROLES.get(str(turn["role"]).strip().lower())
 
     def _role(self, speaker: Any) -> Any:
         if self._assistant is None or not isinstance(speaker, str):

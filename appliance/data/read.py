@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from appliance.data import books, chats, documents, encodings, limited, pictures, tables
+from appliance.data import books, chats, documents, encodings, limited, markdown, pictures, tables
 from appliance.data.blocks import Block, Text, in_order, open_bytes, readable
 from appliance.data.images import Images
 from appliance.data.notes import Note
@@ -95,7 +95,7 @@ def open_source(
         text = Text(file, encoding, bool(notes), old_ends=True)
         start = start.replace("\r", "\n")
     start = start.lstrip("\ufeff")
-    if suffix in _TABLES and start.lstrip()[:9].lower().startswith(_PAGES):
+    if suffix in (*_TABLES, ".html", ".htm") and start.lstrip()[:9].lower().startswith(_PAGES):
         raise ApplianceError(
             _("{name} is no table but a page as web browsers show it.").format(name=file.name),
             _("Some programs save such pages under the name of a spreadsheet."),
@@ -131,6 +131,9 @@ def _inside(inside: pictures.Inside, sheet: str | None, mapping: Mapping[str, st
 def _written(text: Text, start: str, assistant: str | None, notes: list[Note]) -> Source:
     """Plain text; or a chat that somebody saved, or questions with their answers below them."""
     saved = chats.saved(start)
+    if saved is None and (markdown.is_table(start) or markdown.asks(start)):
+        rows = markdown.rows if markdown.is_table(start) else markdown.answers
+        return Source("jsonl", text.encoding, lambda: rows(_text_lines(text)), notes=notes)
     if saved is None:
         return Source("text", text.encoding, lambda: _pieces(text), notes=notes)
     if not saved.names:
@@ -203,7 +206,7 @@ def _kind(start: str, suffix: str) -> str:
     if suffix == ".json":
         return "json"
     if suffix in _TEXTS:
-        return "table" if suffix == ".txt" and tables.tabbed(start) else "text"
+        return "table" if suffix == ".txt" and (tables.tabbed(start) or tables.headed(start)) else "text"
     if suffix in _TABLES or tables.delimiter(start):
         return "table"
     return ""

@@ -66,6 +66,13 @@ def delimiter(sample: str) -> str:
     return best if best_score >= 0.4 else ""
 
 
+def headed(sample: str) -> bool:
+    """Whether the first line of a text names columns with questions and answers, and the others are cut like it."""
+    mark = delimiter(sample)
+    cells = next((line for line in sample.splitlines() if line.strip()), "").split(mark or None)
+    return bool(mark) and _names_only(cells) and {"question", "answer"} <= words.match(cells).keys()
+
+
 def tabbed(sample: str) -> bool:
     """Whether a text is a table with tabs: the same number of them in all its lines, of which there are some."""
     lines = [line for line in sample.splitlines()[:200] if line.strip()]
@@ -131,12 +138,13 @@ def _header(top: Sequence[tuple[int, list[str]]], mapping: Mapping[str, str]) ->
         if wanted and wanted <= {words.plain(cell) for cell in cells}:
             return index
     for index, (_number, cells) in enumerate(top):
-        known = len({words.plain(cell) for cell in cells if words.is_known(cell)})
+        known = len({words.plain(cell) for cell in cells if words.is_known(cell) or words.plain(cell) in words.CLASSES})
         if known < 2 and index and max(_filled(above) for _n, above in top[:index]) >= _filled(cells):
             break  # what stands above headers are titles, which fill fewer cells, or groups of headers
         matched = len(words.match([cell for cell in cells if cell.strip()])) if _names_only(cells) else 0
         lone = all(_filled(row) <= 1 for _n, row in top)
-        if max(known, matched) >= 2 or (known == 1 and index == 0 and (lone or _filled(cells) > 1)):
+        named = index == 0 and _names_only(cells) and sum(map(words.is_name, cells)) >= 2
+        if named or max(known, matched) >= 2 or (known == 1 and index == 0 and (lone or _filled(cells) > 1)):
             return index
     for index, (_number, cells) in enumerate(top[:-1]):
         below = [row for _n, row in top[index + 1 :]]

@@ -43,7 +43,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "original_text", "input_text", "human_input", "user_message", "提问内容", "标题", "title", "subject",
     ),
     "answer": (
-        "multiple_choice_answer", "answer", "output", "completion", "response", "generated_solution", "reply",
+        "multiple_choice_answer", "answer", "output", "ideal", "completion", "response", "generated_solution", "reply",
         "answers", "outputs", "generated", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案", "输出", "响应", "解答",
         "客服回复", "a", "target", "solution", "gpt", "bot",
         "医生回复", "医生回答", "回答内容", "解决方案", "解决办法", "解决方法", "处理结果", "处理方案", "处理意见",
@@ -165,6 +165,17 @@ def is_known(header: object) -> bool:
     return bool(plain(header)) and any(plain(header) in words for words in FIELDS.values())
 
 
+def is_name(cell: str) -> bool:
+    """Whether a cell is written like the name of a column: `author_role`, 病情描述."""
+    return _NAME.fullmatch(cell.strip()) is not None
+
+
+_NAME = re.compile(
+    r"[A-Za-z]+(?:_[A-Za-z]+)+|.{0,8}(?:编号|序号|时间|日期|姓名|部门|科室|类型|类别|分类|内容|描述|建议|状态|名称|标题|原文"
+    r"|译文|来源|备注)"
+)
+
+
 def match(headers: Iterable[str]) -> dict[str, str]:
     """Our words -> the headers that mean them; a header is used once. Exact words first, then contained ones."""
     names = {plain(header): header for header in reversed(list(headers))}
@@ -190,7 +201,8 @@ def match(headers: Iterable[str]) -> dict[str, str]:
     if asked in _PEOPLE and (fitting := _containing("question", names, used)):
         found["question"] = names[fitting[-1]]
         used.add(fitting[-1])
-    partner = next((word for word in _PARTNERS.get(asked, ()) if word in names and word not in used), None)
+    free = used - {plain(found.get("answer", ""))}
+    partner = next((word for word in _PARTNERS.get(asked, ()) if word in names and word not in free), None)
     if partner:
         used.discard(plain(found.get("answer", "")))
         found["answer"] = names[partner]

@@ -10,7 +10,7 @@
     numbered     images in columns image_1, image_2 …, which texts call `<image 1>` (MMMU)
     calls, traces  what programs write down when they ask a model, see `logs.py`
     boxes        places in an image beside the text, which marks them with `<bbox>` and `<ref-object>` (ms-swift)
-    packed       a row as JSON text in a column (RLHF-V)
+    packed       a row in a column: as JSON text (RLHF-V), as an object (`_source` of Elasticsearch, FinQA's `qa`)
 
 Each takes a raw row and returns what is inside, or None when the row is none of its kind.
 """
@@ -152,13 +152,14 @@ def _packed(record: Record) -> Record | None:
     if _reads(record):
         return None
     for key, one in record.items():
+        inside: Any = one
         if isinstance(one, str) and one.lstrip()[:2] == '{"':
             try:
                 inside = json.loads(one)
             except (ValueError, RecursionError):
                 continue
-            if _reads(inside):
-                return {**{other: value for other, value in record.items() if other != key}, **inside}
+        if isinstance(inside, dict) and _reads(inside):
+            return {**{other: value for other, value in record.items() if other != key}, **inside}
     return None
 
 
