@@ -48,7 +48,7 @@ _TRANSLATED = (
     ("src", "tgt"), ("source_text", "target_text"), ("src_text", "tgt_text"),
 )  # fmt: skip
 _LANGUAGES = {
-    "en", "zh", "de", "fr", "ja", "ko", "ru", "es", "it", "pt", "ar", "cs", "nl", "pl", "vi", "th", "tr", "zh_cn",
+    "en", "zh", "en_us", "en_gb", "zh_tw", "de", "fr", "ja", "ko", "ru", "es", "it", "pt", "ar", "cs", "nl", "pl", "vi", "th", "tr", "zh_cn",
     "english", "chinese", "中文", "英文", "英语", "汉语", "日文", "日语", "韩文", "韩语", "法语", "德语", "俄语",
     "西班牙语",
 }  # fmt: skip
@@ -291,6 +291,7 @@ def translated(columns: Iterable[str]) -> list[str]:
     """The two columns that hold the same in two languages; none where there are none or more."""
     plain = {words.plain(key): key for key in columns}
     pair: Sequence[str] = next((pair for pair in _TRANSLATED if pair[0] in plain and pair[1] in plain), ())
+    pair = pair or [name for end in ("原文", "译文") for name in plain if name.endswith(end)]
     pair = pair or [name for name in plain if name in _LANGUAGES]
     return [plain[name] for name in pair] if len(pair) == 2 else []
 

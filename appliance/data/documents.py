@@ -237,9 +237,6 @@ class _Walk:
                 raise self.broken(_("a comma or ] is missing"), 0)
             self.take(1)
             self.skip()
-            if self.next() == "]":  # a comma too many
-                self.take(1)
-                return
 
     def holds_objects(self) -> bool:
         """Whether the array that begins here has an object first."""

@@ -221,7 +221,8 @@ def recognise(
     columns = keys
     media = [key for key in keys if words.plain(key) in words.MEDIA]
     kinds = Counter(map(composed.kind_of, sample)) if not mapping else Counter()
-    restate = (sum(kinds.values()) - kinds[""]) * 2 > len(sample)
+    # An exam has questions without options too.
+    restate = (sum(kinds.values()) - kinds[""]) * 2 > len(sample) or kinds["options"] * 5 > len(sample)
     several = max((kind for kind in kinds if kind), key=kinds.__getitem__) if restate else ""
     if several:
         sample = list(_restated(sample))

@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "question": (
         "question", "instruction", "prompt", "query", "ask", "user", "user_input", "问题", "提问", "问", "指令",
         "用户问题", "用户",
-        "题目", "标准问题", "标准问", "提示", "提示词", "q", "questions", "problem", "患者提问", "咨询内容", "问题描述",
+        "题目", "题目内容", "试题内容", "标准问题", "标准问", "提示", "提示词", "q", "questions", "problem", "患者提问", "咨询内容", "问题描述",
         "problem_statement", "human", "input", "输入", "inputs_pretokenized", "inputs", "sql_prompt", "题干", "试题",
         "original_text", "input_text", "human_input", "user_message", "提问内容", "标题", "title", "subject",
     ),
@@ -172,7 +172,7 @@ def is_name(cell: str) -> bool:
 
 _NAME = re.compile(
     r"[A-Za-z]+(?:_[A-Za-z]+)+|.{0,8}(?:编号|序号|时间|日期|姓名|部门|科室|类型|类别|分类|内容|描述|建议|状态|名称|标题|原文"
-    r"|译文|来源|备注)"
+    r"|译文|来源|备注|题型|难度|分值|正确答案|选项[ ]?[A-Ha-h])|[a-z]{2}-[A-Z]{2}"
 )
 
 
@@ -211,6 +211,11 @@ def match(headers: Iterable[str]) -> dict[str, str]:
         if field not in found and (fitting := _containing(field, names, used)):
             found[field] = names[fitting[-1]]
             used.add(fitting[-1])
+    if not {"question", "text"} & found.keys() and _REPLY.search(plain(found.get("answer", ""))):
+        asking = [name for name in names if name not in used and name.endswith(("内容", "描述", "诉求"))]
+        if asking:  # 来信内容, 留言内容
+            found["question"] = names[asking[-1]]
+            used.add(asking[-1])
     summary = next((word for word in _SUMMARIES if word in names), None)
     whole = next((word for word in DOCUMENTS if word in names), None)
     asked = plain(found.get("question", ""))

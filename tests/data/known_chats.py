@@ -257,4 +257,35 @@ shape("videos", {"messages": chat("<video>Why?", "Because."), "videos": ["a/1.mp
 shape("some videos", [{"messages": chat("<video>Why?", "Because."), "videos": ["a/1.mp4"]},
       {"messages": chat("Why?", "Because."), "videos": []}], QA)
 shape("speech", {"audio": {"path": "a.wav", "bytes": None}, "sentence": "Because."}, "!a video or a sound")
+HEARD = "u:Why? | a:<think>\nHm.\n</think>\n\nBecause."
+shape("Harmony's channels", {"messages": [{"role": "system", "content": "Be kind."}, {"role": "developer", "content": "Be brief."},
+      {"role": "user", "content": "Why?"}, {"role": "assistant", "channel": "analysis", "content": "Hm."},
+      {"role": "assistant", "channel": "final", "content": "Because."}]}, f"s:Be kind.\n\nBe brief. | {HEARD}")
+shape("Harmony's calls", {"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "channel": "commentary",
+      "recipient": "functions.weather", "content": '{"city": "Rome"}'}, {"role": "tool", "name": "functions.weather", "content":
+      "3"}, {"role": "assistant", "channel": "final", "content": "3 degrees."}]},
+      'u:Weather? | a:→weather{"city": "Rome"} | t:3 | a:3 degrees.')
+shape("Harmony written out", {"text": "<|start|>system<|message|>Be kind.<|end|><|start|>user<|message|>Why?<|end|><|start|>assistant"
+      "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Because.<|return|>"},
+      f"s:Be kind. | {HEARD}")
+shape("Harmony's calls written out", {"text": "<|start|>user<|message|>Weather?<|end|><|start|>assistant<|channel|>commentary "
+      'to=functions.weather <|constrain|>json<|message|>{"city": "Rome"}<|call|><|start|>functions.weather to=assistant<|channel|>'
+      "commentary<|message|>3<|end|><|start|>assistant<|channel|>final<|message|>3 degrees.<|return|>"},
+      'u:Weather? | a:→weather{"city": "Rome"} | t:3 | a:3 degrees.')
+shape("DeepSeek written out", {"text": "<｜begin▁of▁sentence｜>Be kind.<｜User｜>Why?<｜Assistant｜>Because.<｜end▁of▁sentence｜>"},
+      f"s:Be kind. | {QA}")
+shape("Vicuna written out", {"text": "A chat. USER: Why? ASSISTANT: Because.</s>USER: So? ASSISTANT: Yes.</s>"},
+      f"s:A chat. | {QA} | u:So? | a:Yes.")
+shape("RefGPT", {"reference": 文章, "dialogue": "<user>:Why?<assistant>:Because.<user> So?\n<assistant> Yes."},
+      f"{QA} | u:So? | a:Yes.")
+shape("turns by columns", {"id": 1, "conversations": {"from": ["human", "gpt"], "value": ["Why?", "Because."]}}, QA)
+shape("MultiWOZ", {"dialogue_id": "1", "services": ["hotel"], "turns": [{"turn_id": "0", "speaker": "USER", "utterance": "Why?",
+      "frames": []}, {"turn_id": "1", "speaker": "SYSTEM", "utterance": "Because.", "frames": []}]}, QA)
+shape("CSDS", {"DialogueID": 1, "Dialogue": [{"speaker": "Q", "utterance": "Why?", "turn": 0}, {"speaker": "A", "utterance":
+      "Because.", "turn": 1}], "FinalSumm": ["x"]}, QA)
+shape("CMB-Clin", {"id": "1", "title": "案例", "description": "头疼", "QA_pairs": [{"question": "为什么？", "answer": "因为。"}, {"question":
+      "怎么办？", "answer": "休息。"}]}, "u:案例\n为什么？ | a:因为。 | u:怎么办？ | a:休息。")
+shape("OpenAI evals", {"input": chat("Why?"), "ideal": "Because."}, QA)
+shape("RoleBench", {"role": "孙悟空", "question": "Why?", "generated": ["Because."], "type": "general"}, QA)
+shape("CNewSum", {"id": 1, "article": ["北京是首都。", "有许多建筑。"], "summary": "北京", "label": [0]}, "u:北京是首都。\n有许多建筑。 | a:北京")
 # fmt: on

@@ -62,6 +62,23 @@ table("users' questions", "id user_question account_answer updated_date", [["1",
       "u:When? | a:At nine.")
 table("personas", "name age city", [["Ann", "31", "Rome"], ["Bob", "42", "Oslo"]], "?")
 
+table("tickets turn by turn", "工单号 时间 发言人类型 发言内容", [["T1", "10:00", "客服", "您好"], ["T1", "10:01", "客户", 问], ["T1", "10:02", "客服",
+      答], ["T2", "11:00", "客户", "多少钱？"], ["T2", "11:01", "客服", "三块。"]], 问答)
+table("comments of tickets", "ticket_id comment_id author_type comment_body", [["1", "1", "end-user", "When?"], ["1", "2", "agent",
+      "At nine."], ["2", "3", "end-user", "So?"], ["2", "4", "agent", "Yes."]], "u:When? | a:At nine.")
+table("a shop's chats", "会话编号 买家昵称 发送方 消息 发送时间", [["1", "a", "买家", 问, "t"], ["1", "a", "卖家", 答, "t"], ["2", "b", "买家", "多少？",
+      "t"], ["2", "b", "卖家", "三块", "t"]], 问答)
+table("letters and replies", "来信标题 来信内容 回复内容", [["咨询", "几点开门？谢谢。", 答]], f"u:几点开门？谢谢。 | a:{答}")
+table("mails", "发件人 收件人 主题 正文 回复正文", [["a@b.c", "d@e.f", "询价", "请报价。", "三块。"]], "u:请报价。 | a:三块。")
+table("lawyers without questions", "title question reply is_best", [[问, "", 答, "1"], ["多少？", "多少钱？", "三块。", "1"]], 问答)
+table("which is better", "问题 回答A 回答B 哪个更好", [[问, 答, "不知道。", "A"], ["多少？", "不知道", "三块", "B"]], f"u:{问} | +:{答} | -:不知道。")
+table("good and poor answers", "问题 优质答案 劣质答案", [[问, 答, "不知道。"]], f"u:{问} | +:{答} | -:不知道。")
+table("articles and summaries", "文章标题 文章内容 摘要", [["北京", 文章, "北京是首都"]], f"u:{文章} | a:北京是首都")
+table("an exam of all kinds", "题型 题目内容 选项A 选项B 选项C 选项D 正确答案 分值 难度", [["单选题", "哪个？", "甲", "乙", "丙", "丁", "B", "2", "易"],
+      ["判断题", "天是蓝的", "", "", "", "", "对", "1", "易"]], "u:哪个？\nA. 甲\nB. 乙\nC. 丙\nD. 丁 | a:B")
+table("short cells below headers", "科室 病情描述 医生建议", [["内科", "头疼三天了", "多休息多喝水"]], "?u:头疼三天了 | a:多休息多喝水")
+table("英文原文 and 中文译文", "序号 英文原文 中文译文", [["1", "Good day", "早上好"]], "?u:Good day | a:早上好")
+
 # ── files that are not rows: name, text, means ──
 FILES: dict[str, tuple[str, str, str]] = {
     "CMRC2018": ("cmrc.json", json.dumps({"version": "1", "data": [{"title": "北京", "paragraphs": [{"id": "D", "context":
@@ -92,5 +109,21 @@ FILES: dict[str, tuple[str, str, str]] = {
     "a page for a spreadsheet": ("rows.xls", f"<html><table><tr><td>问题</td><td>回复</td></tr><tr><td>{问}</td><td>{答}"
         "</td></tr></table></html>", "!web browsers"),
     "THUCNews without headers": ("news.txt", "\n".join(f"体育\t第{n}场比赛开始了，双方球员进入场地。" for n in range(12)), "?"),
+    "commas behind lines": ("rows.jsonl", '{"question": "Why?", "answer": "Because."},\n{"question": "So?", "answer": "Yes."},\n', QA),
+    "rows further in": ("reply.json", json.dumps({"code": 0, "msg": "ok", "data": {"total": 2, "list": [{"question": "Why?", "answer":
+        "Because."}, {"question": "So?", "answer": "Yes."}]}}), QA),
+    "questions with their answers": ("faq.json", json.dumps({"Why?": "Because.", "So?": "Yes."}), QA),
+    "a table as pandas splits it": ("rows.json", json.dumps({"columns": ["question", "answer"], "index": [0, 1], "data": [["Why?",
+        "Because."], ["So?", "Yes."]]}), QA),
+    "rows of different sizes by number": ("rows.json", json.dumps({"10": {"dialogue": [{"speaker": "患者", "sentence": "Why?"}, {"speaker":
+        "医生", "sentence": "Because."}]}, "11": {"more": 1, "dialogue": [{"speaker": "患者", "sentence": "So?"}, {"speaker": "医生",
+        "sentence": "Yes."}]}}), QA),
+    "a table in Markdown": ("faq.md", f"# FAQ\n\n| 编号 | 问题 | 答案 |\n|:--|--|--:|\n| 1 | {问} | {答} |\n| 2 | 多少？ | 三块。 |\n", 问答),
+    "headings that ask": ("faq.md", f"# 常见问题\n\n## {问}\n\n{答}\n\n## 多少钱？\n\n三块。\n", 问答),
+    "questions in thick brackets": ("faq.txt", "".join(f"【问题】Why {n}?\n【答案】Because {n}.\n\n" for n in range(3)),
+        "u:Why 0? | a:Because 0."),
+    "a table as text": ("rows.txt", f"问题，答案\n{问}，九点。\n多少？，三块。\n", f"u:{问} | a:九点。"),
+    "a page": ("page.html", f"<html><table><tr><td>问题</td><td>回复</td></tr><tr><td>{问}</td><td>{答}</td></tr></table></html>",
+        "!web browsers"),
 }
 # fmt: on

@@ -204,4 +204,16 @@ shape("Salesforce/wikitext", [{"text": ""}, {"text": " = Rome = \n"}, {"text": A
 shape("fancyzhang/ag_news", [{"text": f"Stocks fell {n}.", "label": n % 4} for n in range(9)],
       "?u:Stocks fell 0. | a:0")
 shape("a text with a date and a city", {"text": ARTICLE, "city": "Rome", "sentiment": "glad"}, "?")
+shape("llm-blender/Unified-Feedback", {"conv_A": chat("Why?", "No."), "conv_B": chat("Why?", "Because."), "conv_A_rating": 2.0,
+      "conv_B_rating": 4.0, "source": "x"}, PAIR)
+shape("princeton-nlp/llama3-ultrafeedback", {"prompt_id": "1", "prompt": "Why?", "all_generated_responses": ["Eh.", "Because.",
+      "No."], "all_rm_scores": [2.0, 3.0, 1.0]}, PAIR)
+shape("PKU-Alignment/align-anything", {"question": "Why?", "response_1": "Because.", "response_2": "No.", "overall_response": 1}, PAIR)
+for good, bad in (("desirable", "undesirable"), ("chosen", "rejected"), ("好评", "差评"), ("点赞", "点踩")):
+    shape(f"KTO with {good}", [{"prompt": f"Why {n}?", "completion": f"Because {n}.", "label": (bad, good)[n % 2]} for n in range(6)],
+          "?u:Why 0? | a:Because 0. =bad")
+shape("MMInstruction/M3IT", {"instruction": "What?", "inputs": "", "image_base64_str": [PIXEL.partition(",")[2]], "outputs": "A bus."},
+      SEEN)
+shape("stars of a review", [{"text": f"Food {n}.", "stars": n % 5 + 1} for n in range(8)], "?u:Food 0. | a:1")
+shape("a book by chapters", {"title": "Rome", "chapters": ["One.", "Two."]}, "text:Rome\nOne.\nTwo.")
 # fmt: on

@@ -316,4 +316,24 @@ shape("Gemini's calls", {"contents": [{"role": "user", "parts": [{"text": "Weath
 shape("an answer like the tool's", {"messages": [*chat("Weather?"), {"role": "assistant", "tool_calls": [{"id": "c",
       "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}]}, {"role": "tool", "content": "3"},
       {"role": "assistant", "content": "3"}], "tools": TOOLS}, f"u:Weather? | a:→{CALL} | t:3 | a:3 | tools:weather")
+shape("Llama's python tag", {"messages": [*chat("Weather?"), {"role": "assistant", "content": '<|python_tag|>{"name": "weather", '
+      '"parameters": {"city": "Rome"}}'}, {"role": "ipython", "content": "3"}, {"role": "assistant", "content": "3 degrees."}]},
+      f"u:Weather? | a:→{CALL} | t:3 | a:3 degrees.")
+shape("2WikiMultihop", {"_id": "1", "question": "Where?", "context": [["A", ["Rome is.", " In Italy."]], ["B", ["So."]]],
+      "supporting_facts": [["A", 0]], "answer": "Italy"}, "u:Where?\nA\nRome is. In Italy.\nB\nSo. | a:Italy")
+shape("microsoft/ms_marco", {"answers": ["Italy"], "passages": {"is_selected": [1, 0], "passage_text": ["Rome is in Italy.", "So."],
+      "url": ["u", "v"]}, "query": "Where?", "query_id": 1, "query_type": "LOCATION"}, "u:Where?\nRome is in Italy.\nSo. | a:Italy")
+shape("GAIR/LIMO", {"question": "2 + 2?", "solution": "It is four.", "answer": "4"}, "u:2 + 2? | a:It is four.")
+shape("newfacade/LeetCodeDataset", {"task_id": "x", "prompt": "import", "completion": "class S", "response": "```S```", "query":
+      "Write code."}, "u:import | a:class S")
+shape("CounselChat", {"questionID": 1, "questionTitle": "Sad?", "questionText": "I am sad.", "questionLink": "u", "topic": "x",
+      "answerText": "Rest."}, "u:I am sad. | a:Rest.")
+shape("support tickets", {"subject": "Quote", "body": "How much?", "answer": "Three.", "type": "x", "queue": "y", "priority": "low"},
+      "u:Quote\nHow much? | a:Three.")
+shape("TAT-QA", {"table": {"uid": "1", "table": [["a"], ["1"]]}, "paragraphs": [{"uid": "p", "order": 1, "text": "Rome is."}],
+      "questions": [{"uid": "q", "order": 1, "question": "How many?", "answer": ["2"]}]}, "u:How many?\nRome is. | a:2")
+shape("FinQA", {"pre_text": ["a"], "post_text": ["b"], "table": [["x"]], "qa": {"question": "How many?", "answer": "2"}, "id": "x"},
+      "u:How many? | a:2")
+shape("Elasticsearch", {"_index": "faq", "_id": "1", "_source": {"question": "Why?", "answer": "Because."}}, QA)
+shape("intents of a bot", {"tag": "hi", "patterns": ["Hi", "Hey", "Ho"], "responses": ["Hello!", "Good day!"]}, "u:Hi | a:Hello!")
 # fmt: on
