@@ -29,14 +29,16 @@ _SIDE = re.compile(r"^(?P<stem>.*?)[_ ]?(?P<side>[01234abjk甲乙]|[一二])(?:�
 _ANSWERS = re.compile(r"response|answer|completion|output|conv|human_ref|candidate|回答|回复|答案|输出", re.I)
 _CHOICES = (
     "better_response_id", "better_response", "better", "preferred", "preference", "winner", "choice", "chosen_id",
-    "preferred_response", "overall_response", "better_answer", "labels", "label", "更好", "哪个更好", "哪个好", "更优", "胜出", "更好的", "选择", "胜者", "偏好", "优选",
+    "preferred_response", "overall_response", "better_answer", "labels", "label", "更好", "哪个更好",
+    "哪个好", "更优", "胜出", "更好的", "选择", "胜者", "偏好", "优选",
 )  # fmt: skip
 _MODELS = ("winner", "chosen_model", "chosen_model_name", "preferred_model")
 _FIRST, _SECOND = {"0", "a", "j", "甲", "一"}, {"1", "b", "k", "乙", "二"}
 _SCORES = ("overall_score", "score", "pm_score", "rating", "reward", "评分", "得分", "分数")
-_LISTS = ("completions", "responses", "answers", "responses_and_scores", "candidates", "outputs", "generations",
+_LISTS = (
+    "completions", "responses", "answers", "responses_and_scores", "candidates", "outputs", "generations",
     "all_generated_responses",
-)
+)  # fmt: skip
 _TEXTS = ("response", "answer", "text", "output", "completion", "content")
 _COMPARED = (
     ("premise", "hypothesis"), ("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("text1", "text2"),
@@ -48,7 +50,8 @@ _TRANSLATED = (
     ("src", "tgt"), ("source_text", "target_text"), ("src_text", "tgt_text"),
 )  # fmt: skip
 _LANGUAGES = {
-    "en", "zh", "en_us", "en_gb", "zh_tw", "de", "fr", "ja", "ko", "ru", "es", "it", "pt", "ar", "cs", "nl", "pl", "vi", "th", "tr", "zh_cn",
+    "en", "en_us", "en_gb", "zh", "zh_tw",
+    "de", "fr", "ja", "ko", "ru", "es", "it", "pt", "ar", "cs", "nl", "pl", "vi", "th", "tr", "zh_cn",
     "english", "chinese", "中文", "英文", "英语", "汉语", "日文", "日语", "韩文", "韩语", "法语", "德语", "俄语",
     "西班牙语",
 }  # fmt: skip
@@ -160,12 +163,13 @@ def _better(record: Record, first: str, second: str) -> float | None:
     if first.lower().endswith("j") and second.lower().endswith("k"):  # StackExchange's pairs
         return -1
     plain = {words.plain(key): key for key in record}
-    marks = tuple(match["side"] for key in (first, second) if (match := _SIDE.match(key)))
+    pair = (first, second)
+    marks = tuple(match["side"] for key in pair if (match := _SIDE.match(key)))
     for name in _SCORES:
-        scored = [
-            next((record[plain[key]] for key in (f"{name}_{mark}".lower(), f"{words.plain(answer)}_{name}") if key in plain), None)
-            for mark, answer in zip(marks, (first, second), strict=False)
+        named = [
+            (f"{name}_{mark}".lower(), f"{words.plain(key)}_{name}") for mark, key in zip(marks, pair, strict=False)
         ]
+        scored = [next((record[plain[key]] for key in keys if key in plain), None) for keys in named]
         if len(scored) == 2 and all(_number(score) is not None for score in scored):
             return float(scored[1]) - float(scored[0])  # type: ignore[arg-type]
     for name in ("preference_strength", "overall_preference"):  # HelpSteer: negative where the first is better

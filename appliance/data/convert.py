@@ -67,6 +67,8 @@ def convert(record: Mapping[str, Any], layout: Layout) -> Row:
         if word == "title":
             return next((record[name] for name in record if words.plain(name) in words.TITLES), None)
         value = record.get(fields[word]) if word in fields else None
+        if word == "answer" and value in (None, "") and words.plain(fields.get(word, "")) == "solution":
+            value = record.get("answer")  # not worked out
         if type(value) is list and word == "question" and words.plain(fields[word]) in words.DOCUMENTS:
             return read_with(value) if all(isinstance(one, str) for one in value) else value  # an article by sentences
         return value
@@ -234,9 +236,23 @@ def read_with(value: Any) -> str:
         value = value["passage_text"]
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         return "\n".join(value)
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        return "\n".join(filter(None, map(_passage, value)))
     if isinstance(value, list) and value and all(isinstance(one, list) and len(one) == 2 for one in value):
         return "\n".join(f"{head}\n{_line(text)}" for head, text in value)  # 2Wiki
     return said(value)
+
+
+def _passage(one: Mapping[str, Any]) -> str:
+    """A passage below its title; "" for what is none."""
+    text = next((one[key] for key in _PASSAGES if one.get(key)), "")
+    title = one.get("title")
+    head = f"{title}\n" if isinstance(title, str) and title.strip() else ""
+    whole = "\n".join(text) if isinstance(text, list) and all(isinstance(part, str) for part in text) else text
+    return f"{head}{whole}" if isinstance(whole, str) and whole else ""
+
+
+_PASSAGES = ("text", "paragraph_text", "passage_text", "passage", "content", "contents", "paragraphs", "snippet")
 
 
 def _line(sentences: Any) -> str:

@@ -115,6 +115,9 @@ def _split(members: dict[str, Any]) -> list[Any] | None:
 
 def _further_in(members: dict[str, Any], depth: int = 3) -> list[Any] | None:
     """The longest list of objects in an object that is no row itself, however few levels down."""
+    talks: list[Any] | None = next((value for value in members.values() if _are_talks(value)), None)
+    if talks is not None:
+        return talks
     if _ROW_WORDS & members.keys() or any(words.plain(key) in words.FIELDS["turns"] for key in members):
         return None
     found: list[list[Any]] = []
@@ -124,6 +127,15 @@ def _further_in(members: dict[str, Any], depth: int = 3) -> list[Any] | None:
         elif isinstance(value, dict) and depth and (rows := _further_in(value, depth - 1)):
             found.append(rows)
     return max(found, key=len, default=None)
+
+
+def _are_talks(value: Any) -> bool:
+    """Whether a list holds conversations, with turns in each."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and _talks(one) for one in value)
+
+
+def _talks(row: dict[str, Any]) -> bool:
+    return any(words.plain(key) in words.FIELDS["turns"] and isinstance(part, list) for key, part in row.items())
 
 
 def _asking(members: dict[str, Any]) -> bool:

@@ -39,6 +39,10 @@ def heard(raw: list[Any]) -> list[Any]:
         if isinstance(to, str) and to.startswith("functions."):
             call = {"name": to.removeprefix("functions."), "arguments": _text(one.get("content"))}
             turn = {"role": "assistant", "tool_calls": [call]}
+        last = turns[-1] if turns and isinstance(turns[-1], dict) and not thought else {}
+        if last.get("role") == "assistant" and not {"tool_calls"} & {*last, *turn}:  # what was said beforehand
+            turns[-1] = {**last, "content": f"{_text(last.get('content'))}\n\n{_text(turn.get('content'))}"}
+            continue
         turns.append({**turn, **({"thinking": "\n".join(thought)} if thought else {})})
         thought = []
     return turns

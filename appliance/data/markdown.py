@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from appliance.data.tables import Record
 
@@ -18,7 +19,7 @@ Lines = Iterable[tuple[int, str]]
 def is_table(start: str) -> bool:
     """Whether most lines of a text belong to a table, with a rule below its headers."""
     lines = [line.strip() for line in start.split("\n") if line.strip()]
-    ruled = any(_RULE.fullmatch(line[:_LONGEST]) and "|" in above for above, line in zip(lines, lines[1:], strict=False))
+    ruled = any(_RULE.fullmatch(line[:_LONGEST]) and "|" in above for above, line in pairwise(lines))
     return ruled and sum("|" in line for line in lines) * 2 > len(lines)
 
 
@@ -47,9 +48,10 @@ def asks(start: str) -> bool:
 
 def answers(lines: Lines) -> Iterator[Record]:
     """A row for each heading with a text below it."""
-    begin, question, answer, fenced = 0, "", "", False
+    begin, question, answer = 0, "", ""
+    fenced = False
     for number, line in lines:
-        fenced ^= line.startswith("```")
+        fenced = (not fenced) if line.startswith("```") else fenced
         match = _HEADING.match(line) if not fenced else None
         if match is None:
             answer += line if question else ""

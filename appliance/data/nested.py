@@ -44,7 +44,7 @@ def folded(value: Any) -> bool:
 
 def _below(value: dict[str, Any]) -> list[Any]:
     """The questions below a text, or below several pieces of it (TAT-QA)."""
-    found = next((value[name] for name in _BELOW if _are_objects(value.get(name))), [])
+    found: list[Any] = next((value[name] for name in _BELOW if _are_objects(value.get(name))), [])
     read = any(name in value for name in _PARAGRAPH) or _are_objects(value.get("paragraphs"))
     return found if read and any(name in found[0] for name in _ASKED if found) else []
 

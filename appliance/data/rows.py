@@ -154,7 +154,7 @@ def joined(messages: list[Message]) -> list[Message]:
         if both and one.get("tool_calls") and not one["content"]:
             result[-1] = {**last, "tool_calls": [*last.get("tool_calls", []), *one["tool_calls"]]}
         elif one["role"] == "system" and len(result) == 1 and last["role"] == "system":  # and the developer's
-            result[0] = message("system", "\n\n".join(part for part in (last["content"], one["content"]) if part.strip()))
+            result[0] = message("system", f"{last['content']}\n\n{one['content']}".strip())
         else:
             result.append(one)
     if result and result[0]["role"] == "system" and not result[0]["content"].strip():

@@ -9,7 +9,8 @@ from collections.abc import Container, Iterable, Mapping
 FIELDS: dict[str, tuple[str, ...]] = {
     "turns": (
         "messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "dialogs", "对话",
-        "多轮对话", "对话内容", "聊天记录", "chat_rounds", "chat_messages", "contents", "utterances", "trajectory", "qa_pairs", "问答对",
+        "多轮对话", "对话内容", "聊天记录", "chat_rounds", "chat_messages", "contents", "utterances", "trajectory",
+        "qa_pairs", "问答对",
     ),
     "tools": ("tools", "functions", "function_description", "available_tools", "工具"),
     "chosen": (
@@ -24,7 +25,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "label": ("kto_tag", "label", "is_safe", "thumbs_up", "标签", "是否好", "好坏", "评价", "是否满意"),
     "images": (
         "images", "image", "image_path", "image_paths", "image_file", "image_url", "figure_path", "img", "img_path",
-        "picture", "pictures", "image_base64_str", "image_base64", "图片", "图像", "图片路径", "图片地址", "照片", "file_name",
+        "picture", "pictures", "image_base64_str", "image_base64", "图片", "图像",
+        "图片路径", "图片地址", "照片", "file_name",
     ),
     "system": (
         "system", "system_prompt", "system_message", "meta_instruction", "系统", "系统提示", "系统提示词", "人设",
@@ -38,13 +40,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "question": (
         "question", "instruction", "prompt", "query", "ask", "user", "user_input", "问题", "提问", "问", "指令",
         "用户问题", "用户",
-        "题目", "题目内容", "试题内容", "标准问题", "标准问", "提示", "提示词", "q", "questions", "problem", "患者提问", "咨询内容", "问题描述",
+        "题目", "题目内容", "试题内容", "标准问题", "标准问", "提示", "提示词", "q", "questions", "problem", "患者提问",
+        "咨询内容", "问题描述",
         "problem_statement", "human", "input", "输入", "inputs_pretokenized", "inputs", "sql_prompt", "题干", "试题",
         "original_text", "input_text", "human_input", "user_message", "提问内容", "标题", "title", "subject",
     ),
     "answer": (
         "multiple_choice_answer", "answer", "output", "ideal", "completion", "response", "generated_solution", "reply",
-        "answers", "outputs", "generated", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案", "输出", "响应", "解答",
+        "answers", "outputs", "generated", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案", "输出",
+        "响应", "解答",
         "客服回复", "a", "target", "solution", "gpt", "bot",
         "医生回复", "医生回答", "回答内容", "解决方案", "解决办法", "解决方法", "处理结果", "处理方案", "处理意见",
         "targets_pretokenized", "targets", "canonical_solution", "gold_standard_solution", "sql", "patch",
@@ -54,7 +58,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "input": (
         "input", "context", "passage", "article", "sql_context", "evidence", "desc", "body", "selftext", "passages",
-        "contexts", "输入", "材料", "阅读材料", "补充",
+        "contexts", "retrieved_contexts", "documents", "paragraphs", "输入", "材料", "阅读材料", "补充",
         "背景", "上下文",
     ),
     "text": (
@@ -85,7 +89,7 @@ _CONTAINED = {
     "answer": ("答案", "回答", "回复", "答复", "answer", "reply", "response"),
 }
 _ABOUT = re.compile(
-    r"编号|序号|类型|分类|类别|时间|日期|数量|来源|等级|人员|字数|人$|者$|姓名|部门|状态|渠道|次数|得分|评分|标签|关键词|链接"
+    r"编号|序号|类型|分类|类别|时间|日期|数量|单位|机构|方式|来源|等级|人员|字数|人$|者$|姓名|部门|状态|渠道|次数|得分|评分|标签|关键词|链接"
     r"|_id\b|\bid\b|(type|category|date|time|source|concept|index|idx|score|len|counts?|user|author|toks|tokens|url|link)\d*$"
 )
 # What is asked is answered under a word of its own, before any other that could mean an answer.
@@ -129,7 +133,8 @@ ROLES = {
     "client": "user", "counselor": "assistant", "seeker": "user", "supporter": "assistant", "patient": "user",
     "doctor": "assistant", "student": "user", "teacher": "assistant", "来访者": "user", "咨询师": "assistant",
     "咨询者": "user", "律师": "assistant", "学生": "user", "老师": "assistant", "agent": "assistant",
-    "usr": "user", "sys": "system", "q": "user", "a": "assistant", "买家": "user", "卖家": "assistant", "访客": "user", "顾问": "assistant",
+    "usr": "user", "sys": "system", "q": "user", "a": "assistant", "买家": "user", "卖家": "assistant", "访客": "user",
+    "顾问": "assistant",
     "visitor": "user", "end-user": "user", "end_user": "user", "admin": "assistant", "support": "assistant",
     "商家": "assistant", "inbound": "user", "outbound": "assistant", "人工": "assistant", "人工客服": "assistant",
     "机器人": "assistant", "chatbot": "assistant", "坐席": "assistant", "专家": "assistant", "顾客": "user",
@@ -140,8 +145,8 @@ ROLES = {
 
 _YES = {
     "true", "1", "1.0", "yes", "y", "good", "up", "thumbs_up", "like", "liked", "upvote", "helpful", "desirable",
-    "chosen", "accepted", "accept", "👍", "是", "好", "对", "正确", "满意", "赞", "点赞", "合格", "好评", "采纳", "有用",
-    "有帮助", "喜欢", "优",
+    "chosen", "accepted", "accept", "👍", "是", "好", "对", "正确", "满意", "赞", "点赞", "合格", "好评", "采纳",
+    "有用", "有帮助", "喜欢", "优",
 }  # fmt: skip
 _NO = {
     "false", "0", "0.0", "no", "n", "bad", "down", "-1", "thumbs_down", "dislike", "disliked", "downvote", "unhelpful",

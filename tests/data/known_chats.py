@@ -261,6 +261,8 @@ HEARD = "u:Why? | a:<think>\nHm.\n</think>\n\nBecause."
 shape("Harmony's channels", {"messages": [{"role": "system", "content": "Be kind."}, {"role": "developer", "content": "Be brief."},
       {"role": "user", "content": "Why?"}, {"role": "assistant", "channel": "analysis", "content": "Hm."},
       {"role": "assistant", "channel": "final", "content": "Because."}]}, f"s:Be kind.\n\nBe brief. | {HEARD}")
+shape("Harmony's words beforehand", {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "channel": "commentary",
+      "content": "I look."}, {"role": "assistant", "channel": "final", "content": "Because."}]}, "u:Why? | a:I look.\n\nBecause.")
 shape("Harmony's calls", {"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "channel": "commentary",
       "recipient": "functions.weather", "content": '{"city": "Rome"}'}, {"role": "tool", "name": "functions.weather", "content":
       "3"}, {"role": "assistant", "channel": "final", "content": "3 degrees."}]},

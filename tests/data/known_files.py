@@ -68,7 +68,7 @@ table("comments of tickets", "ticket_id comment_id author_type comment_body", [[
       "At nine."], ["2", "3", "end-user", "So?"], ["2", "4", "agent", "Yes."]], "u:When? | a:At nine.")
 table("a shop's chats", "会话编号 买家昵称 发送方 消息 发送时间", [["1", "a", "买家", 问, "t"], ["1", "a", "卖家", 答, "t"], ["2", "b", "买家", "多少？",
       "t"], ["2", "b", "卖家", "三块", "t"]], 问答)
-table("letters and replies", "来信标题 来信内容 回复内容", [["咨询", "几点开门？谢谢。", 答]], f"u:几点开门？谢谢。 | a:{答}")
+table("letters and replies", "来信人 来信标题 来信内容 答复单位 答复内容", [["王", "咨询", "几点开门？谢谢。", "局", 答]], f"u:几点开门？谢谢。 | a:{答}")
 table("mails", "发件人 收件人 主题 正文 回复正文", [["a@b.c", "d@e.f", "询价", "请报价。", "三块。"]], "u:请报价。 | a:三块。")
 table("lawyers without questions", "title question reply is_best", [[问, "", 答, "1"], ["多少？", "多少钱？", "三块。", "1"]], 问答)
 table("which is better", "问题 回答A 回答B 哪个更好", [[问, 答, "不知道。", "A"], ["多少？", "不知道", "三块", "B"]], f"u:{问} | +:{答} | -:不知道。")
@@ -112,6 +112,9 @@ FILES: dict[str, tuple[str, str, str]] = {
     "commas behind lines": ("rows.jsonl", '{"question": "Why?", "answer": "Because."},\n{"question": "So?", "answer": "Yes."},\n', QA),
     "rows further in": ("reply.json", json.dumps({"code": 0, "msg": "ok", "data": {"total": 2, "list": [{"question": "Why?", "answer":
         "Because."}, {"question": "So?", "answer": "Yes."}]}}), QA),
+    "conversations further in": ("chats.json", json.dumps({"data": {"conversations": [{"id": "1", "messages": chat("Why?", "Because.")},
+        {"id": "2", "messages": chat("So?", "Yes.")}]}}), QA),
+    "a text that begins like headers": ("book.txt", "问题，与答案\n这是一本书，讲的是问题。\n第二行，讲的是答案。\n", "text:问题，与答案…"),
     "questions with their answers": ("faq.json", json.dumps({"Why?": "Because.", "So?": "Yes."}), QA),
     "a table as pandas splits it": ("rows.json", json.dumps({"columns": ["question", "answer"], "index": [0, 1], "data": [["Why?",
         "Because."], ["So?", "Yes."]]}), QA),

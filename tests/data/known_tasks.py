@@ -323,6 +323,13 @@ shape("2WikiMultihop", {"_id": "1", "question": "Where?", "context": [["A", ["Ro
       "supporting_facts": [["A", 0]], "answer": "Italy"}, "u:Where?\nA\nRome is. In Italy.\nB\nSo. | a:Italy")
 shape("microsoft/ms_marco", {"answers": ["Italy"], "passages": {"is_selected": [1, 0], "passage_text": ["Rome is in Italy.", "So."],
       "url": ["u", "v"]}, "query": "Where?", "query_id": 1, "query_type": "LOCATION"}, "u:Where?\nRome is in Italy.\nSo. | a:Italy")
+shape("MuSiQue", {"id": "1", "paragraphs": [{"idx": 0, "title": "A", "paragraph_text": "Rome is in Italy.", "is_supporting": True},
+      {"idx": 1, "title": "B", "paragraph_text": "So."}], "question": "Where?", "answer": "Italy", "answer_aliases": []},
+      "u:Where?\nA\nRome is in Italy.\nB\nSo. | a:Italy")
+shape("RAGAS", {"user_input": "Why?", "retrieved_contexts": ["One.", "Two."], "response": "Because."}, "u:Why?\nOne.\nTwo. | a:Because.")
+shape("DuReader", {"documents": [{"is_selected": True, "title": "北京", "paragraphs": ["北京是首都。"]}], "answers": ["北京"], "question":
+      "首都？", "question_id": 1}, "u:首都？\n北京\n北京是首都。 | a:北京")
+shape("solutions not worked out", {"problem": "2 + 2?", "answer": "4", "solution": ""}, "u:2 + 2? | a:4")
 shape("GAIR/LIMO", {"question": "2 + 2?", "solution": "It is four.", "answer": "4"}, "u:2 + 2? | a:It is four.")
 shape("newfacade/LeetCodeDataset", {"task_id": "x", "prompt": "import", "completion": "class S", "response": "```S```", "query":
       "Write code."}, "u:import | a:class S")
