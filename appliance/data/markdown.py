@@ -51,7 +51,7 @@ def answers(lines: Lines) -> Iterator[Record]:
     begin, question, answer = 0, "", ""
     fenced = False
     for number, line in lines:
-        fenced = (not fenced) if line.startswith("```") else fenced
+        fenced = not fenced if line.startswith("```") else fenced
         match = _HEADING.match(line) if not fenced else None
         if match is None:
             answer += line if question else ""

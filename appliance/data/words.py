@@ -47,8 +47,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "answer": (
         "multiple_choice_answer", "answer", "output", "ideal", "completion", "response", "generated_solution", "reply",
-        "answers", "outputs", "generated", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案", "输出",
-        "响应", "解答",
+        "answers", "outputs", "generated", "assistant", "答案", "回答", "答", "回复", "答复", "标准答案", "参考答案",
+        "输出", "响应", "解答",
         "客服回复", "a", "target", "solution", "gpt", "bot",
         "医生回复", "医生回答", "回答内容", "解决方案", "解决办法", "解决方法", "处理结果", "处理方案", "处理意见",
         "targets_pretokenized", "targets", "canonical_solution", "gold_standard_solution", "sql", "patch",

@@ -151,6 +151,7 @@ def _boxes(record: Record) -> Record | None:
 def _packed(record: Record) -> Record | None:
     if _reads(record):
         return None
+    found = {}
     for key, one in record.items():
         inside: Any = one
         if isinstance(one, str) and one.lstrip()[:2] == '{"':
@@ -159,8 +160,11 @@ def _packed(record: Record) -> Record | None:
             except (ValueError, RecursionError):
                 continue
         if isinstance(inside, dict) and _reads(inside):
-            return {**{other: value for other, value in record.items() if other != key}, **inside}
-    return None
+            found[key] = inside
+    if len(found) != 1:  # of several nobody could tell which is meant
+        return None
+    ((name, row),) = found.items()
+    return {**{other: value for other, value in record.items() if other != name}, **row}
 
 
 def _reads(record: Record) -> bool:
