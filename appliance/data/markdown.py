@@ -42,7 +42,7 @@ def rows(lines: Lines) -> Iterator[Record]:
 def asks(start: str) -> bool:
     """Whether the headings of a text are questions, most of them and at least two."""
     found = [match[2].strip() for line in start.split("\n") if (match := _HEADING.match(line))]
-    asking = sum(one.endswith(_ASKING) for one in found)
+    asking = len([one for one in found if one.endswith(_ASKING)])
     return asking > 1 and asking * 2 > len(found)
 
 
