@@ -10,7 +10,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "turns": (
         "messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "dialogs", "对话",
         "多轮对话", "对话内容", "聊天记录", "chat_rounds", "chat_messages", "contents", "utterances", "trajectory",
-        "qa_pairs", "问答对",
+        "qa_pairs", "问答对", "对话记录", "沟通记录", "通话记录", "聊天内容",
     ),
     "tools": ("tools", "functions", "function_description", "available_tools", "工具"),
     "chosen": (

@@ -68,6 +68,7 @@ table("comments of tickets", "ticket_id comment_id author_type comment_body", [[
       "At nine."], ["2", "3", "end-user", "So?"], ["2", "4", "agent", "Yes."]], "u:When? | a:At nine.")
 table("a shop's chats", "会话编号 买家昵称 发送方 消息 发送时间", [["1", "a", "买家", 问, "t"], ["1", "a", "卖家", 答, "t"], ["2", "b", "买家", "多少？",
       "t"], ["2", "b", "卖家", "三块", "t"]], 问答)
+table("conversations in cells", "编号 对话记录", [["1", f"客户：{问}\n客服：{答}"]], 问答)
 table("letters and replies", "来信人 来信标题 来信内容 答复单位 答复内容", [["王", "咨询", "几点开门？谢谢。", "局", 答]], f"u:几点开门？谢谢。 | a:{答}")
 table("mails", "发件人 收件人 主题 正文 回复正文", [["a@b.c", "d@e.f", "询价", "请报价。", "三块。"]], "u:请报价。 | a:三块。")
 table("lawyers without questions", "title question reply is_best", [[问, "", 答, "1"], ["多少？", "多少钱？", "三块。", "1"]], 问答)
