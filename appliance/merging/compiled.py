@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from appliance.merging.numbers import Array
+from appliance.merging.numbers import STORED, Array
 
 LIBRARY = Path(__file__).with_name("low_rank.so")
 
@@ -32,8 +32,11 @@ class _Sum(ctypes.Structure):
 @functools.cache
 def _library() -> Callable[[object], int] | None:
     try:
+        sources = [LIBRARY.with_name(name).stat().st_mtime_ns for name in ("low_rank.c", "low_rank.h")]
+        if LIBRARY.stat().st_mtime_ns < max(sources):  # its memory may be laid out otherwise
+            return None
         return ctypes.CDLL(str(LIBRARY)).add_low_rank  # type: ignore[no-any-return]
-    except OSError:  # not built, or for another kind of machine
+    except (OSError, AttributeError):  # not built, for another kind of machine, something else
         return None
 
 
@@ -46,8 +49,10 @@ def add_low_rank(block: Array, left: Array, right: Array, scale: float, dtype: s
     function = _library()
     if function is None or dtype not in ("BF16", "F32") or left.shape[1] > _RANK:
         return False
-    left, right = np.ascontiguousarray(left, np.float32), np.ascontiguousarray(right, np.float32)
-    assert block.flags.c_contiguous and block.shape == (left.shape[0], right.shape[1])
+    left, right = np.require(left, np.float32, "CA"), np.require(right, np.float32, "CA")
+    # C would read and write beside them.
+    assert block.flags.c_contiguous and block.flags.writeable and block.dtype == STORED[dtype]
+    assert block.shape == (left.shape[0], right.shape[1]) and left.shape[1] == right.shape[0]
     given = _Sum(
         block.ctypes.data, left.ctypes.data, right.ctypes.data, *block.shape, left.shape[1], scale, dtype == "BF16"
     )

@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Rows of the weight that lie one behind the other; left (rows, rank), right (rank, columns). */
+/* Rows of the weight that lie one behind the other, at any address (in a file they may begin at an odd one);
+ * left (rows, rank), right (rank, columns). */
 struct sum {
     char *stored;
     const float *left, *right;
@@ -19,7 +20,11 @@ struct sum {
 #if defined(__x86_64__)
 
 #define NAME avx512
+#ifdef __clang__
+#define TARGET __attribute__((target("arch=x86-64-v4"))) /* it drops all of an attribute that it knows in part */
+#else
 #define TARGET __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#endif
 #define LANES 16
 #define PARTS 4
 #define ROWS 4

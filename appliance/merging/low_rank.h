@@ -12,9 +12,9 @@
 #define add_tile NAMED(add_tile, NAME)
 #define TILE (LANES * PARTS)
 
-typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef uint32_t words __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef float floats __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
+typedef uint32_t words __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
 
 /* `rows` of at most ROWS rows, and TILE columns, from (row, column) on. */
 TARGET static inline __attribute__((always_inline)) void

@@ -6,6 +6,10 @@ At least 99.9999 % of the numbers must be the same, the others one rounding step
 from __future__ import annotations
 
 import itertools
+import json
+import math
+import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ import pytest
 from merge_shelf import BY_PEFT, MIXTURE, STREAMED, VISION
 
 from appliance import files
+from appliance.errors import ApplianceError
 from appliance.hub import model as models
 from appliance.merging import plan, stream, weights
 from appliance.merging.adapter import NotStreamed
@@ -104,6 +109,33 @@ def test_streamed_it_is_what_peft_makes(cases: Path, case: str) -> None:
 def test_what_is_not_streamed_is_said(cases: Path, case: str) -> None:
     with pytest.raises(NotStreamed):
         planned(cases / case)
+
+
+@pytest.mark.parametrize(
+    ("case", "part", "shape"),
+    [
+        ("llama-lora-bfloat16-1", "q_proj.lora_B.weight", (32, 6)),  # the other half has rank 4
+        ("llama-dora-bfloat16-1", "q_proj.lora_magnitude_vector", (31,)),
+        ("llama-lorabias-bfloat16-4", "q_proj.lora_B.bias", (31,)),
+        ("llama-embed-bfloat16-1", "embed_tokens.lora_embedding_B", (32, 6)),
+        ("qwen3moe-expertsdown-bfloat16-1", "mlp.experts.lora_B.weight", (32, 12)),
+    ],
+)
+def test_halves_that_do_not_fit_each_other_are_never_multiplied(
+    cases: Path, tmp_path: Path, case: str, part: str, shape: tuple[int, ...]
+) -> None:
+    copy = shutil.copytree(cases / case, tmp_path / "case")
+    path = copy / "adapter" / "adapter_model.safetensors"
+    shard = weights.read(path)
+    name = next(tensor.name for tensor in shard.tensors if tensor.name.endswith(part))
+    facts = json.loads(shard.header[8:])
+    size = shard.size - len(shard.header)
+    facts[name] = {"dtype": "F32", "shape": shape, "data_offsets": [size, size + 4 * math.prod(shape)]}
+    header = json.dumps(facts).encode()
+    data = path.read_bytes()[len(shard.header) :] + bytes(4 * math.prod(shape))
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    with pytest.raises((NotStreamed, ApplianceError)):
+        planned(copy)
 
 
 @pytest.mark.long
