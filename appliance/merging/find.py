@@ -175,7 +175,8 @@ class _Finder:
         if expert and (adapter.config.get("use_rslora") or adapter.has_pattern(module)):
             raise NotStreamed(module)  # peft fuses the experts' ranks, and so changes what they count
         rounded = bool(expert) or (self.names.has_experts and module.endswith(_ROUTERS))
-        rounded = rounded or f"{module}.weight".endswith(tuple(map(str, adapter.config.get("target_parameters") or ())))
+        bare = tuple(f".{name}" for name in adapter.config.get("target_parameters") or ())
+        rounded = rounded or f".{module}.weight".endswith(bare)
         magnitude = parts.get("lora_magnitude_vector")
         if adapter.dora != (magnitude is not None) or (adapter.dora and rounded):
             raise NotStreamed(module)
@@ -239,10 +240,12 @@ class _Finder:
         split = self.names.experts(module, name)
         if not split or a.stored.shape[0] % len(split):
             return None
+        if any(sum(one.rows for one in tensors) != outer for tensors in split):
+            return None
+        if any(one.columns != inner for tensors in split for one in tensors):
+            return None
         found = []
         for tensors, whole in zip(split, _by_expert(adapter, f"{module}.{name}", a, b, len(split)), strict=True):
-            if sum(one.rows for one in tensors) != outer or any(one.columns != inner for one in tensors):
-                return None
             first = 0
             for tensor in tensors:
                 left = Matrix(whole.left.stored[first : first + tensor.rows], whole.left.dtype)
