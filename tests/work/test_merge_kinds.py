@@ -116,7 +116,7 @@ def test_what_is_not_streamed_is_said(cases: Path, case: str) -> None:
     [
         ("llama-lora-bfloat16-1", "q_proj.lora_B.weight", (32, 6)),  # the other half has rank 4
         ("llama-dora-bfloat16-1", "q_proj.lora_magnitude_vector", (31,)),
-        ("llama-lorabias-bfloat16-4", "q_proj.lora_B.bias", (31,)),
+        ("llama-lorabias-bfloat16-1", "q_proj.lora_B.bias", (31,)),
         ("llama-embed-bfloat16-1", "embed_tokens.lora_embedding_B", (32, 6)),
         ("qwen3moe-expertsdown-bfloat16-1", "mlp.experts.lora_B.weight", (32, 12)),
     ],
