@@ -187,7 +187,7 @@ def test_without_a_compiler_that_works_a_merge_only_takes_longer(
 
 def test_two_builds_at_once(another_library: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda _number: build(another_library), range(4))) == [""] * 4
+        assert list(pool.map(lambda compiler: build(another_library, CC=compiler), ["cc", "env cc"] * 2)) == [""] * 4
     assert len(list(another_library.iterdir())) == 4 and compiled._library()
 
 
