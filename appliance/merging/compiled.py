@@ -49,7 +49,7 @@ def add_low_rank(block: Array, left: Array, right: Array, scale: float, dtype: s
     function = _library()
     if function is None or dtype not in ("BF16", "F32") or left.shape[1] > _RANK:
         return False
-    left, right = np.require(left, np.float32, "CA"), np.require(right, np.float32, "CA")
+    left, right = (np.require(half, np.float32, ["C", "A"]) for half in (left, right))
     # C would read and write beside them.
     assert block.flags.c_contiguous and block.flags.writeable and block.dtype == STORED[dtype]
     assert block.shape == (left.shape[0], right.shape[1]) and left.shape[1] == right.shape[0]
