@@ -15,6 +15,7 @@ struct sum {
     size_t rows, columns, rank;
     float scale;
     int bfloat16; /* else float32 */
+    int rounded;  /* the product to bfloat16, before it is added */
 };
 
 #if defined(__x86_64__)

@@ -108,9 +108,10 @@ def in_numpy(step: changes.Step, weight: np.ndarray, dtype: str) -> np.ndarray:
     rows=st.integers(1, 11), columns=st.sampled_from([16, 32, 48, 64, 80, 128, 192, 1040]), rank=st.integers(1, 40),
     scale=st.sampled_from([1.0, 2.0, 0.5, 1.7, -0.3]), dtype=st.sampled_from(["BF16", "F32"]),
     rare=st.sampled_from([None, np.nan, np.inf, -np.inf, 3e38, 1e-40, -0.0]), seed=st.integers(0, 2**32 - 1),
+    rounded=st.booleans(),
 )  # fmt: skip
 def test_the_compiled_sum_has_the_bits_of_numpys(
-    rows: int, columns: int, rank: int, scale: float, dtype: str, rare: float | None, seed: int
+    rows: int, columns: int, rank: int, scale: float, dtype: str, rare: float | None, seed: int, rounded: bool
 ) -> None:
     chance = np.random.default_rng(seed)
     left, right = chance.standard_normal((rows, rank), np.float32), chance.standard_normal((rank, columns), np.float32)
@@ -120,7 +121,7 @@ def test_the_compiled_sum_has_the_bits_of_numpys(
             some.reshape(-1)[chance.integers(0, some.size, 2)] = rare
     with np.errstate(all="ignore"):
         weight = numbers.from_float32(values, dtype)
-        step = changes.LowRank(changes.Matrix(left, "F32"), changes.Matrix(right, "F32"), scale)
+        step = changes.LowRank(changes.Matrix(left, "F32"), changes.Matrix(right, "F32"), scale, rounded)
         made = weight.copy()
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(changes, "_product", None)  # what numpy would begin with
