@@ -206,3 +206,16 @@ def test_the_compiled_sum_never_goes_beside_what_it_is_given(rows: int, rank: in
 def test_a_kernel_without_large_pages_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream.mmap, "MADV_HUGEPAGE", 9999, raising=False)
     assert len(stream._memory(1)) == stream._PLACES
+
+
+def test_a_merge_that_was_put_behind_everything_stays_there() -> None:
+    def becomes(before: int) -> int:
+        os.sched_setscheduler(0, before, os.sched_param(0))
+        stream._second()
+        return os.sched_getscheduler(0)
+
+    own = os.sched_getscheduler(0)
+    for before, after in ((os.SCHED_OTHER, os.SCHED_BATCH), (os.SCHED_IDLE, os.SCHED_IDLE)):
+        with ThreadPoolExecutor(1) as thread:  # it is the thread's own
+            assert thread.submit(becomes, before).result() == after
+    assert os.sched_getscheduler(0) == own
