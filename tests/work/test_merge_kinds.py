@@ -111,6 +111,19 @@ def test_what_is_not_streamed_is_said(cases: Path, case: str) -> None:
         planned(cases / case)
 
 
+def put(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Zeros of other shapes in the place of the first tensors whose names end so."""
+    shard = weights.read(path)
+    facts, data = json.loads(shard.header[8:]), path.read_bytes()[len(shard.header) :]
+    for part, shape in shapes.items():
+        name = next(tensor.name for tensor in shard.tensors if tensor.name.endswith(part))
+        size = 4 * math.prod(shape)
+        facts[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + size]}
+        data += bytes(size)
+    header = json.dumps(facts).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+
+
 @pytest.mark.parametrize(
     ("case", "part", "shape"),
     [
@@ -125,16 +138,30 @@ def test_halves_that_do_not_fit_each_other_are_never_multiplied(
     cases: Path, tmp_path: Path, case: str, part: str, shape: tuple[int, ...]
 ) -> None:
     copy = shutil.copytree(cases / case, tmp_path / "case")
-    path = copy / "adapter" / "adapter_model.safetensors"
-    shard = weights.read(path)
-    name = next(tensor.name for tensor in shard.tensors if tensor.name.endswith(part))
-    facts = json.loads(shard.header[8:])
-    size = shard.size - len(shard.header)
-    facts[name] = {"dtype": "F32", "shape": shape, "data_offsets": [size, size + 4 * math.prod(shape)]}
-    header = json.dumps(facts).encode()
-    data = path.read_bytes()[len(shard.header) :] + bytes(4 * math.prod(shape))
-    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    put(copy / "adapter" / "adapter_model.safetensors", {part: shape})
     with pytest.raises((NotStreamed, ApplianceError)):
+        planned(copy)
+
+
+def test_a_rank_of_nothing_is_not_divided_by(cases: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(cases / "llama-lora-bfloat16-1", tmp_path / "case")
+    described = files.read_json(copy / "adapter" / "adapter_config.json")
+    files.write_json(copy / "adapter" / "adapter_config.json", {**described, "rank_pattern": {"layers.0.*q_proj": 0}})
+    put(
+        copy / "adapter" / "adapter_model.safetensors",
+        {"0.self_attn.q_proj.lora_A.weight": (0, 32), "0.self_attn.q_proj.lora_B.weight": (32, 0)},
+    )
+    with pytest.raises(NotStreamed, match="rank 0"):
+        planned(copy)
+
+
+def test_only_numbers_that_it_can_add_to_are_replaced(cases: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(cases / "llama-savedboth-bfloat16-1", tmp_path / "case")
+    path = copy / "base" / "model.safetensors"
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b'"lm_head.weight":{"dtype":"BF16"', b'"lm_head.weight":{"dtype":"I16" '))
+    assert path.read_bytes() != raw
+    with pytest.raises(NotStreamed, match=r"lm_head\.weight: I16"):
         planned(copy)
 
 
