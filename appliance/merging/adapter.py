@@ -102,7 +102,7 @@ class Adapter:
         config and weights do not agree.
         """
         expected = self._pattern("rank_pattern", key, self.config.get("r"))
-        if expected != rank:
+        if expected != rank or not rank:
             raise NotStreamed(f"{key}: rank {rank}, r={expected}")
         alpha = float(self._pattern("alpha_pattern", key, self.config.get("lora_alpha")))
         return alpha / math.sqrt(rank) if self.config.get("use_rslora") else alpha / rank

@@ -160,7 +160,7 @@ def _few_rows(block: Array) -> Iterator[slice]:
 
 def _add_product(block: Array, left: Array, right: Array, scale: np.float32, dtype: str, rounded: bool) -> None:
     rounded = rounded and dtype != "F32"
-    if not rounded and compiled.add_low_rank(block, left, right, float(scale), dtype):
+    if compiled.add_low_rank(block, left, right, float(scale), dtype, rounded):
         return
     for some in _few_rows(block):
         delta = _product(left[some], right)

@@ -131,6 +131,7 @@ class _Finder:
 
     def _replace(self, place: Place, adapter: Adapter, tensor: Tensor) -> None:
         self._fits(place.tensor.name, place.tensor.shape, tensor.shape)
+        self._floats(place.tensor)
         values = adapter.matrix(tensor)
         if len(values.stored.shape) != 2:
             values = Matrix(values.stored.reshape(place.tensor.rows, place.tensor.columns), values.dtype)
@@ -146,14 +147,17 @@ class _Finder:
         while module.endswith(".base_layer"):
             module = module.removesuffix(".base_layer")
         parts = {name: adapter.matrix(tensor) for name, tensor in layer.parts.items()}
+        shapes = [
+            parts[name].stored.shape for name in sorted(parts) if name.endswith(("A", "B", "A.weight", "B.weight"))
+        ]
+        if [len(shape) for shape in shapes] != [2, 2] or shapes[0][0] != shapes[1][1]:  # convolutions; no pair
+            raise NotStreamed(module)
         if set(parts) == {"lora_embedding_A", "lora_embedding_B"} and not adapter.dora:
             self._embedding(adapter, module, parts["lora_embedding_A"], parts["lora_embedding_B"])
             return
         if not {"lora_A.weight", "lora_B.weight"} <= set(parts) or "lora_embedding_A" in parts:
             raise NotStreamed(module)
         a, b = parts["lora_A.weight"], parts["lora_B.weight"]
-        if a.stored.ndim != 2 or b.stored.ndim != 2:  # convolutions
-            raise NotStreamed(module)
         place = self.names.find(f"{module}.weight")
         if place is None and is_head(module):
             place = self.names.embedding if self.names.tied else None
@@ -171,10 +175,13 @@ class _Finder:
         if expert and (adapter.config.get("use_rslora") or adapter.has_pattern(module)):
             raise NotStreamed(module)  # peft fuses the experts' ranks, and so changes what they count
         rounded = bool(expert) or (self.names.has_experts and module.endswith(_ROUTERS))
-        rounded = rounded or f"{module}.weight".endswith(tuple(map(str, adapter.config.get("target_parameters") or ())))
+        bare = tuple(f".{name}" for name in adapter.config.get("target_parameters") or ())
+        rounded = rounded or f".{module}.weight".endswith(bare)
         magnitude = parts.get("lora_magnitude_vector")
         if adapter.dora != (magnitude is not None) or (adapter.dora and rounded):
             raise NotStreamed(module)
+        if magnitude is not None and magnitude.stored.size != tensor.rows:
+            raise NotStreamed(f"{module}: {list(magnitude.stored.shape)}")
         left, right = b, a
         if module.rsplit(".", 1)[-1] in _CONV1D.get(self.model_type, ()):
             if adapter.dora:
@@ -188,6 +195,7 @@ class _Finder:
             bias = self.names.find(f"{module}.bias")
             if bias is None:
                 raise NotStreamed(f"{module}.bias")
+            self._fits(bias.tensor.name, bias.tensor.shape, parts["lora_B.bias"].stored.shape)
             self.biases[bias.tensor.name] = AddBias(parts["lora_B.bias"], scale)
 
     def _embedding(self, adapter: Adapter, module: str, a: Matrix, b: Matrix) -> None:
@@ -232,10 +240,12 @@ class _Finder:
         split = self.names.experts(module, name)
         if not split or a.stored.shape[0] % len(split):
             return None
+        if any(sum(one.rows for one in tensors) != outer for tensors in split):
+            return None
+        if any(one.columns != inner for tensors in split for one in tensors):
+            return None
         found = []
         for tensors, whole in zip(split, _by_expert(adapter, f"{module}.{name}", a, b, len(split)), strict=True):
-            if sum(one.rows for one in tensors) != outer or any(one.columns != inner for one in tensors):
-                return None
             first = 0
             for tensor in tensors:
                 left = Matrix(whole.left.stored[first : first + tensor.rows], whole.left.dtype)
@@ -246,8 +256,7 @@ class _Finder:
     # --- what all have in common ---------------------------------------------------------------------------------
 
     def _low(self, tensor: Tensor, first: int, last: int, change: LowRank, adapter: Adapter, head: bool) -> None:
-        if tensor.dtype not in WIDTH:
-            raise NotStreamed(f"{tensor.name}: {tensor.dtype}")
+        self._floats(tensor)
         by_head = self.low.setdefault((tensor.name, first, last), {})
         by_head.setdefault(head, []).append((change, adapter.weight))
 
@@ -262,6 +271,11 @@ class _Finder:
         if place is None:
             raise NotStreamed(name)
         return place
+
+    @staticmethod
+    def _floats(tensor: Tensor) -> None:
+        if tensor.dtype not in WIDTH:
+            raise NotStreamed(f"{tensor.name}: {tensor.dtype}")
 
     @staticmethod
     def _fits(name: str, base: tuple[int, ...], adapter: tuple[int, ...]) -> None:

@@ -7,26 +7,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Rows of the weight that lie one behind the other; left (rows, rank), right (rank, columns). */
+/* Rows of the weight that lie one behind the other, at any address (in a file they may begin at an odd one);
+ * left (rows, rank), right (rank, columns). */
 struct sum {
     char *stored;
     const float *left, *right;
     size_t rows, columns, rank;
     float scale;
     int bfloat16; /* else float32 */
+    int rounded;  /* the product to bfloat16, before it is added */
 };
 
 #if defined(__x86_64__)
 
+/* Nothing but what add_low_rank asks the processor for: a virtual one may lack its neighbours. */
+#define AVX2 "avx2,fma"
+#define AVX512 AVX2 ",avx512f,avx512bw,avx512vl,avx512dq"
+#ifdef __clang__ /* which drops all of an attribute that it knows in part */
+#define WIDE
+#else
+#define WIDE ",prefer-vector-width=512"
+#endif
+
 #define NAME avx512
-#define TARGET __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#define TARGET __attribute__((target(AVX512 WIDE)))
 #define LANES 16
 #define PARTS 4
 #define ROWS 4
 #include "low_rank.h"
 
 #define NAME avx2
-#define TARGET __attribute__((target("arch=x86-64-v3")))
+#define TARGET __attribute__((target(AVX2)))
 #define LANES 8
 #define PARTS 2
 #define ROWS 4
@@ -50,7 +61,7 @@ int add_low_rank(const struct sum *sum)
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
         return 0;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd") && add_avx512(sum))
+        __builtin_cpu_supports("avx512dq") && add_avx512(sum))
         return 1;
     return add_avx2(sum);
 #elif defined(__aarch64__) && defined(__AARCH64EL__)

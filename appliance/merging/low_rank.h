@@ -9,12 +9,19 @@
 #define floats NAMED(floats, NAME)
 #define words NAMED(words, NAME)
 #define halves NAMED(halves, NAME)
+#define upper NAMED(upper, NAME)
 #define add_tile NAMED(add_tile, NAME)
 #define TILE (LANES * PARTS)
 
-typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef uint32_t words __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef float floats __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
+typedef uint32_t words __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
+
+/* The nearest bfloat16, ties to even. A NaN stays one: its lower half is zero (see numbers.py). */
+TARGET static inline __attribute__((always_inline)) words upper(words bits)
+{
+    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
 
 /* `rows` of at most ROWS rows, and TILE columns, from (row, column) on. */
 TARGET static inline __attribute__((always_inline)) void
@@ -48,10 +55,10 @@ add_tile(const struct sum *sum, size_t row, size_t column, size_t rows)
             }
             if (sum->bfloat16) {
                 halves *const weight = (halves *)(sum->stored + 2 * at);
+                if (sum->rounded)
+                    value = (floats)(upper((words)value) << 16);
                 value += (floats)(__builtin_convertvector(*weight, words) << 16);
-                words bits = (words)value;
-                bits += 0x7fff + ((bits >> 16) & 1);
-                *weight = __builtin_convertvector(bits >> 16, halves);
+                *weight = __builtin_convertvector(upper((words)value), halves);
             } else {
                 *(floats *)(sum->stored + 4 * at) += value;
             }
@@ -76,6 +83,7 @@ TARGET static int NAMED(add, NAME)(const struct sum *sum)
 #undef floats
 #undef words
 #undef halves
+#undef upper
 #undef add_tile
 #undef JOIN
 #undef NAMED

@@ -16,7 +16,7 @@ from appliance.merging.weights import Shard, Tensor
 
 # Words for wrappers, which different versions put in different places and which tell no two weights apart.
 _WRAPPERS = {"model", "language_model", "text_model", "vision_model", "transformer", "thinker"}
-_SAME = {"block_sparse_moe": "mlp"}
+_SAME = {"block_sparse_moe": "mlp", "router": "gate"}
 # A parameter of all experts of a layer → the single experts' weights that it is made of, row by row.
 _FUSED = {"gate_up_proj": (("gate_proj", "up_proj"), ("w1", "w3")), "down_proj": (("down_proj",), ("w2",))}
 _HEADS = ("lm_head", "embed_out")

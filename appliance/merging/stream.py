@@ -85,7 +85,8 @@ def _memory(largest: int) -> Array:
     room = _whole_pages(largest) + 2 * _PAGE
     memory = mmap.mmap(-1, _PLACES * room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):  # it costs the kernel half as much to write from there
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        with suppress(OSError):  # a kernel may be without
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8).reshape(_PLACES, room)
 
 
@@ -122,6 +123,8 @@ def _second() -> None:
     """This thread never takes the core from the one that hashes, which all others wait for in the end."""
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):  # a sandbox may forbid it
+            if os.sched_getscheduler(0) != os.SCHED_OTHER:  # someone chose otherwise
+                return
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 

@@ -27,7 +27,7 @@ def made_before(to: Path, context: Context) -> dict[str, Any] | None:
 
     None where nothing stands at `to`. Raises ApplianceError where something else does.
     """
-    if not to.exists():
+    if not os.path.lexists(to):
         return None
     written = manifest.read(to) or {}
     if written.get("reference") != context.id:
@@ -58,7 +58,7 @@ def appear(staging: Path, to: Path, context: Context, hashes: dict[str, str], ke
     try:
         os.rename(staging, to)
     except OSError as error:
-        raise (taken(to) if to.exists() else error) from error
+        raise (taken(to) if os.path.lexists(to) else error) from error
     files.sync_folder(to.parent)
 
 

@@ -37,6 +37,7 @@ STREAMED = [
     "gemma-dora-float32-1", "gemma-savedhead-float16-4", "glm-lora-float16-1", "glm-dora-bfloat16-4",
     "gpt2-lora-float32-1", "gpt2-lora-bfloat16-4",
     *(f"qwen3moe-{kind}-bfloat16-{1 + 3 * (number % 2)}" for number, kind in enumerate(MIXTURE)),
+    "qwen3moe-every-bfloat16-1", "qwen3next-every-bfloat16-4",
     "qwen3moe-experts-float32-4", "qwen3moe-oldexperts-float32-1", "qwen3moe-experts-float16-1",
     *(f"mixtral-{kind}-bfloat16-4" for kind in MIXTURE), "gptoss-experts-bfloat16-1", "gptoss-lora-bfloat16-4",
     *(f"gemma3vl-{kind}-bfloat16-{1 + 3 * (number % 2)}" for number, kind in enumerate(VISION)),
@@ -71,6 +72,12 @@ def _config(architecture: str, tied: bool) -> Any:
         return t.Qwen3MoeConfig(
             **shape, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24, decoder_sparse_step=1
         )
+    if architecture == "qwen3next":  # has layers whose names end like those of parameters that are adapted
+        return t.Qwen3NextConfig(
+            **shape, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24,
+            shared_expert_intermediate_size=24, linear_num_value_heads=4, linear_num_key_heads=2,
+            linear_key_head_dim=8, linear_value_head_dim=8, layer_types=["linear_attention", "full_attention"],
+        )  # fmt: skip
     if architecture == "mixtral":
         return t.MixtralConfig(**{**shape, "intermediate_size": 24}, num_local_experts=4)
     if architecture == "gptoss":
@@ -104,7 +111,7 @@ def _model(config: Any) -> Any:
         "llama": t.LlamaForCausalLM, "qwen3": t.Qwen3ForCausalLM, "gemma3_text": t.Gemma3ForCausalLM,
         "glm4": t.Glm4ForCausalLM, "qwen3_moe": t.Qwen3MoeForCausalLM, "mixtral": t.MixtralForCausalLM,
         "gpt_oss": t.GptOssForCausalLM, "gpt2": t.GPT2LMHeadModel, "gemma3": t.Gemma3ForConditionalGeneration,
-        "qwen2_5_vl": t.Qwen2_5_VLForConditionalGeneration,
+        "qwen2_5_vl": t.Qwen2_5_VLForConditionalGeneration, "qwen3_next": t.Qwen3NextForCausalLM,
     }  # fmt: skip
     return kinds[config.model_type](config)
 
@@ -136,6 +143,7 @@ KINDS: dict[str, tuple[bool, dict[str, Any]]] = {
         "mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}),
     "expertsdown": (False, {
         "target_modules": ATTENTION, "target_parameters": ["mlp.experts.down_proj"], "use_rslora": True}),
+    "every": (False, {"target_modules": "all-linear"}),  # as a fine-tune asks for; peft makes parameters of the experts
     "router": (False, {"target_modules": ATTENTION, "target_parameters": ["mlp.gate.weight"]}),
     "oldexperts": (False, {}),
     "several": (True, {}),

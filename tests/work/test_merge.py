@@ -185,6 +185,10 @@ def test_an_existing_target_is_refused(home: Path, shelf: Path) -> None:
     with pytest.raises(ApplianceError, match="there already"):
         submit(shelf, "base-bfloat16", "plain")
     shutil.rmtree(mine)
+    mine.symlink_to(home / "a-disk-that-is-away")
+    with pytest.raises(ApplianceError, match="there already"):
+        submit(shelf, "base-bfloat16", "plain")
+    mine.unlink()
     made = draft(shelf, "base-bfloat16", "plain")
     mine.mkdir()  # between the question and the job
     (mine / "notes.txt").write_text("mine")

@@ -6,6 +6,10 @@ At least 99.9999 % of the numbers must be the same, the others one rounding step
 from __future__ import annotations
 
 import itertools
+import json
+import math
+import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ import pytest
 from merge_shelf import BY_PEFT, MIXTURE, STREAMED, VISION
 
 from appliance import files
+from appliance.errors import ApplianceError
 from appliance.hub import model as models
 from appliance.merging import plan, stream, weights
 from appliance.merging.adapter import NotStreamed
@@ -104,6 +109,60 @@ def test_streamed_it_is_what_peft_makes(cases: Path, case: str) -> None:
 def test_what_is_not_streamed_is_said(cases: Path, case: str) -> None:
     with pytest.raises(NotStreamed):
         planned(cases / case)
+
+
+def put(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Zeros of other shapes in the place of the first tensors whose names end so."""
+    shard = weights.read(path)
+    facts, data = json.loads(shard.header[8:]), path.read_bytes()[len(shard.header) :]
+    for part, shape in shapes.items():
+        name = next(tensor.name for tensor in shard.tensors if tensor.name.endswith(part))
+        size = 4 * math.prod(shape)
+        facts[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + size]}
+        data += bytes(size)
+    header = json.dumps(facts).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+
+
+@pytest.mark.parametrize(
+    ("case", "part", "shape"),
+    [
+        ("llama-lora-bfloat16-1", "q_proj.lora_B.weight", (32, 6)),  # the other half has rank 4
+        ("llama-dora-bfloat16-1", "q_proj.lora_magnitude_vector", (31,)),
+        ("llama-lorabias-bfloat16-1", "q_proj.lora_B.bias", (31,)),
+        ("llama-embed-bfloat16-1", "embed_tokens.lora_embedding_B", (32, 6)),
+        ("qwen3moe-expertsdown-bfloat16-1", "mlp.experts.lora_B.weight", (32, 12)),
+    ],
+)
+def test_halves_that_do_not_fit_each_other_are_never_multiplied(
+    cases: Path, tmp_path: Path, case: str, part: str, shape: tuple[int, ...]
+) -> None:
+    copy = shutil.copytree(cases / case, tmp_path / "case")
+    put(copy / "adapter" / "adapter_model.safetensors", {part: shape})
+    with pytest.raises((NotStreamed, ApplianceError)):
+        planned(copy)
+
+
+def test_a_rank_of_nothing_is_not_divided_by(cases: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(cases / "llama-lora-bfloat16-1", tmp_path / "case")
+    described = files.read_json(copy / "adapter" / "adapter_config.json")
+    files.write_json(copy / "adapter" / "adapter_config.json", {**described, "rank_pattern": {"layers.0.*q_proj": 0}})
+    put(
+        copy / "adapter" / "adapter_model.safetensors",
+        {"0.self_attn.q_proj.lora_A.weight": (0, 32), "0.self_attn.q_proj.lora_B.weight": (32, 0)},
+    )
+    with pytest.raises(NotStreamed, match="rank 0"):
+        planned(copy)
+
+
+def test_only_numbers_that_it_can_add_to_are_replaced(cases: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(cases / "llama-savedboth-bfloat16-1", tmp_path / "case")
+    path = copy / "base" / "model.safetensors"
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b'"lm_head.weight":{"dtype":"BF16"', b'"lm_head.weight":{"dtype":"I16" '))
+    assert path.read_bytes() != raw
+    with pytest.raises(NotStreamed, match=r"lm_head\.weight: I16"):
+        planned(copy)
 
 
 @pytest.mark.long

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
+import _ctypes
 import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from appliance.merging import changes, compiled, numbers
+from appliance.merging import changes, compiled, numbers, stream
 
 quick = hypothesis_settings(max_examples=200, deadline=None, database=None)
 sixteen = hnp.arrays(np.uint16, st.integers(0, 64), elements=st.integers(0, 0xFFFF))
@@ -83,8 +89,9 @@ def test_rows_have_the_same_bits_however_they_are_cut(rank: int) -> None:
 
 @pytest.fixture(scope="module")
 def compiler_made_it() -> None:
-    assert compiled.LIBRARY.exists(), "make setup builds it where there is a C compiler, and the gate has one"
-    ctypes.CDLL(str(compiled.LIBRARY))
+    assert compiled._library(), (
+        "make setup builds it of its newest source where there is a C compiler: the gate has one"
+    )
 
 
 def in_numpy(step: changes.Step, weight: np.ndarray, dtype: str) -> np.ndarray:
@@ -101,9 +108,10 @@ def in_numpy(step: changes.Step, weight: np.ndarray, dtype: str) -> np.ndarray:
     rows=st.integers(1, 11), columns=st.sampled_from([16, 32, 48, 64, 80, 128, 192, 1040]), rank=st.integers(1, 40),
     scale=st.sampled_from([1.0, 2.0, 0.5, 1.7, -0.3]), dtype=st.sampled_from(["BF16", "F32"]),
     rare=st.sampled_from([None, np.nan, np.inf, -np.inf, 3e38, 1e-40, -0.0]), seed=st.integers(0, 2**32 - 1),
+    rounded=st.booleans(),
 )  # fmt: skip
 def test_the_compiled_sum_has_the_bits_of_numpys(
-    rows: int, columns: int, rank: int, scale: float, dtype: str, rare: float | None, seed: int
+    rows: int, columns: int, rank: int, scale: float, dtype: str, rare: float | None, seed: int, rounded: bool
 ) -> None:
     chance = np.random.default_rng(seed)
     left, right = chance.standard_normal((rows, rank), np.float32), chance.standard_normal((rank, columns), np.float32)
@@ -113,12 +121,15 @@ def test_the_compiled_sum_has_the_bits_of_numpys(
             some.reshape(-1)[chance.integers(0, some.size, 2)] = rare
     with np.errstate(all="ignore"):
         weight = numbers.from_float32(values, dtype)
-        step = changes.LowRank(changes.Matrix(left, "F32"), changes.Matrix(right, "F32"), scale)
+        step = changes.LowRank(changes.Matrix(left, "F32"), changes.Matrix(right, "F32"), scale, rounded)
         made = weight.copy()
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(changes, "_product", None)  # what numpy would begin with
             step.open(dtype)(made, 0)
         expected = in_numpy(step, weight, dtype)
+        odd = np.frombuffer(b"-" + weight.tobytes(), np.uint8).copy()[1:].view(weight.dtype).reshape(weight.shape)
+        step.open(dtype)(odd, 0)  # as in a file whose header has an odd length
+    assert np.array_equal(odd.view(np.uint8), made.view(np.uint8))
     # Of two NaNs that meet, either may go on.
     neither = np.isnan(numbers.to_float32(made, dtype)) & np.isnan(numbers.to_float32(expected, dtype))
     assert ((made.view(np.uint8) == expected.view(np.uint8)).reshape(*made.shape, -1).all(axis=-1) | neither).all()
@@ -133,3 +144,78 @@ def test_what_the_compiled_sum_is_not_made_for_stays_as_it_was(columns: int, ran
     made = weight.copy()
     assert not compiled.add_low_rank(made, left, right, 1.0, dtype)
     assert np.array_equal(made, weight)
+
+
+@pytest.fixture
+def another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the sources, from which the sum would be taken."""
+    for path in (*compiled.LIBRARY.parent.glob("low_rank.[ch]"), compiled.LIBRARY.with_name("compile.sh")):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(compiled, "LIBRARY", tmp_path / compiled.LIBRARY.name)
+    compiled._library.cache_clear()
+    yield tmp_path
+    compiled._library.cache_clear()
+
+
+def build(folder: Path, **variables: str) -> str:
+    done = subprocess.run(
+        [folder / "compile.sh"], env={"PATH": os.defpath, **variables}, capture_output=True, text=True, check=True
+    )
+    return done.stderr
+
+
+def test_a_library_of_an_older_source_is_never_called(another_library: Path) -> None:
+    assert build(another_library) == "" and compiled._library()
+    compiled._library.cache_clear()
+    os.utime(another_library / "low_rank.h", (2**32, 2**32))  # as after `git pull`
+    assert not compiled._library()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", Path(_ctypes.__file__).read_bytes()], ids=["", "torn", "other"])
+def test_what_is_not_the_library_is_never_called(another_library: Path, content: bytes) -> None:
+    compiled.LIBRARY.write_bytes(content)
+    assert not compiled._library()
+
+
+@pytest.mark.parametrize(("compiler", "said"), [("no-such-one", "no C compiler"), ("false", "could not be compiled")])
+def test_without_a_compiler_that_works_a_merge_only_takes_longer(
+    another_library: Path, compiler: str, said: str
+) -> None:
+    assert said in build(another_library, CC=compiler)
+    assert {path.name for path in another_library.iterdir()} == {"compile.sh", "low_rank.c", "low_rank.h"}
+    assert not compiled._library()
+
+
+def test_two_builds_at_once(another_library: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda compiler: build(another_library, CC=compiler), ["cc", "env cc"] * 2)) == [""] * 4
+    assert len(list(another_library.iterdir())) == 4 and compiled._library()
+
+
+@pytest.mark.usefixtures("compiler_made_it")
+@pytest.mark.parametrize(("rows", "rank"), [(5, 3), (4, 4)])
+def test_the_compiled_sum_never_goes_beside_what_it_is_given(rows: int, rank: int) -> None:
+    weight = np.zeros((4, 64), np.uint16)
+    with pytest.raises(AssertionError):
+        compiled.add_low_rank(weight, np.ones((rows, 3), np.float32), np.ones((rank, 64), np.float32), 1.0, "BF16")
+    weight.flags.writeable = False
+    with pytest.raises(AssertionError):
+        compiled.add_low_rank(weight, np.ones((4, 3), np.float32), np.ones((3, 64), np.float32), 1.0, "BF16")
+
+
+def test_a_kernel_without_large_pages_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream.mmap, "MADV_HUGEPAGE", 9999, raising=False)
+    assert len(stream._memory(1)) == stream._PLACES
+
+
+def test_a_merge_that_was_put_behind_everything_stays_there() -> None:
+    def becomes(before: int) -> int:
+        os.sched_setscheduler(0, before, os.sched_param(0))
+        stream._second()
+        return os.sched_getscheduler(0)
+
+    own = os.sched_getscheduler(0)
+    for before, after in ((os.SCHED_OTHER, os.SCHED_BATCH), (os.SCHED_IDLE, os.SCHED_IDLE)):
+        with ThreadPoolExecutor(1) as thread:  # it is the thread's own
+            assert thread.submit(becomes, before).result() == after
+    assert os.sched_getscheduler(0) == own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def target(to: str | None, base_name: str) -> Path:
     if to:
         path = Path(to).expanduser()
         named = path.absolute() if "/" in to else settings.models_folder() / workspace.folder_name(to)
-        if named.exists():
+        if os.path.lexists(named):  # a link to a disk that is away, too
             raise ApplianceError(
                 _("{folder} is there already.").format(folder=named),
                 _("A merge never writes over anything."),
@@ -137,6 +138,6 @@ def target(to: str | None, base_name: str) -> Path:
         return named
     stem = base_name if base_name.endswith(_MERGED_SUFFIX) else base_name + _MERGED_SUFFIX
     number = 1
-    while (free := settings.models_folder() / (stem if number == 1 else f"{stem}-{number}")).exists():
+    while os.path.lexists(free := settings.models_folder() / (stem if number == 1 else f"{stem}-{number}")):
         number += 1
     return free

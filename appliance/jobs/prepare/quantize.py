@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +210,7 @@ def _target(to: str | None, model: str, scheme: str) -> Path:
     if to:
         path = Path(to).expanduser()
         target = path.absolute() if "/" in to else settings.models_folder() / workspace.folder_name(to)
-        if target.exists():
+        if os.path.lexists(target):  # a link to a disk that is away, too
             raise ApplianceError(
                 _("{folder} is there already.").format(folder=target),
                 _("Quantising never writes over anything."),
@@ -217,8 +218,8 @@ def _target(to: str | None, model: str, scheme: str) -> Path:
             )
         return target
     number = 1
-    while (
+    while os.path.lexists(
         target := settings.models_folder() / (f"{model}-{scheme}" if number == 1 else f"{model}-{scheme}-{number}")
-    ).exists():
+    ):
         number += 1
     return target
