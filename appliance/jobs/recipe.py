@@ -28,6 +28,7 @@ from appliance.jobs import control, models, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
+from appliance.planning import possible
 from appliance.planning.quantising import SCHEMES
 from appliance.planning.way import METHODS, WHOLE
 from appliance.planning.wish import OPTIMIZERS, SHARDINGS, WISHES, read_wish
@@ -198,7 +199,7 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
             )
     if kind == "finetune":
-        problems += _out_of_range(words)
+        problems += _unfulfillable(words)
     needed = {
         "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "quantize": ["model"],
         "push": ["to", "model"], "serve": ["model"],
@@ -213,19 +214,33 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
     return problems
 
 
-def _out_of_range(words: dict[str, Any]) -> list[str]:
-    """Of the numbers that are numbers: those that no training can have."""
-    numbers = {
+def _unfulfillable(words: dict[str, Any]) -> list[str]:
+    """Of the words that have the right type: values that no training can have, and what can't be had together."""
+    known = _WORDS["finetune"]
+    right = {
         word: value
         for word, value in words.items()
-        if word in WISHES and isinstance(value, _NUMBER) and not isinstance(value, bool)
+        if word in known
+        and isinstance(value, known[word])
+        and (known[word] is bool or not isinstance(value, bool))
+        and value in _CHOICES.get(("finetune", word), (value,))
+        and (word != "track" or all(isinstance(name, str) for name in value))
     }
-    whole = {word: value for word, value in numbers.items() if isinstance(value, _WORDS["finetune"][word])}
     try:
-        read_wish(whole)
+        wish = read_wish({word: value for word, value in right.items() if word in WISHES})
     except UsageError as error:
         return [f"{problem}." for problem in error.problems]
-    return []
+    found = [f"{what} {why}".strip() for what, why, _step in possible.clashes(right.get("task", "auto"), wish)]
+    for check in (
+        lambda: prepare.check_kept(right.get("keep_checkpoints")),
+        lambda: prepare.check_held_out(right.get("held_out")),
+        lambda: prepare.check_trackers(right.get("track", [])),
+    ):
+        try:
+            check()
+        except UsageError as error:
+            found.append(f"{error.what} {error.next_step}".strip())
+    return found
 
 
 def _as_number(text: str) -> float | str:

@@ -82,6 +82,13 @@ def train(context: Context) -> dict[str, Any]:
     task = spec.get("task") or "sft"
     earlier = Path(spec["earlier"]) if spec.get("earlier") else None
     tokenizer = loading.load_tokenizer(base)
+    if tokenizer.eos_token_id is None and task != "reward":
+        context.warn(
+            _(
+                "Neither the model nor its tokenizer names the sign that ends an answer (eos_token): its answers will"
+                " run on. Write it into generation_config.json and tokenizer_config.json of the model."
+            )
+        )
     context.progress("loading", 1, 3)
     seer = seeing.load(base, tokenizer, Images(context.folder / "pictures")) if spec.get("sees") else None
     encoded = _encoded(tokenizer, task, context, seer)
@@ -249,6 +256,8 @@ def _tell_about(encoded: rows.Encoded, context: Context) -> None:
         context.warn(
             _("Rows left out because the model's chat template can't write them: {n}.").format(n=encoded.refused)
         )
+    if encoded.wordless:
+        context.warn(_("Rows left out because their answer is a tool call, not words: {n}.").format(n=encoded.wordless))
     if encoded.damaged:
         context.warn(_("Rows left out because a picture of theirs can't be read: {n}.").format(n=encoded.damaged))
     if encoded.left_out:

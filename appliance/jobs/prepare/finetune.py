@@ -55,9 +55,11 @@ def finetune(
     file = Path(data_file).expanduser().absolute()
     how = rows_from(file, task=task, mapping=mapping, sheet=sheet)
     judged = _rewards(task, rewards)
-    _check_trackers(track)
-    if keep_checkpoints is not None and keep_checkpoints < _FEWEST:
-        raise UsageError(_("At least {n} checkpoints are kept.").format(n=_FEWEST), "", "--keep-checkpoints 3")
+    check_trackers(track)
+    if track and not settings.python_of("track").exists():
+        raise control.missing_environment("track")
+    check_kept(keep_checkpoints)
+    share = check_held_out(held_out)
     earlier = adapter_folder(adapter) if adapter else None
     base, model = _base_and_name(model, earlier)
     wished_task = None if task == "auto" else task
@@ -128,7 +130,7 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from={**how, "held_out": _held_out(held_out) if task not in judging.TASKS else 0.0},
+        rows_from={**how, "held_out": share if task not in judging.TASKS else 0.0},
         facts=[
             (
                 _("What"),
@@ -168,12 +170,17 @@ def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, 
     return {"rank": facts.rank} if facts.rank else {}
 
 
-def _check_trackers(names: Sequence[str]) -> None:
+def check_trackers(names: Sequence[str]) -> None:
+    """Raises UsageError for one that is not known."""
     for name in names:
         if name not in settings.TRACKERS:
             raise UsageError(_("There is no tracker {name}.").format(name=name), "", " | ".join(settings.TRACKERS))
-    if names and not settings.python_of("track").exists():
-        raise control.missing_environment("track")
+
+
+def check_kept(checkpoints: int | None) -> None:
+    """Raises UsageError where so few checkpoints can't be kept."""
+    if checkpoints is not None and checkpoints < _FEWEST:
+        raise UsageError(_("At least {n} checkpoints are kept.").format(n=_FEWEST), "", "--keep-checkpoints 3")
 
 
 def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
@@ -194,7 +201,8 @@ def _none_held_out(share: float | None, rows: int) -> list[str]:
     return [text.format(n=FEWEST_ROWS)] if share and rows < FEWEST_ROWS else []
 
 
-def _held_out(share: float | None) -> float:
+def check_held_out(share: float | None) -> float:
+    """The share of rows to hold out, a small one where none was named. Raises UsageError."""
     from appliance.data.held_out import SHARE
 
     if share is not None and not 0 <= share < 1:
