@@ -28,10 +28,9 @@ from appliance.jobs import control, models, prepare
 from appliance.jobs.folder import Job, State, all_jobs
 from appliance.jobs.watch import failure
 from appliance.locale import _
-from appliance.planning import possible
 from appliance.planning.quantising import SCHEMES
 from appliance.planning.way import METHODS, WHOLE
-from appliance.planning.wish import OPTIMIZERS, SHARDINGS, WISHES, read_wish
+from appliance.planning.wish import OPTIMIZERS, SHARDINGS, WISHES
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -217,30 +216,16 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
 def _unfulfillable(words: dict[str, Any]) -> list[str]:
     """Of the words that have the right type: values that no training can have, and what can't be had together."""
     known = _WORDS["finetune"]
-    right = {
+    right: dict[str, Any] = {
         word: value
         for word, value in words.items()
         if word in known
         and isinstance(value, known[word])
         and (known[word] is bool or not isinstance(value, bool))
-        and value in _CHOICES.get(("finetune", word), (value,))
-        and (word != "track" or all(isinstance(name, str) for name in value))
+        and (("finetune", word) not in _CHOICES or value in _CHOICES["finetune", word])
+        and not (isinstance(value, list) and not all(isinstance(part, str) for part in value))
     }
-    try:
-        wish = read_wish({word: value for word, value in right.items() if word in WISHES})
-    except UsageError as error:
-        return [f"{problem}." for problem in error.problems]
-    found = [f"{what} {why}".strip() for what, why, _step in possible.clashes(right.get("task", "auto"), wish)]
-    for check in (
-        lambda: prepare.check_kept(right.get("keep_checkpoints")),
-        lambda: prepare.check_held_out(right.get("held_out")),
-        lambda: prepare.check_trackers(right.get("track", [])),
-    ):
-        try:
-            check()
-        except UsageError as error:
-            found.append(f"{error.what} {error.next_step}".strip())
-    return found
+    return [f"{problem.rstrip('.')}." for problem in prepare.unfulfillable(right)]
 
 
 def _as_number(text: str) -> float | str:

@@ -61,9 +61,12 @@ def clashes(task: str, wanted: Wish) -> list[tuple[str, str, str]]:
     if wanted.optimizer and wanted.method == "galore":
         what = _("{optimizer} can't be used with GaLore.").format(optimizer=wanted.optimizer)
         found.append((what, _("GaLore is an optimizer of its own."), "--optimizer auto"))
-    if wanted.neftune and task in BY_TRIAL:
+    if wanted.neftune and task in (*_AGAINST_ITSELF, *BY_TRIAL):
         what = _("NEFTune can't be used for {task}.").format(task=task)
-        found.append((what, _("Its noise would be in the answers that are tried."), "--neftune 0"))
+        why = _("Its noise would be taken for a difference to the model as it was.")
+        if task in BY_TRIAL:
+            why = _("Its noise would be in the answers that are tried.")
+        found.append((what, why, "--neftune 0"))
     return found
 
 

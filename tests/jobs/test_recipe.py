@@ -87,6 +87,8 @@ def test_what_no_training_can_have_is_said_before_the_first_step(tmp_path: Path)
     for text in ("At least 2 checkpoints", "1.5 can't be", "no tracker magic", "All weights", "packing can't be used"):
         assert [problem for problem in said if text in problem and problem.startswith("Step 1")], (text, said)
     assert len(said) == 5
+    path.write_text("jobs: [finetune: {adapter: a, data: rows.jsonl, method: dora}]", encoding="utf-8")
+    assert "keeps its rank and its kind" in "".join(read(path))
 
 
 def test_rewards_are_looked_at_before_anything_starts(tmp_path: Path) -> None:

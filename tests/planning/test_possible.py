@@ -82,9 +82,6 @@ def test_what_only_plain_rows_have_is_refused_for_others(task: str) -> None:
     with pytest.raises(UsageError) as both:
         plan(MACHINES["4090"], MODELS["1.7B"], task=task, wish={"packing": True, "padding_free": True})
     assert len(both.value.problems) == 2 and "--no-packing" in both.value.next_step
-    noise = {"neftune": 5.0}
-    if task == "grpo":
-        with pytest.raises(UsageError, match="NEFTune"):
-            plan(MACHINES["4090"], MODELS["1.7B"], task=task, wish=noise)
-    else:
-        assert plan(MACHINES["4090"], MODELS["1.7B"], task=task, wish=noise).neftune == 5
+    with pytest.raises(UsageError, match="NEFTune"):
+        plan(MACHINES["4090"], MODELS["1.7B"], task=task, wish={"neftune": 5.0})
+    assert plan(MACHINES["4090"], MODELS["1.7B"], task="orpo", wish={"neftune": 5.0}).neftune == 5
