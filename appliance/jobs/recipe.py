@@ -30,7 +30,7 @@ from appliance.jobs.watch import failure
 from appliance.locale import _
 from appliance.planning.quantising import SCHEMES
 from appliance.planning.way import METHODS, WHOLE
-from appliance.planning.wish import OPTIMIZERS, SHARDINGS, WISHES, read_wish
+from appliance.planning.wish import OPTIMIZERS, SHARDINGS, WISHES
 
 _NUMBER = (int, float)
 # Each step's words and their types.
@@ -198,7 +198,7 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
                 _("{word} must be one of {choices}.").format(word=word, choices=", ".join(_CHOICES[kind, word]))
             )
     if kind == "finetune":
-        problems += _out_of_range(words)
+        problems += _unfulfillable(words)
     needed = {
         "download": ["model"], "finetune": ["data", "model"], "merge": ["adapter"], "quantize": ["model"],
         "push": ["to", "model"], "serve": ["model"],
@@ -213,19 +213,19 @@ def _check_words(kind: str, words: dict[str, Any], given: set[str]) -> list[str]
     return problems
 
 
-def _out_of_range(words: dict[str, Any]) -> list[str]:
-    """Of the numbers that are numbers: those that no training can have."""
-    numbers = {
+def _unfulfillable(words: dict[str, Any]) -> list[str]:
+    """Of the words that have the right type: values that no training can have, and what can't be had together."""
+    known = _WORDS["finetune"]
+    right: dict[str, Any] = {
         word: value
         for word, value in words.items()
-        if word in WISHES and isinstance(value, _NUMBER) and not isinstance(value, bool)
+        if word in known
+        and isinstance(value, known[word])
+        and (known[word] is bool or not isinstance(value, bool))
+        and (("finetune", word) not in _CHOICES or value in _CHOICES["finetune", word])
+        and not (isinstance(value, list) and not all(isinstance(part, str) for part in value))
     }
-    whole = {word: value for word, value in numbers.items() if isinstance(value, _WORDS["finetune"][word])}
-    try:
-        read_wish(whole)
-    except UsageError as error:
-        return [f"{problem}." for problem in error.problems]
-    return []
+    return [f"{problem.rstrip('.')}." for problem in prepare.unfulfillable(right)]
 
 
 def _as_number(text: str) -> float | str:

@@ -12,6 +12,7 @@ from appliance.jobs import prepare
 from appliance.jobs.folder import Job
 from appliance.locale import _
 from appliance.menu import pick, rows
+from appliance.planning import possible
 from appliance.planning.card import team
 from appliance.planning.way import METHODS, method_name
 from appliance.planning.wish import read_wish
@@ -59,14 +60,22 @@ def ask_and_start(model: str, file: str, words: dict[str, Any], cards: int) -> J
                 return None
             accept = True
             continue
+        except UsageError as problem:
+            if not wish:
+                raise
+            output.error(problem)  # what was chosen under "advanced" can't be: as planned, then
+            wish = {}
+            continue
         chosen = pick.start(draft, extra=[(_("advanced"), _ADVANCED)])
         if chosen != _ADVANCED:
             return chosen if isinstance(chosen, Job) else None
-        if draft.spec["task"] in _PAIRED:
-            how["task"] = _way_of_comparing(draft.spec["task"])
-        elif draft.spec["task"] in _BY_ANSWERS and not draft.spec["sees"]:
-            how.update(_way_of_answering(draft.spec["task"]))
-        wish = _advanced(draft.plan or {}, cards)
+        task = draft.spec["task"]
+        if task in _PAIRED:
+            task = how["task"] = _way_of_comparing(task)
+        elif task in _BY_ANSWERS and not draft.spec["sees"]:
+            how.update(_way_of_answering(task))
+            task = how["task"]
+        wish = _advanced(draft.plan or {}, cards, task)
         if settings.python_of("track").exists():
             how["track"] = _tracked(how.get("track", ()))
 
@@ -105,7 +114,7 @@ def _tracked(before: Sequence[str]) -> list[str]:
     return [str(chosen)] if chosen else []
 
 
-def _advanced(plan: dict[str, Any], cards: int) -> dict[str, Any]:
+def _advanced(plan: dict[str, Any], cards: int, task: str = "sft") -> dict[str, Any]:
     """What an expert may want to change; what is left as it was stays the plan's own choice."""
     wish: dict[str, Any] = {}
     methods = [(method_name(method), method) for method in METHODS]
@@ -128,7 +137,7 @@ def _advanced(plan: dict[str, Any], cards: int) -> dict[str, Any]:
             wish[name] = kind(text)
     if cards > 1 and wish.get("gpus") != 1 and (way := _shared_out()):
         wish["sharding"] = way
-    wish.update(_switched(plan))
+    wish.update(_switched(plan, task))
     return wish
 
 
@@ -145,8 +154,8 @@ def _shared_out() -> str | None:
     return None if chosen is None else str(chosen)
 
 
-def _switched(plan: dict[str, Any]) -> dict[str, Any]:
-    """The techniques that are to be otherwise than planned."""
+def _switched(plan: dict[str, Any], task: str = "sft") -> dict[str, Any]:
+    """The techniques that are to be otherwise than planned, of those that the task can have."""
     names = {"packing": _("Short rows share a place (packing)"), "padding_free": _("Rows end to end, without padding")}
     if plan.get("device") == "cuda":
         names["flash"] = _("Attention by the flash_attn package, where it is installed")
@@ -155,8 +164,11 @@ def _switched(plan: dict[str, Any]) -> dict[str, Any]:
     if plan.get("device") != "mps":
         names["optimizer"] = _("The optimizer's states in 8 bits")
     names["neftune"] = _("NEFTune's noise")
-    on = {**plan, "optimizer": "8bit" in str(plan.get("optimizer"))}
-    planned = [name for name in names if on.get(name)]
+    for name, on in (("packing", True), ("padding_free", True), ("neftune", _NEFTUNE)):
+        if possible.clashes(task, read_wish({name: on})):
+            del names[name]
+    switched = {**plan, "optimizer": "8bit" in str(plan.get("optimizer"))}
+    planned = [name for name in names if switched.get(name)]
     chosen = questions.several(_("Switched on:"), [(label, name) for name, label in names.items()], planned)
     wish: dict[str, Any] = {name: name in chosen for name in names if (name in chosen) != (name in planned)}
     if "optimizer" in wish:

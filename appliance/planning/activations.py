@@ -45,9 +45,11 @@ ENGINE_LOGIT = 10
 # In pieces, as LitGPT does: the pieces (2), their log-softmax (4) and gradient (4) are all alive.
 CHUNKED_LOGIT = 10
 # A fused loss goes over tiles of 4096 tokens × 32768 words and keeps one (TRL's; Liger's and others' are of its size):
-# in 16 bits on CUDA, where a kernel turns it into its gradient in place; elsewhere with about four float32 copies.
+# in 16 bits on CUDA, where a kernel turns it into its gradient in place. On a processor torch does (TRL 1.16,
+# kernels/chunked_logprob.py, _backward_tile), over all tokens and not only the learned ones: beside the tile seven
+# float32 copies of it and a mask are alive at once; measured so. On Metal, not measured, with about four.
 TILE_TOKENS, TILE_WORDS = 4096, 32768
-TILE_CUDA, TILE_ELSEWHERE = 2, 4 + 4 * 4
+TILE_CUDA, TILE_COPIES, TILE_ELSEWHERE = 2, 7 * 4 + 1, 4 + 4 * 4
 # The hidden states of its tokens (2), their gradient in float32 (4) and in 16 bits (2); where the head is trained, the
 # same for its matrix (4 + 2).
 TILE_HIDDEN, TILE_HEAD = 8, 6
@@ -155,8 +157,13 @@ def logit_bytes(shape: Shape, run: Training) -> float:
         return last + float(run.tokens * shape.vocab * (ENGINE_LOGIT if run.deepspeed else PLAIN_LOGIT))
     if run.loss == "chunked":
         return last + float(run.tokens * shape.vocab * CHUNKED_LOGIT)
-    each = TILE_CUDA if run.device == "cuda" else TILE_ELSEWHERE
-    tile = min(run.tokens, TILE_TOKENS) * TILE_WORDS * each
+    if run.device == "cuda":
+        words = TILE_CUDA * TILE_WORDS
+    elif run.device == "cpu":
+        words = run.dtype_bytes * TILE_WORDS + TILE_COPIES * min(shape.vocab, TILE_WORDS)
+    else:
+        words = TILE_ELSEWHERE * TILE_WORDS
+    tile = min(run.tokens, TILE_TOKENS) * words
     trained = 0 if run.adapted else TILE_HEAD * shape.vocab * shape.hidden
     return float(tile + trained + last + run.tokens * shape.hidden * TILE_HIDDEN)
 

@@ -149,6 +149,10 @@ def plan(
     )
     cards = cards if chosen.gpus > 1 else [card] if card else []
     used = techniques.decide(chosen, shape, lengths, rows, batch, wanted, reasons)
+    for switch in ("packing", "padding_free", "flash", "liger"):
+        if getattr(wanted, switch) and not getattr(used, switch):
+            text = _("You asked for {switch}, which can't be had here: {why}")
+            warnings.append(text.format(switch=switch, why=reasons[switch]))
     packs = used.micro_batch * used.accumulation * chosen.gpus
     step = max(1, round(packs * used.rows_a_pack))
     epochs, steps = schedule.length_of_training(profile.choose.epochs, rows, step, wanted.epochs, wanted.steps, reasons)

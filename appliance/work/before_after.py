@@ -108,7 +108,7 @@ def ask(model: Any, tokenizer: Any, one: dict[str, Any], length: int, seer: Seer
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                eos_token_id=sorted(ends),
+                eos_token_id=sorted(ends) or None,
                 pad_token_id=tokenizer.pad_token_id,
             )
     finally:

@@ -116,7 +116,7 @@ def _ways(messages: list[Message], tools: list[dict[str, Any]]) -> Iterator[tupl
         apart = _one_by_one(messages)
         forms += [(_with_text(_linked(messages)), tools), (_linked(apart), tools), (_with_text(_linked(apart)), tools)]
     if tools or any(one.get("tool_calls") for one in messages):
-        forms.append((_spelled_out(messages, tools), []))
+        forms.append((spelled_out(messages, tools), []))
     for form, listed in forms:
         without = [form]
         if form[0]["role"] == "system" and len(form) > 1 and form[1]["role"] == "user":
@@ -199,7 +199,7 @@ def _one_by_one(messages: list[Message]) -> list[Message]:
     return apart
 
 
-def _spelled_out(messages: list[Message], tools: list[dict[str, Any]]) -> list[Message]:
+def spelled_out(messages: list[Message], tools: list[dict[str, Any]]) -> list[Message]:
     """Tools, calls and results as text in the roles that every template knows."""
     spelled: list[Message] = []
     if tools:

@@ -5,6 +5,7 @@ The plan has decided everything; this file carries it out, saves so that nothing
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -82,6 +83,13 @@ def train(context: Context) -> dict[str, Any]:
     task = spec.get("task") or "sft"
     earlier = Path(spec["earlier"]) if spec.get("earlier") else None
     tokenizer = loading.load_tokenizer(base)
+    if tokenizer.eos_token_id is None and task != "reward":
+        context.warn(
+            _(
+                "Neither the model nor its tokenizer names the sign that ends an answer (eos_token): its answers will"
+                " run on. Write it into generation_config.json and tokenizer_config.json of the model."
+            )
+        )
     context.progress("loading", 1, 3)
     seer = seeing.load(base, tokenizer, Images(context.folder / "pictures")) if spec.get("sees") else None
     encoded = _encoded(tokenizer, task, context, seer)
@@ -101,6 +109,10 @@ def train(context: Context) -> dict[str, Any]:
     began = time.time()
     _train(trainer, context)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    # A thumb of the rarer kind counts more, so that KTO's loss of a few rows says more about which they are.
+    rows_a_step = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
+    a_pass = math.ceil(len(encoded.examples) / rows_a_step) if task == "kto" else 1
+    part = max(1, min(len(losses) // 2, a_pass))
     all_weights = plan["method"] in WHOLE
     result = {
         **({"made": spec["to"]} if all_weights else {"adapter": str(adapter)}),
@@ -108,8 +120,8 @@ def train(context: Context) -> dict[str, Any]:
         "task": task,
         "steps": trainer.state.global_step,
         "steps_meant": trainer.args.max_steps,
-        "loss_first": losses[0] if losses else None,
-        "loss_last": losses[-1] if losses else None,
+        "loss_first": sum(losses[:part]) / part if losses else None,
+        "loss_last": sum(losses[-part:]) / part if losses else None,
         "rows": len(encoded.examples),
         "reward": _rewards(trainer.state.log_history),
         "held_out": _held_out(encoded, trainer.state.log_history),
@@ -249,6 +261,8 @@ def _tell_about(encoded: rows.Encoded, context: Context) -> None:
         context.warn(
             _("Rows left out because the model's chat template can't write them: {n}.").format(n=encoded.refused)
         )
+    if encoded.wordless:
+        context.warn(_("Rows left out because their answer is a tool call, not words: {n}.").format(n=encoded.wordless))
     if encoded.damaged:
         context.warn(_("Rows left out because a picture of theirs can't be read: {n}.").format(n=encoded.damaged))
     if encoded.left_out:

@@ -34,9 +34,24 @@ def load_tokenizer(base: Path) -> Any:
             str(error).strip().split("\n")[0],
             _("Download the model again, or choose another one."),
         ) from error
+    if tokenizer.eos_token_id is None and (ends := _ends(base)) is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends)
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        # It is masked everywhere: which one it is does not matter, as long as it is no word.
+        special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        tokenizer.pad_token = tokenizer.eos_token or next(iter(special), tokenizer.convert_ids_to_tokens(0))
     return tokenizer
+
+
+def _ends(base: Path) -> int | None:
+    """The token that ends an answer, where the tokenizer names none but the model does."""
+    for name in ("generation_config.json", "config.json"):
+        if (base / name).exists():
+            named = files.read_json(base / name).get("eos_token_id")
+            named = next(iter(named), None) if isinstance(named, list) else named
+            if isinstance(named, int):
+                return named
+    return None
 
 
 def load_model(base: Path, plan: dict[str, Any], task: str, earlier: Path | None = None, *, sees: bool = False) -> Any:

@@ -34,6 +34,7 @@ def encode_all(
     """
     encoded = Encoded([])
     refusal: ApplianceError | None = None
+    alike = False
     for number, row in enumerate(rows):
         answers = ("chosen", "rejected") if task in PAIRED else ("completion",)
         try:
@@ -45,7 +46,9 @@ def encode_all(
         longest = len(prompt) + max(map(len, ids))
         encoded.longest = max(encoded.longest, longest)
         cut = [answer[: max(0, length - len(prompt))] for answer in ids]
-        if not all(cut) or (len(cut) == 2 and cut[0] == cut[1]):  # what is left tells nothing
+        same = all(cut) and len(cut) == 2 and cut[0] == cut[1]
+        if same or not all(cut):  # what is left tells nothing
+            alike = alike or same
             encoded.left_out += 1
             continue
         if number in held_out:
@@ -59,7 +62,9 @@ def encode_all(
     if not encoded.examples:
         raise ApplianceError(
             _("No row has anything left to learn from."),
-            _("Every question alone is longer than the length of {length} tokens.").format(length=length),
+            _("In {length} tokens there is no room for an answer, or both answers begin alike.").format(length=length)
+            if alike
+            else _("Every question alone is longer than the length of {length} tokens.").format(length=length),
             _("Use a longer --length or shorter questions."),
         )
     if task == "kto":

@@ -8,7 +8,7 @@ from typing import Any
 from appliance import rewards
 from appliance.errors import ApplianceError
 from appliance.locale import _
-from appliance.work.conversation import Written
+from appliance.work.conversation import Written, spelled_out
 from appliance.work.rows import Encoded
 
 
@@ -18,11 +18,17 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, held
     Raises ApplianceError when none does.
     """
     encoded = Encoded([])
+    refusal: ApplianceError | None = None
     for number, row in enumerate(rows):
         messages = row["messages"][:-1]
+        if not row["messages"][-1].get("content"):  # a call, which no reward can be held against
+            encoded.wordless += 1
+            continue
         try:
-            written = Written(tokenizer, messages, None)
-        except ApplianceError:
+            # TRL hands on roles and contents: tools and calls are told in words.
+            written = Written(tokenizer, spelled_out(messages, row.get("tools") or []), None)
+        except ApplianceError as error:
+            refusal = error
             encoded.refused += 1
             continue
         asked = written.part(len(written.messages), prompt=True)
@@ -35,6 +41,14 @@ def encode_all(tokenizer: Any, rows: Iterator[dict[str, Any]], length: int, held
         plain = [{"role": one["role"], "content": one["content"]} for one in written.messages]
         example = {"prompt": plain, "expected": row["messages"][-1]["content"]}
         (encoded.held_out if number in held_out else encoded.examples).append(example)
+    if not encoded.examples and refusal and not encoded.left_out:
+        raise refusal
+    if not encoded.examples and encoded.wordless and not encoded.left_out:
+        raise ApplianceError(
+            _("No row has anything left to learn from."),
+            _("None has an answer in words that a tried answer could be held against."),
+            _("Rows with tool calls are learned by --task sft."),
+        )
     if not encoded.examples:
         raise ApplianceError(
             _("No row has anything left to learn from."),

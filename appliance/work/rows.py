@@ -36,6 +36,7 @@ class Encoded:
     left_out: int = 0
     refused: int = 0  # by the chat template
     damaged: int = 0  # a picture of theirs can't be read
+    wordless: int = 0  # to be learned by trial, without an answer in words
     longest: int = 0
     learned_tokens: int = 0
 
@@ -109,7 +110,8 @@ def encode_all(
 def encode(tokenizer: Any, row: dict[str, Any]) -> tuple[list[int], list[int]]:
     """One row as (input_ids, labels). Raises ApplianceError where the template can't write it."""
     if "text" in row:
-        ids = [*tokenizer(row["text"], add_special_tokens=True)["input_ids"], tokenizer.eos_token_id]
+        ids = list(tokenizer(row["text"], add_special_tokens=True)["input_ids"])
+        ids += [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         return ids, list(ids)
     written = Written(tokenizer, row["messages"], row.get("tools"))
     marks = "{% generation" in (tokenizer.chat_template or "").replace("{%-", "{%")

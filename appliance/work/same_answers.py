@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from appliance import files
+from appliance.errors import ApplianceError
 from appliance.locale import _
 from appliance.work.context import Context
+from appliance.work.conversation import Written
 
 FILE = "trained-answers.json"
 _PROMPTS, _TOKENS = 3, 24
@@ -27,11 +29,15 @@ def keep(model: Any, tokenizer: Any, folder: Path, rows: Path, dtype: str) -> No
     """Ask the trained model a few of its own rows' questions, greedily, and write the answers into `folder`."""
     import torch
 
-    prompts = _prompts(rows)
-    if not prompts or not tokenizer.chat_template or getattr(model, "generation_config", None) is None:
+    if not tokenizer.chat_template or getattr(model, "generation_config", None) is None:
+        return
+    prompts = _prompts(tokenizer, rows)
+    if not prompts:
         return
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends if ends is not None else tokenizer.eos_token_id]
+    if ends == [None]:  # nothing ends an answer: there is nothing to compare
+        return
     answers = []
     config = model.config.get_text_config()
     was_training, cached = model.training, config.use_cache
@@ -71,20 +77,30 @@ def keep(model: Any, tokenizer: Any, folder: Path, rows: Path, dtype: str) -> No
     files.write_json(folder / FILE, kept)
 
 
-def _prompts(rows: Path) -> list[tuple[list[dict[str, Any]], Any]]:
-    """The questions of the first, a middle and the last row that end in an answer."""
+def _prompts(tokenizer: Any, rows: Path) -> list[tuple[list[dict[str, Any]], Any]]:
+    """The questions of the first, a middle and the last row: up to its last answer, or to its first call. As the
+    template can write them: what it refuses, such as a system message, it refuses of a client too.
+    """
     found = []
     with rows.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            messages = [] if row.get("images") else row.get("messages") or []
+            messages = [] if row.get("images") else row.get("messages") or row.get("prompt") or []
+            # The server checks a call's arguments as a JSON text; rows with calls may have them otherwise.
+            plain = [isinstance(m.get("content"), str) and not m.get("tool_calls") for m in messages]
+            messages = messages[: plain.index(False)] if False in plain else messages
             while messages and messages[-1]["role"] == "assistant":
                 messages = messages[:-1]
-            # The server checks a call's arguments as a JSON text; rows with calls may have them otherwise.
-            if messages and all(isinstance(m.get("content"), str) and not m.get("tool_calls") for m in messages):
+            if messages:
                 found.append((messages, row.get("tools")))
-    places = sorted({0, len(found) // 2, len(found) - 1})[:_PROMPTS] if found else []
-    return [found[place] for place in places]
+    written = []
+    for place in sorted({0, len(found) // 2, len(found) - 1})[:_PROMPTS] if found else []:
+        try:
+            one = Written(tokenizer, *found[place])
+        except ApplianceError:  # left out of the training too
+            continue
+        written.append((one.messages, one.options.get("tools")))
+    return written
 
 
 def _sha256(text: str) -> str:

@@ -100,13 +100,14 @@ def make(
     task = spec.get("task") or "sft"
     kind, settings, own = of(task, plan["micro_batch"])
     tried: dict[str, Any] = {}
+    examples = encoded.examples
     if task in BY_TRIAL:
         tried = {"reward_funcs": prompts.judges(spec["rewards"])}
         together = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
-        own |= {
-            "num_generations": next((n for n in range(GENERATIONS, 1, -1) if together % n == 0), together),
-            "max_completion_length": plan["length"] // 2,
-        }
+        answers = next((n for n in range(GENERATIONS, 1, -1) if together % n == 0), together)
+        own |= {"num_generations": answers, "max_completion_length": plan["length"] // 2}
+        # TRL leaves out a step that has not all its questions: of too few rows it would take none at all.
+        examples = examples * math.ceil(together / answers / len(examples))
     if seer:
         tried["data_collator"] = seer.batch
         # Pictures are opened and cut up while the card is at work.
@@ -115,11 +116,12 @@ def make(
         own |= balanced([example["label"] for example in encoded.examples])
     plain = task in ("sft", "pretrain") and seer is None
     end_to_end = plain and bool(plan.get("padding_free")) and _end_to_end(model, context)
-    learned = _learned(encoded.examples, context, end_to_end=end_to_end)
+    learned = _learned(examples, context, end_to_end=end_to_end)
     batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
-    # The rows that are left to learn from; a question that is tried several times counts as often.
-    rows = len(learned) * own.get("num_generations", 1)
-    steps = spec.get("steps") or max(1, math.ceil(plan["epochs"] * rows / batch))
+    # The rows that are left to learn from; a question that is tried several times counts as often. A pass ends with a
+    # step of its own, however few rows are left for it.
+    a_pass = len(learned) * own["num_generations"] / batch if tried else math.ceil(len(learned) / batch)
+    steps = spec.get("steps") or max(1, math.ceil(plan["epochs"] * a_pass))
     look = _look(steps, batch, len(encoded.held_out))
     every = spec.get("save_steps") or min(100, look)
     if encoded.held_out:

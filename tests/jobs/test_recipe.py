@@ -76,6 +76,21 @@ def test_any_file_is_steps_or_problems(tmp_path: Path, raw: bytes) -> None:
     assert read(path)
 
 
+def test_what_no_training_can_have_is_said_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").touch()
+    words = "keep_checkpoints: 1, held_out: 1.5, track: [magic], task: kto, method: galore, packing: true, rank: 0"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"jobs: [finetune: {{model: m, data: rows.jsonl, {words}}}]", encoding="utf-8")
+    assert read(path) == ["Step 1 (finetune): rank: must be a number from 1 to 4096, not 0."]
+    path.write_text(path.read_text().replace(", rank: 0", ""), encoding="utf-8")
+    said = read(path)
+    for text in ("At least 2 checkpoints", "1.5 can't be", "no tracker magic", "All weights", "packing can't be used"):
+        assert [problem for problem in said if text in problem and problem.startswith("Step 1")], (text, said)
+    assert len(said) == 5
+    path.write_text("jobs: [finetune: {adapter: a, data: rows.jsonl, method: dora}]", encoding="utf-8")
+    assert "keeps its rank and its kind" in "".join(read(path))
+
+
 def test_rewards_are_looked_at_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").touch()
     (tmp_path / "bad.json").write_text('{"type": "nothing"}')

@@ -54,6 +54,7 @@ def test_techniques_can_be_switched_and_answers_tried(monkeypatch: pytest.Monkey
     back = finetune._switched({**planned, **wish, "device": "cpu"})
     assert back["optimizer"] == "adamw_torch_fused" and back["neftune"] == 0 and not {"liger", "flash"} & back.keys()
     assert read_wish(wish) and read_wish(back)
+    assert not {"packing", "padding_free", "neftune"} & finetune._switched(planned, "dpo").keys()
     monkeypatch.setattr(questions, "choose", lambda _title, ways, default=None: ways[-1][1])
     assert finetune._way_of_answering("sft") == {"task": "grpo", "rewards": ("exact",)}
     monkeypatch.setattr(questions, "choose", lambda _title, ways, default=None: default)

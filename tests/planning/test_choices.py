@@ -58,7 +58,7 @@ P100                  L4      L4      L4      L4      L4       -       -       -
 RX 7900               L4      L4      L4      L4      L4       -       -       -       -       -       -
 old driver            L4      L4      L4      L4      L4       -       -       -       -       -       -
 processor             L4      L4      L4      L4      L4       -       -       -       -       -       -
-small processor       L1       -       -       -       -       -       -       -       -       -       -
+small processor      L1~       -       -       -       -       -       -       -       -       -       -
 old small card         -       -       -       -       -       -       -       -       -       -       -
 """
 # What holds for a whole machine, whatever the model: profile, device, dtype, and words of the reason for the device.

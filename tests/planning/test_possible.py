@@ -75,3 +75,13 @@ def test_what_can_not_be_shared_out_is_said_at_once() -> None:
     with pytest.raises(ApplianceError, match="12 pictures"):
         plan(two, MODELS["8B"], images=12)
     assert plan(two, MODELS["8B"], wish={"sharding": "zero3"}).method == "lora"
+
+
+@pytest.mark.parametrize("task", ["dpo", "grpo"])
+def test_what_only_plain_rows_have_is_refused_for_others(task: str) -> None:
+    with pytest.raises(UsageError) as both:
+        plan(MACHINES["4090"], MODELS["1.7B"], task=task, wish={"packing": True, "padding_free": True})
+    assert len(both.value.problems) == 2 and "--no-packing" in both.value.next_step
+    with pytest.raises(UsageError, match="NEFTune"):
+        plan(MACHINES["4090"], MODELS["1.7B"], task=task, wish={"neftune": 5.0})
+    assert plan(MACHINES["4090"], MODELS["1.7B"], task="orpo", wish={"neftune": 5.0}).neftune == 5

@@ -43,7 +43,8 @@ def test_long_texts_go_on_in_the_next_place() -> None:
 def test_answers_that_are_compared_are_padded() -> None:
     pairs = made(task="dpo", rows=500)
     assert not pairs.padding_free and not pairs.packing and "compared" in pairs.reasons["padding_free"]
-    assert not made(rows=500, wish={"padding_free": False, "packing": True}).packing
+    with pytest.raises(UsageError, match="can't be packed"):
+        made(rows=500, wish={"padding_free": False, "packing": True})
 
 
 def test_kernels_where_there_are_some() -> None:
@@ -53,7 +54,11 @@ def test_kernels_where_there_are_some() -> None:
     assert not made("processor", "0.6B").liger and not made("M2 16", "0.6B").liger
     assert made("processor", "0.6B").reasons["liger"]
     assert plan(MACHINES["4090"], llama).flash and not plan(MACHINES["4090"], llama, wish={"flash": False}).flash
-    assert not made("processor", "0.6B", wish={"flash": True}).flash
+    asked = made("processor", "0.6B", wish={"flash": True, "liger": True})
+    assert not asked.flash and not asked.liger
+    assert [text for text in asked.warnings if "You asked for flash" in text] and asked.reasons["liger"] in str(
+        asked.warnings
+    )
 
 
 def test_optimizers_by_memory_and_by_wish() -> None:

@@ -4,7 +4,7 @@ recipes all come through here, so they do the same. A file for each kind of job.
 
 from appliance.jobs.prepare.adapters import adapter_folder, adapters, base_of
 from appliance.jobs.prepare.download import download, download_data
-from appliance.jobs.prepare.finetune import TooManyDropped, finetune
+from appliance.jobs.prepare.finetune import TooManyDropped, finetune, unfulfillable
 from appliance.jobs.prepare.install import install
 from appliance.jobs.prepare.merge import merge
 from appliance.jobs.prepare.planned import TASK_CHOICES, TASKS, Looked, looked_up, make_plan, rows_from
@@ -38,4 +38,5 @@ __all__ = [
     "rows_from",
     "serve",
     "taught_with",
+    "unfulfillable",
 ]

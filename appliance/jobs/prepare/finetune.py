@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from appliance.jobs.prepare.merge import target
 from appliance.jobs.prepare.planned import make_plan, rows_from
 from appliance.jobs.prepare.words import command, flags, manifest_of, model_folder
 from appliance.locale import _
+from appliance.planning import possible
 from appliance.planning.way import WHOLE
+from appliance.planning.wish import SWITCHES, WISHES, read_wish
 
 _FEWEST = 2  # checkpoints: the last one and the best one
 
@@ -50,14 +52,15 @@ def finetune(
     """
     from appliance import data
     from appliance.planning import words
-    from appliance.planning.wish import SWITCHES
 
     file = Path(data_file).expanduser().absolute()
     how = rows_from(file, task=task, mapping=mapping, sheet=sheet)
     judged = _rewards(task, rewards)
     _check_trackers(track)
-    if keep_checkpoints is not None and keep_checkpoints < _FEWEST:
-        raise UsageError(_("At least {n} checkpoints are kept.").format(n=_FEWEST), "", "--keep-checkpoints 3")
+    if track and not settings.python_of("track").exists():
+        raise control.missing_environment("track")
+    _check_kept(keep_checkpoints)
+    share = _check_held_out(held_out)
     earlier = adapter_folder(adapter) if adapter else None
     base, model = _base_and_name(model, earlier)
     wished_task = None if task == "auto" else task
@@ -128,7 +131,7 @@ def finetune(
         accelerators=plan.accelerators,
         uuids=plan.uuids,
         plan=described,
-        rows_from={**how, "held_out": _held_out(held_out) if task not in judging.TASKS else 0.0},
+        rows_from={**how, "held_out": share if task not in judging.TASKS else 0.0},
         facts=[
             (
                 _("What"),
@@ -142,7 +145,7 @@ def finetune(
             *([(_("To"), str(to))] if to else []),
             *_time(described),
         ],
-        warnings=[*plan.warnings, *_none_held_out(held_out, report.kept), *map(str, report.warnings)],
+        warnings=[*plan.warnings, *_none_held_out(held_out, report.kept, task), *map(str, report.warnings)],
         command=same,
         disk_gib=float(described.get("disk_gib") or 0.1),
     )
@@ -152,28 +155,38 @@ def _check_earlier(earlier: Path, task: str, wish: dict[str, Any]) -> dict[str, 
     """What the plan must take over from an adapter that training goes on from. Raises UsageError."""
     facts = models.inspect_adapter(earlier)
     judge = files.read_json(earlier / "adapter_config.json").get("task_type") == "SEQ_CLS"
-    if judge or task == "reward":
+    same_rank = wish.get("rank") in (None, facts.rank)
+    _check_goes_on("reward" if judge else task, wish.get("method"), same_rank=same_rank)
+    return {"rank": facts.rank} if facts.rank else {}
+
+
+def _check_goes_on(task: str, method: str | None, *, same_rank: bool = True) -> None:
+    """Raises UsageError for what an adapter that goes on learning can't become."""
+    if task == "reward":
         raise UsageError(
             _("A reward model can't go on from another adapter, nor another adapter from it."),
             "",
             _("Merge the adapter first (appliance merge), and train on the model that this makes."),
         )
-    unlike = [name for name in ("rank", "method") if wish.get(name) not in (None, "lora", "qlora", facts.rank)]
+    unlike = [] if same_rank else ["--rank"]
+    unlike += [] if method in (None, "auto", "lora", "qlora") else ["--method"]
     if unlike:
         raise UsageError(
-            _("An adapter that goes on learning keeps its rank and its kind."),
-            ", ".join(f"--{name}" for name in unlike),
-            _("Leave them out."),
+            _("An adapter that goes on learning keeps its rank and its kind."), ", ".join(unlike), _("Leave them out.")
         )
-    return {"rank": facts.rank} if facts.rank else {}
 
 
 def _check_trackers(names: Sequence[str]) -> None:
+    """Raises UsageError for one that is not known."""
     for name in names:
         if name not in settings.TRACKERS:
             raise UsageError(_("There is no tracker {name}.").format(name=name), "", " | ".join(settings.TRACKERS))
-    if names and not settings.python_of("track").exists():
-        raise control.missing_environment("track")
+
+
+def _check_kept(checkpoints: int | None) -> None:
+    """Raises UsageError where so few checkpoints can't be kept."""
+    if checkpoints is not None and checkpoints < _FEWEST:
+        raise UsageError(_("At least {n} checkpoints are kept.").format(n=_FEWEST), "", "--keep-checkpoints 3")
 
 
 def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
@@ -186,15 +199,18 @@ def _rewards(task: str, words: Sequence[str]) -> list[dict[str, Any]] | None:
     return None
 
 
-def _none_held_out(share: float | None, rows: int) -> list[str]:
-    """Where rows were asked to be held out, and the file is too small for it."""
+def _none_held_out(share: float | None, rows: int, task: str) -> list[str]:
+    """Where rows were asked to be held out, and the file is too small for it, or the task knows none."""
     from appliance.data.held_out import FEWEST_ROWS
 
+    if share and task in judging.TASKS:
+        return [_("No rows are held out: what is learned by trial is measured by its rewards.")]
     text = _("No rows are held out: of fewer than {n} every one is needed to learn from.")
     return [text.format(n=FEWEST_ROWS)] if share and rows < FEWEST_ROWS else []
 
 
-def _held_out(share: float | None) -> float:
+def _check_held_out(share: float | None) -> float:
+    """The share of rows to hold out, a small one where none was named. Raises UsageError."""
     from appliance.data.held_out import SHARE
 
     if share is not None and not 0 <= share < 1:
@@ -222,6 +238,29 @@ def _base_and_name(model: str | None, earlier: Path | None) -> tuple[Path, str]:
             _("Leave --model out, or choose another adapter."),
         )
     return base, model or str(base)
+
+
+def unfulfillable(words: dict[str, Any]) -> list[str]:
+    """What is wrong with a fine-tune's words before its model and its rows are looked at; their types are right."""
+    try:
+        wish = read_wish({name: words[name] for name in WISHES if name in words})
+    except UsageError as error:
+        return error.problems
+    task = words.get("task", "auto")
+    found = [f"{what} {why}" for what, why, _step in possible.clashes(task, wish)]
+    checks: list[Callable[[], object]] = [
+        lambda: _check_kept(words.get("keep_checkpoints")),
+        lambda: _check_held_out(words.get("held_out")),
+        lambda: _check_trackers(words.get("track", ())),
+    ]
+    if "adapter" in words:
+        checks.append(lambda: _check_goes_on(task, wish.method))
+    for check in checks:
+        try:
+            check()
+        except UsageError as error:
+            found.append(f"{error.what} {error.next_step}")
+    return found
 
 
 class TooManyDropped(ApplianceError):
