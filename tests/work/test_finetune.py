@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from held import held
 from workers import adapter_hash, done, ended, finetune, kill, saved, trained, until
 
 from appliance.errors import UsageError
@@ -72,11 +73,14 @@ def test_killed_again_and_again(home: Path, shelf: Path, rows: Path, undisturbed
     control.resume(job)
     until(job, trained(1))
     kill(job)
-    for step in (60, 160, 300):
+    for step in (60, 160):
         control.resume(job)
         until(job, saved(job, step))
-        if job.state().active:
-            kill(job)
+        kill(job)
+    held("saving", lambda: control.resume(job))
+    until(job, saved(job, 300))
+    kill(job)
+    assert not (job.folder / "adapter").exists()
     control.resume(job)
     assert adapter_hash(job) == undisturbed
     assert job.state().attempt == 6
