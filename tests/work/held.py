@@ -1,7 +1,7 @@
 """A worker that waits in its middle, so that what a test does there hits it there: `held.py WHERE JOB_FOLDER`.
 
-WHERE is a number of weight files, behind which a merge waits until it is asked to stop; or "saving", where a fine-tune
-whose steps are all done waits to be killed.
+WHERE is a number: of weight files, behind which a merge waits until it is asked to stop, or of a step, in which a
+fine-tune waits to be killed; or "saving", where a fine-tune whose steps are all done does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from appliance import settings
@@ -62,19 +63,41 @@ def hold_behind(count: int) -> None:
     stream.write = write
 
 
+def for_ever(*_words: Any) -> None:
+    while True:
+        signal.pause()
+
+
 def hold_saving() -> None:
     from appliance.work import finetune
 
-    def save(*_words: Any) -> None:
-        while True:
-            signal.pause()
+    finetune._save = for_ever
 
-    finetune._save = save
+
+def hold_in_step(step: int) -> None:
+    from appliance.work import trainers
+
+    real = trainers.of
+
+    def of(*words: Any) -> Any:
+        kind, settings, own = real(*words)
+
+        class Held(kind):  # type: ignore[misc, valid-type]
+            def training_step(self, *inputs: Any, **options: Any) -> Any:
+                return for_ever() if self.state.global_step == step else super().training_step(*inputs, **options)
+
+        return Held, settings, own
+
+    trainers.of = of
 
 
 if __name__ == "__main__":
     from appliance.work.__main__ import main
 
     where = sys.argv.pop(1)
-    hold_saving() if where == "saving" else hold_behind(int(where))
+    if where == "saving":
+        hold_saving()
+    else:
+        of_this_kind = hold_behind if Job(Path(sys.argv[1])).kind == "merge" else hold_in_step
+        of_this_kind(int(where))
     sys.exit(main())
