@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import tiny
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from appliance import locale, settings
 from appliance.jobs import control
@@ -13,6 +15,12 @@ from appliance.jobs.folder import all_jobs
 
 # Two cores are enough for every test here; the workers get it through the child environment.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples in every run, and none that fails because the machine is busy.
+hypothesis_settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def test_remove_asks(model: Path) -> None:
     assert nobody.code == 2 and "--yes" in nobody.err and model.is_dir()
     command = [sys.executable, "-m", "appliance", "models", "remove", "owner/tiny", "--lang", "en"]
     for answer, left in (("\r", True), ("\x1b[A\r", False)):
-        person = pexpect.spawn(command[0], command[1:], encoding="utf-8", dimensions=(24, 80), timeout=30)
+        person = pexpect.spawn(command[0], command[1:], encoding="utf-8", dimensions=(24, 80), timeout=120)
         person.expect("Delete owner--tiny.*kB get free")
         person.expect("no")
         person.send(answer)
@@ -119,7 +119,7 @@ def test_a_token_from_the_input(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_token_typed_unseen(home: Path) -> None:
     words = ["-m", "appliance", "settings", "token", "modelscope", "--lang", "en"]
-    person = pexpect.spawn(sys.executable, words, encoding="utf-8", dimensions=(24, 80), timeout=30)
+    person = pexpect.spawn(sys.executable, words, encoding="utf-8", dimensions=(24, 80), timeout=120)
     person.expect("Your token for ModelScope:")
     person.send("two words\r")
     person.expect("This is no token")

@@ -6,6 +6,7 @@ What asks for `server` runs against both; with the mark `engines` against vLLM, 
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 from workers import gone, until
 
 from appliance import engines, files, locale, settings
-from appliance.engines import keys
+from appliance.engines import keys, ports
 from appliance.jobs import control, prepare
 from appliance.jobs.folder import Job, serving
 
@@ -66,7 +67,7 @@ def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     key_file = folder / "key"
     key = keys.read_key(keys.ensure(key_file)[0])
     guard = folder / "guard.json"
-    guard.write_text(json.dumps({"keys": str(key_file), "names": [NAME], "body_limit": 100_000, "body_seconds": 1}))
+    guard.write_text(json.dumps({"keys": str(key_file), "names": [NAME], "body_limit": 100_000, "body_seconds": 3}))
     port = free_port()
     variables |= {**engine.variables({}), "APPLIANCE_GUARD": str(guard)}
     command = engine.command(python, model, "127.0.0.1", port, {"name": NAME})
@@ -133,7 +134,7 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         # On this machine's processor the plan would choose another engine; the rest is what it says for one.
         adapters = [{"name": ADAPTER, "folder": str(adapter), "rank": 4}]
         draft.spec.update(engine="vllm", adapters=adapters, pause=0.2)
-        draft.spec["guard"] = {"body_limit": 100_000, "body_seconds": 1}
+        draft.spec["guard"] = {"body_limit": 100_000, "body_seconds": 3}
         draft.spec["options"] |= {"dtype": "bfloat16", "length": 400, "parallel": 8, "memory_share": 0.5}
         job = control.submit(draft)
         try:
@@ -178,6 +179,5 @@ def vllm_ready(job: Job, model: Path) -> Server:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that stays free until the server has it: below those that the kernel gives away, another one per process."""
+    return ports.free_port("127.0.0.1", 20_000 + os.getpid() % 200 * 50)

@@ -27,7 +27,7 @@ BEARER = (b"authorization", f"Bearer {KEY}".encode())
 ROOT = guard_module.__file__.removesuffix("/appliance/engines/guard.py")
 
 relaxed = hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NAME, Server  # type: ignore[attr-defined]
+from conftest import NAME, Server, free_port  # type: ignore[attr-defined]
 
 from appliance import data, files, settings
 from appliance.data import feedback
@@ -44,9 +44,7 @@ def page(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     folder = tmp_path_factory.mktemp("page")
     key_file = folder / "key"  # the page's own copy, so that a key can be revoked here; the server knows it too
     files.write_text(key_file, server.key + "\n", mode=0o600)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     told = {
         "address": f"{server.address}/v1", "names": [NAME], "keys": str(key_file), "host": "127.0.0.1", "port": port,
         "instance": "mine", "rows": str(folder / "rows.jsonl"),

@@ -16,13 +16,13 @@ CHAT = "/v1/chat/completions"
 
 @pytest.fixture
 def client(server):
-    with openai.OpenAI(base_url=f"{server.address}/v1", api_key=server.key, max_retries=0, timeout=30) as made:
+    with openai.OpenAI(base_url=f"{server.address}/v1", api_key=server.key, max_retries=0, timeout=120) as made:
         yield made
 
 
 @pytest.fixture
 def web(server):
-    with httpx2.Client(base_url=server.address, trust_env=False, timeout=30) as made:
+    with httpx2.Client(base_url=server.address, trust_env=False, timeout=120) as made:
         yield made
 
 
@@ -154,7 +154,7 @@ def test_a_body_without_a_length_is_limited_too(web, server):
 
 
 def test_a_slow_body_is_given_up(server):
-    with socket.create_connection((server.host, server.port), timeout=20) as wire:
+    with socket.create_connection((server.host, server.port), timeout=120) as wire:
         head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.key}\r\n"
         wire.sendall((head + "content-type: application/json\r\ncontent-length: 100\r\n\r\n{").encode())
         answer = b"".join(iter(lambda: wire.recv(4096), b""))  # until the server closes

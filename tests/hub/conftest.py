@@ -28,11 +28,11 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 @pytest.fixture
-def closed_address() -> str:
-    """An address where nothing listens."""
+def closed_address() -> Iterator[str]:
+    """An address where nothing listens, nor will: it is taken."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{one.getsockname()[1]}"
+        yield f"http://127.0.0.1:{one.getsockname()[1]}"
 
 
 @pytest.fixture

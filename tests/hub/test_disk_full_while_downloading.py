@@ -14,6 +14,7 @@ from bringing import Bring
 from fake_hub import FakeHub
 from model_files import large_files
 from test_faults import nothing_shown, whole
+from workers import PATIENCE
 
 from appliance.errors import Stopped
 
@@ -42,7 +43,7 @@ def fill(place: Path) -> Path:
     return ballast
 
 
-def until(true: object, seconds: float = 30) -> None:
+def until(true: object, seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:  # type: ignore[operator]
         time.sleep(0.01)
@@ -70,7 +71,7 @@ def test_it_waits_for_room_and_goes_on(hub: str, hubs: dict[str, FakeHub], small
     time.sleep(0.3)
     assert thread.is_alive() and "There is room again" not in bring.said
     ballast[0].unlink()
-    thread.join(30)
+    thread.join(PATIENCE)
     whole(folders[0], FILES)
     assert bring.said.count("The disk is full") == 1 and bring.said.count("There is room again") == 1
     assert one.bytes_sent.total() <= 1.5 * sum(map(len, FILES.values()))
@@ -86,10 +87,9 @@ def test_a_stop_is_heard_while_it_waits(hubs: dict[str, FakeHub], small_disk: Pa
             raise Stopped
 
     bring.check_stopped = stop
-    began = time.monotonic()
     with pytest.raises(Stopped):
         bring(source="huggingface")
-    assert time.monotonic() - began < 20
+    assert "There is room again" not in bring.said
     nothing_shown()
     bring.check_stopped = lambda: None
     os.unlink(small_disk / "ballast")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fake_hub import COMMIT, MODEL, Do, FakeHub
 from model_files import TAKEN, large_files, model_files, write
+from workers import PATIENCE
 
 from appliance.files import read_json, sha256, write_json
 from appliance.hub import hubs as clients
@@ -60,19 +61,23 @@ def test_a_slow_hub_on_screen_and_in_the_events_and_a_stop_in_the_middle(
     write_json(job / "job.json", {"id": "job", "kind": "download", "language": "en", "spec": asked})
     write_json(job / "state.json", {"state": "queued"})
     worker = subprocess.Popen([sys.executable, "-m", "appliance.work", str(job)], env={**os.environ})
-    picture, offset, deadline = Picture(Job(job)), 0, time.monotonic() + 60
-    while "mended" not in "".join(picture.transfer()) and time.monotonic() < deadline:
+    picture, offset, deadline = Picture(Job(job)), 0, time.monotonic() + PATIENCE
+    while "mended" not in "".join(picture.transfer()):
+        assert time.monotonic() < deadline
         time.sleep(0.05)
         found, offset = events(Job(job), offset)
         picture.add(Job(job).written_state(), found)
     assert picture.words() == "downloading" and "/ 20.5 MB" in picture.figures() and "left" in picture.figures()
     line = picture.transfer()[0]
     assert line.startswith("model-00001-of-00002.safetensors ") and "connections: " in line
-    while hub.bytes_sent.total() < 3_000_000 and time.monotonic() < deadline:
+    while hub.bytes_sent.total() < 3_000_000:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    began = time.monotonic()
+    before = hub.bytes_sent.total()
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 143 and time.monotonic() - began < 5
+    assert worker.wait(PATIENCE) == 143
+    # At once: what comes in five seconds over every connection. The hub is the clock, which a busy machine slows too.
+    assert hub.bytes_sent.total() - before < 5 * 8 * hub.rate
     assert read_json(job / "state.json")["state"] == "stopped"
     assert not (job / "result.json").exists() and [one.name for one in unfinished()] == ["owner--tiny"]
     hub.rate = 0

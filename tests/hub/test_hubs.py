@@ -179,7 +179,7 @@ def test_goes_on_after_kill(source: str, hubs: Hubs, bring: Bring) -> None:
     hub.flowing.clear()
     program = f"from bringing import Bring; Bring()(source={source!r})"
     worker = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parent)
-    assert hub.stalled.wait(20)
+    assert hub.stalled.wait(120)
     worker.kill()
     worker.wait()
     assert [one.name for one in workspace.unfinished()] == ["owner--tiny"] and not workspace.list_models()

@@ -25,7 +25,7 @@ RUN = os.environ.get("APPLIANCE_IMAGE_RUN") or f"appliance-test-{os.getpid()}"
 _numbers = itertools.count(1)
 
 
-def engine(*words: str, timeout: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def engine(*words: str, timeout: float = 180, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """One docker or podman command; what it printed and its exit code."""
     return subprocess.run([*ENGINE, *words], input=stdin or "", capture_output=True, text=True, timeout=timeout)
 
@@ -49,7 +49,7 @@ class Box:
         data = ("-v", f"{self.volume}:/data") if self.volume else ()
         return ["run", *how, "--name", self.name, *HARDENED, *data, *self.flags, IMAGE, *command]
 
-    def run(self, *command: str, timeout: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = 180, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run to the end, without a terminal."""
         return engine(*self.words(("-i",) if stdin else (), command), timeout=timeout, stdin=stdin)
 
@@ -69,21 +69,19 @@ class Box:
         """What an `appliance` command inside answers with --json."""
         return dict(json.loads(well(self.execute("appliance", *command, "--json"))))
 
-    def wait_for(self, reached: Any, seconds: float = 60) -> None:
+    def wait_for(self, reached: Any, seconds: float = 180) -> None:
         """Until `reached()` is true of the running container."""
         end = time.monotonic() + seconds
         while not reached():
             assert time.monotonic() < end, engine("logs", self.name).stdout[-3000:]
             time.sleep(0.2)
 
-    def stop(self) -> tuple[int, float]:
-        """SIGTERM, and SIGKILL ten seconds later, as `docker stop` does; the exit code and the seconds it took."""
-        began = time.monotonic()
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL ten seconds later, as `docker stop` does; the exit code, 137 if it came to that."""
         well(engine("stop", "-t", "10", self.name))
-        took = time.monotonic() - began
-        return int(well(engine("inspect", "--format", "{{.State.ExitCode}}", self.name))), took
+        return int(well(engine("inspect", "--format", "{{.State.ExitCode}}", self.name)))
 
 
 def terminal(*words: str) -> pexpect.spawn:
     """A docker or podman command in a real terminal of 80×24."""
-    return pexpect.spawn(ENGINE[0], [*ENGINE[1:], *words], dimensions=(24, 80), encoding="utf-8", timeout=30)
+    return pexpect.spawn(ENGINE[0], [*ENGINE[1:], *words], dimensions=(24, 80), encoding="utf-8", timeout=120)

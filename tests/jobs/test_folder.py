@@ -21,7 +21,7 @@ from appliance.jobs.folder import STATES, Job, State
 from appliance.jobs.watch import failure, summary
 
 relaxed = hypothesis_settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 EVENT = st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False), max_size=4)
 JSON = st.recursive(

@@ -23,7 +23,7 @@ from appliance.jobs import recipe
 from appliance.jobs.folder import all_jobs
 
 relaxed = hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 WORDS = sorted({word for words in recipe._WORDS.values() for word in words} | {"jobs", "modle"})
 SCALAR = st.one_of(

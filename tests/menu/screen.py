@@ -132,9 +132,9 @@ class Screen:
             before = self.flat
             if not self._read(0.2) and not reached():
                 raise AssertionError(f"it ended before {what}; the screen is\n{self.text}")
-            # Nothing can come any more once a screen is at its end and still.
+            # Nothing can come any more once a screen is at its end and still for 20 s.
             still = still + 1 if self.flat == before else 0
-            if still > 10 and self._at_its_end() and not reached():
+            if still > 100 and self._at_its_end() and not reached():
                 raise AssertionError(f"{what} did not come; the screen is\n{self.text}")
 
     def wait_for(self, text: str, timeout: float = PATIENCE) -> Screen:

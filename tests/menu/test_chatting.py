@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conftest import Menu  # type: ignore[attr-defined]
 from screen import Screen
@@ -17,7 +18,7 @@ from workers import until
 from appliance import settings
 from appliance.data import feedback
 from appliance.engines import keys
-from appliance.jobs import control, prepare
+from appliance.jobs import control, prepare, process
 from appliance.jobs.folder import Job, serving
 from appliance.locale import _
 
@@ -30,6 +31,11 @@ def server(workspace: Path) -> Iterator[Job]:
     until(job, lambda events: any(event["kind"] == "ready" for event in events))
     yield job
     control.stop(job)
+
+
+def engine_of(server: Job) -> psutil.Process:
+    found = map(psutil.Process, process.group_members(server.written_state().pid or 0))
+    return next(one for one in found if "appliance.engines.transformers_server" in one.cmdline())
 
 
 def rows() -> list[dict[str, Any]]:
@@ -58,8 +64,12 @@ def test_a_chat_with_thumbs_and_what_becomes_of_them(menu: Menu, server: Job) ->
     screen.keys("/bad", ENTER)  # the last word counts
     screen.until(lambda: len(rows()) == 2, "the second thumb")
     screen.keys("/reset", ENTER).wait_for(_("Begun anew."))
+    engine = engine_of(server)
+    engine.suspend()  # or the answer might be over before it is stopped
     screen.keys("2 + 2?", ENTER).until(lambda: not screen.is_raw, "the answer")
     screen.interrupt().wait_for(_("Stopped."))
+    engine.resume()
+    until(server, lambda _events: serving(server)["address"] is not None)
     screen.keys("/quit", ENTER).waits_for_any_key()
     # From use to a better model: the thumbs are rows to learn from, with the last word on each answer.
     # (What the base model says may be nothing; one answer with words.)

@@ -254,10 +254,12 @@ def test_headlines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_fast_and_light() -> None:
-    start = time.process_time()
+    spent = []
     for _ in range(10):
+        start = time.process_time()
         headline(MACHINES["A10"])
-    assert (time.process_time() - start) / 10 < 0.005
+        spent.append(time.process_time() - start)
+    assert sorted(spent)[5] < 0.005  # one in which Python collects its garbage says nothing
     script = (
         "import sys; from appliance.hardware import probe; from appliance.planning.headline import headline;"
         "headline(probe()); print([n for n in ('pydantic', 'tomllib', 'torch', 'numpy', 'psutil') if n in sys.modules])"

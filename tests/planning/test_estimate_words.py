@@ -80,10 +80,12 @@ def test_every_wrong_word_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_config_is_enough_and_fast(folder: Path) -> None:
     estimate_folder(folder, {})
-    start = time.process_time()
+    spent = []
     for _ in range(10):
+        start = time.process_time()
         made = estimate_folder(folder, {"method": "qlora", "loss": "plain", "sharding": "zero2", "checkpointing": "no"})
-    assert (time.process_time() - start) / 10 < 0.05
+        spent.append(time.process_time() - start)
+    assert sorted(spent)[5] < 0.05  # one in which Python collects its garbage says nothing
     assert made.low_gib < made.total_gib < made.high_gib
     assert made.total_gib == pytest.approx(sum(made.parts.values()))
     (folder / "config.json").unlink()

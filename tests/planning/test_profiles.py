@@ -69,7 +69,9 @@ _VALUES = (
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60, deadline=None
+)
 @given(place=st.sampled_from(["title.en", *[f"choose.{k}" for k in tomllib.loads(GOOD)["choose"]]]), value=_VALUES)
 def test_a_wrong_value_is_told_by_its_name_or_works(mine: Path, place: str, value: Any) -> None:
     from appliance.planning.profiles import _schema

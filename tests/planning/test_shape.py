@@ -144,7 +144,7 @@ _KEYS = st.sampled_from(sorted(QWEN))
 _JSON = st.recursive(_LEAVES, lambda s: st.lists(s, max_size=3) | st.dictionaries(_KEYS, s), max_leaves=5)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(
     changes=st.dictionaries(st.sampled_from([*QWEN, "text_config", "vision_config", "num_experts"]), _JSON, max_size=3)
 )

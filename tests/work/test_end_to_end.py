@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+from held import held
 from workers import adapter_hash, done, kill, saved, until
 
 from appliance import settings
@@ -74,7 +76,8 @@ def test_packs_of_a_long_text(home: Path, shelf: Path, tmp_path: Path, disturbed
         draft = prepare.finetune(str(shelf / "base-float32"), str(rows), wish=words, held_out=0.0)
         assert draft.plan and draft.plan["packing"] and draft.plan["reasons"]["packing"]
         draft.spec.update(save_steps=20, dropout=0.1)
-        job = control.submit(draft)
+        begin = partial(control.submit, draft)
+        job = held(25, begin) if killed else begin()
         if killed:
             until(job, saved(job, 20))
             kill(job)

@@ -76,7 +76,7 @@ def test_nothing_of_an_engine_is_left(tmp_path: Path, way: str) -> None:
     from appliance.jobs.folder import Job
 
     command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), ENGINE, way]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     lines = done.stdout.splitlines()
     known = json.loads(lines[0])
     assert len(known) >= 4, done.stderr

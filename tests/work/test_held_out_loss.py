@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import held as holding
 from workers import adapter_hash, done, kill, saved, until
 
 from appliance.jobs import control, prepare
@@ -36,7 +38,8 @@ def test_the_loss_on_rows_held_out_is_measured(home: Path, shelf: Path, tmp_path
     file = write_rows(tmp_path / "rows.jsonl", nonsense=False)
     hashes = []
     for killed in (False, True):
-        job = start(shelf / "base-float32", file, steps=45, learning_rate=2e-3, save_steps=10)
+        begin = partial(start, shelf / "base-float32", file, steps=45, learning_rate=2e-3, save_steps=10)
+        job = holding.held(22, begin) if killed else begin()
         if killed:
             until(job, saved(job, 20))
             kill(job)

@@ -92,12 +92,27 @@ def test_another_file_under_the_same_name_is_refused(lock: Path, tmp_path: Path)
     assert not engines.is_installed(engines.by_name("vllm"))
 
 
-def test_killed_in_the_middle_and_resumed(lock: Path) -> None:
+# Does what uv does, but does not end once the packages stand there.
+UV = """#!/bin/sh
+"{uv}" "$@"
+[ "$1" != pip ] || {{ touch "{reached}"; exec sleep 600; }}
+"""
+
+
+def test_killed_in_the_middle_and_resumed(lock: Path, tmp_path: Path) -> None:
+    real, ours, reached = settings.environments_folder() / "uv", tmp_path / "uv", tmp_path / "reached"
+    (ours / "bin").mkdir(parents=True)
+    (ours / "bin" / "uv").write_text(UV.format(uv=real.resolve() / "bin" / "uv", reached=reached))
+    (ours / "bin" / "uv").chmod(0o755)
+    kept = real.rename(real.with_name("real"))
+    ours.rename(real)
     job = control.submit(prepare.install("vllm"))
-    until(job, lambda events: any(event["kind"] == "progress" for event in events))
+    until(job, lambda _events: reached.exists())
     os.kill(job.state().pid, signal.SIGKILL)
-    ended(job)
-    assert not (settings.engines_folder() / "vllm").exists() or engines.is_installed(engines.by_name("vllm"))
+    assert ended(job).state == "failed"
+    assert not (settings.engines_folder() / "vllm").exists()
+    real.rename(ours)
+    kept.rename(real)
     control.resume(job)
     assert done(job)["engine"] == "vllm" and engines.is_installed(engines.by_name("vllm"))
 

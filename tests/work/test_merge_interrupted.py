@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from held import held
 from test_full_disk import fill
 from test_merge_kinds import steps_apart
-from workers import done, ended, gone, until
+from workers import PATIENCE, done, ended, gone, until
 
 from appliance import files
 from appliance.hub import manifest, workspace
@@ -67,6 +68,19 @@ def expected(large: Path, shelf: Path) -> dict[str, str]:
     return told
 
 
+def in_its_middle(shelf: Path, base: Path, count: int) -> tuple[Job, Path]:
+    """A merge that has finished so many weight files and waits there; the folder that it makes them in."""
+    job = held(count, lambda: merge_job(shelf, base))
+    staging = journal.staging_folder(Path(job.spec["spec"]["to"]), job.id)
+
+    def finished(_events: object) -> bool:
+        written = staging / journal.NAME
+        return written.exists() and written.read_bytes().count(b"\n") == 1 + count
+
+    until(job, finished)
+    return job, staging
+
+
 def merge_job(shelf: Path, base: Path) -> Job:
     made = prepare.merge(str(shelf / "adapters" / "plain"), base=str(base), to="out")
     made.spec["proof"] = False
@@ -88,7 +102,7 @@ def kill_again_and_again(home: Path, shelf: Path, large: Path, expected: dict[st
     job = merge_job(shelf, large)
     in_the_middle = 0
     for number in range(kills):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         # Every other one when a further file is finished, the others at any moment.
         staging = journal.staging_folder(target, job.id)
         finished = len(list(staging.glob("*.safetensors")))
@@ -159,13 +173,11 @@ def test_a_slow_disk_gets_what_was_hashed(
 def test_stopped_it_goes_on_with_what_is_not_finished(
     home: Path, shelf: Path, large: Path, expected: dict[str, str]
 ) -> None:
-    job = merge_job(shelf, large)
-    staging = journal.staging_folder(home / "models" / "out", job.id)
-    until(job, lambda _events: len(list(staging.glob("*.safetensors"))) >= 2)
+    job, staging = in_its_middle(shelf, large, 2)
     control.stop(job)
     assert job.state().state == "stopped"
     kept = {path.name: path.stat().st_mtime_ns for path in staging.glob("*.safetensors")}
-    assert kept and not (home / "models" / "out").exists() and workspace.list_models() == []
+    assert len(kept) == 2 and not (home / "models" / "out").exists() and workspace.list_models() == []
     control.resume(job)
     model = Path(done(job)["model"])
     assert whole(model, expected)
@@ -174,9 +186,7 @@ def test_stopped_it_goes_on_with_what_is_not_finished(
 
 def test_what_changed_meanwhile_is_not_gone_on_with(home: Path, shelf: Path, large: Path, tmp_path: Path) -> None:
     base = shutil.copytree(large, tmp_path / "base")
-    job = merge_job(shelf, base)
-    staging = journal.staging_folder(home / "models" / "out", job.id)
-    until(job, lambda _events: len(list(staging.glob("*.safetensors"))) >= 1)
+    job, _staging = in_its_middle(shelf, base, 1)
     control.stop(job)
     raw = bytearray((base / "a-1.safetensors").read_bytes())
     raw[-1] ^= 1
@@ -187,10 +197,9 @@ def test_what_changed_meanwhile_is_not_gone_on_with(home: Path, shelf: Path, lar
 
 
 def test_removing_an_interrupted_merge_removes_what_it_wrote(home: Path, shelf: Path, large: Path) -> None:
-    job = merge_job(shelf, large)
-    staging = journal.staging_folder(home / "models" / "out", job.id)
-    until(job, lambda _events: staging.exists())
+    job, staging = in_its_middle(shelf, large, 1)
     control.stop(job)
+    assert staging.exists()
     assert control.remove(job) > 0
     assert not staging.exists()
 

@@ -50,7 +50,7 @@ def test_a_pattern_in_a_schema_that_takes_for_ever_is_given_up() -> None:
     assert judged(json.dumps({"a": "b" * 40 + "!"}), "") == 0
     assert judged(json.dumps({"a" * 40 + "!": "b"}), "") == 0
     assert judged(json.dumps({"aa": "bb"}), "") == 1
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60  # and not for ever
 
 
 def test_every_problem_at_once(tmp_path: Path) -> None:

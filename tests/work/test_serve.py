@@ -93,7 +93,7 @@ def test_served_killed_served_again_and_stopped(
 
     os.kill(job.state().pid, signal.SIGKILL)
     assert ended(job).state == "failed"
-    psutil.wait_procs(members, timeout=10)
+    psutil.wait_procs(members, timeout=60)
     assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in members)
     assert not ports.taken("127.0.0.1", port)
     assert job.as_dict()["address"] is None
@@ -168,7 +168,7 @@ def test_a_killed_engine_is_started_again_and_never_called_ready_meanwhile(home:
 
     engine = engine_of(job)
     engine.kill()
-    psutil.wait_procs([engine], timeout=10)
+    psutil.wait_procs([engine], timeout=60)
     assert phases(job, engine)[-2:] == ["starting", "ready"]
     assert serving(job)["address"] == address and ask(job)["choices"]
     assert serving(job)["page"] == where and page_status(job, "config") == 401
@@ -209,7 +209,7 @@ def test_after_five_restarts_it_is_a_failure_with_a_reason(home: Path, shelf: Pa
         until(job, lambda _events: serving(job)["phase"] == "ready")
         engine = engine_of(job)
         engine.kill()
-        psutil.wait_procs([engine], timeout=10)
+        psutil.wait_procs([engine], timeout=60)
     state = ended(job)
     assert state.state == "failed" and state.error and "6" in state.error["what"] and job.id in state.error["next"]
     assert job.as_dict()["phase"] == "failed"
@@ -232,10 +232,10 @@ def test_what_a_killed_server_left_is_named_and_ended(home: Path, shelf: Path) -
         jobs.append((job, orphan))
     first, second = jobs
     control.stop(first[0])
-    assert first[1].wait(10) == -signal.SIGKILL and leftovers.find(first[0]) == []
+    assert first[1].wait(60) == -signal.SIGKILL and leftovers.find(first[0]) == []
     job = control.submit(draft)
     until(job, lambda events: any(event["kind"] == "note" and str(second[1].pid) in event["text"] for event in events))
-    assert second[1].wait(10) == -signal.SIGKILL
+    assert second[1].wait(60) == -signal.SIGKILL
     control.stop(job)
     # A number that was given to another process meanwhile is not touched.
     files.write_json(second[0].folder / "processes.json", [{"pid": os.getpid(), "mark": "ticks:1@gone"}])

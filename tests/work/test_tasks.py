@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+from held import held
 from workers import adapter_hash, done, finetune, kill, saved, until
 
 from appliance import settings
@@ -116,7 +118,8 @@ def test_killed_on_top_of_an_earlier_adapter_it_ends_with_the_same_one(home: Pat
     for killed in (False, True):
         draft = prepare.finetune(None, str(write_pairs(tmp_path / "p.jsonl")), adapter=earlier, wish={"steps": 60})
         draft.spec.update(save_steps=10, dropout=0.1)
-        job = control.submit(draft)
+        begin = partial(control.submit, draft)
+        job = held(22, begin) if killed else begin()
         if killed:
             until(job, saved(job, 20))
             kill(job)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+from held import held
 from workers import done, kill, saved, until
 
 from appliance import files, settings
@@ -84,7 +86,8 @@ def test_killed_it_ends_with_the_same_model(home: Path, shelf: Path, rows: Path,
     """Their own states come back from a checkpoint as well: projections, and moments in 8 bits."""
     hashes = []
     for killed in (False, True):
-        job = start(shelf / "base-float32", rows, **wish)
+        begin = partial(start, shelf / "base-float32", rows, **wish)
+        job = held(22, begin) if killed else begin()
         if killed:
             until(job, saved(job, 20))
             kill(job)
