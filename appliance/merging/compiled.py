@@ -33,11 +33,12 @@ class _Sum(ctypes.Structure):
 @functools.cache
 def _library() -> Callable[[object], int] | None:
     try:
-        sources = [LIBRARY.with_name(name).stat().st_mtime_ns for name in ("low_rank.c", "low_rank.h")]
-        if LIBRARY.stat().st_mtime_ns < max(sources):  # its memory may be laid out otherwise
+        library = ctypes.CDLL(str(LIBRARY))
+        # Of an older source, what it is given may be laid out otherwise.
+        if ctypes.c_size_t.in_dll(library, "sum_size").value != ctypes.sizeof(_Sum):
             return None
-        return ctypes.CDLL(str(LIBRARY)).add_low_rank  # type: ignore[no-any-return]
-    except (OSError, AttributeError):  # not built, for another kind of machine, something else
+        return library.add_low_rank  # type: ignore[no-any-return]
+    except (OSError, ValueError):  # not built, for another kind of machine, something else
         return None
 
 

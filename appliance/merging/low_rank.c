@@ -18,6 +18,9 @@ struct sum {
     int rounded;  /* the product to bfloat16, before it is added */
 };
 
+/* By this compiled.py knows a library of an older source: whoever changes the struct changes its size. */
+const size_t sum_size = sizeof(struct sum);
+
 #if defined(__x86_64__)
 
 /* Nothing but what add_low_rank asks the processor for: a virtual one may lack its neighbours. */
