@@ -120,7 +120,7 @@ def make(
     batch = plan["micro_batch"] * plan["accumulation"] * plan.get("gpus", 1)
     # The rows that are left to learn from; a question that is tried several times counts as often. A pass ends with a
     # step of its own, however few rows are left for it.
-    a_pass = len(learned) * own["num_generations"] / batch if tried else math.ceil(len(learned) / batch)
+    a_pass = len(learned) * own["num_generations"] / batch if task in BY_TRIAL else math.ceil(len(learned) / batch)
     steps = spec.get("steps") or max(1, math.ceil(plan["epochs"] * a_pass))
     look = _look(steps, batch, len(encoded.held_out))
     every = spec.get("save_steps") or min(100, look)
